@@ -1,0 +1,148 @@
+//! Newtyped identifiers.
+//!
+//! Numeric ids are 64 random bits handed in by the shell that creates the thing (pure crates have no randomness).
+//! Their text form is 13 characters of Crockford's base 32, which adapters prefix as their protocol wants (`PA_…`).
+
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
+const TEXT_LEN: usize = 13;
+
+/// The text is not 13 characters of the id alphabet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ParseIdError;
+
+impl fmt::Display for ParseIdError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an id is 13 characters of Crockford's base 32")
+    }
+}
+
+impl std::error::Error for ParseIdError {}
+
+macro_rules! numeric_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(pub u64);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write_id(self.0, f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = ParseIdError;
+            fn from_str(text: &str) -> Result<Self, ParseIdError> {
+                parse_id(text).map(Self)
+            }
+        }
+    };
+}
+
+numeric_id!(
+    /// One life of a room: a name that ends and is used again gets a new id.
+    RoomId
+);
+numeric_id!(
+    /// One session of a participant: a person who joins again gets a new id under the same [`Identity`].
+    ParticipantId
+);
+numeric_id!(
+    /// A published track.
+    TrackId
+);
+numeric_id!(
+    /// One WebRTC connection of a participant. Unique in the process.
+    PeerId
+);
+numeric_id!(
+    /// A running server process.
+    NodeId
+);
+
+fn write_id(value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0u8; TEXT_LEN];
+    for (i, out) in text.iter_mut().enumerate() {
+        let shift = 5 * (TEXT_LEN - 1 - i);
+        *out = ALPHABET[((value >> shift) & 31) as usize];
+    }
+    f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+}
+
+fn parse_id(text: &str) -> Result<u64, ParseIdError> {
+    if text.len() != TEXT_LEN {
+        return Err(ParseIdError);
+    }
+    let mut value: u64 = 0;
+    for byte in text.bytes() {
+        let digit = ALPHABET.iter().position(|a| *a == byte).ok_or(ParseIdError)? as u64;
+        // The first character carries 4 bits only: 13 x 5 = 65.
+        value = value.checked_mul(32).ok_or(ParseIdError)? | digit;
+    }
+    Ok(value)
+}
+
+macro_rules! text_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// Takes the text as it is; length limits are the control plane's.
+            pub fn new(text: impl Into<Arc<str>>) -> Self {
+                Self(text.into())
+            }
+
+            /// The text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+text_id!(
+    /// The name under which people find a room.
+    RoomName
+);
+text_id!(
+    /// Who a participant is to the application; unique in a room at any time.
+    Identity
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_survive_their_text_form() {
+        for value in [0, 1, 31, 32, u64::MAX, u64::MAX / 3] {
+            let id = TrackId(value);
+            assert_eq!(id.to_string().parse(), Ok(id));
+        }
+    }
+
+    #[test]
+    fn text_that_is_no_id_is_refused() {
+        for text in ["", "0", "000000000000l", "G000000000000", "0000000000000000"] {
+            assert_eq!(text.parse::<PeerId>(), Err(ParseIdError), "{text}");
+        }
+    }
+}

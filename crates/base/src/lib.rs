@@ -1,0 +1,13 @@
+//! Ids, units, domain values and bounded collections that every other crate shares.
+//!
+//! This crate knows nothing of IO, clocks, threads, protocols or any other crate of the workspace.
+
+mod id;
+mod media;
+pub mod model;
+pub mod ring;
+mod unit;
+
+pub use id::{Identity, NodeId, ParseIdError, ParticipantId, PeerId, RoomId, RoomName, TrackId};
+pub use media::{Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, Rid, ShortName};
+pub use unit::{Bitrate, NtpTime, UnixMillis};

@@ -1,0 +1,355 @@
+//! The domain model of a session: participants, tracks, permissions, and what a room tells its participants.
+//!
+//! Adapters translate these values to and from their protocol; the `room` crate decides on them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{CodecKind, Identity, MediaKind, Mid, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
+
+/// Where a track comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum TrackSource {
+    /// Not said.
+    #[default]
+    Unknown,
+    /// A camera.
+    Camera,
+    /// A microphone.
+    Microphone,
+    /// The picture of a shared screen.
+    ScreenShare,
+    /// The sound of a shared screen.
+    ScreenShareAudio,
+}
+
+/// What a participant may do. `Default` is nothing at all.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Permissions {
+    /// Publish tracks.
+    pub publish: bool,
+    /// When set, only these sources may be published.
+    pub publish_sources: Option<Vec<TrackSource>>,
+    /// Subscribe to tracks.
+    pub subscribe: bool,
+    /// Send data messages.
+    pub publish_data: bool,
+    /// Change its own name, metadata and attributes.
+    pub update_own_metadata: bool,
+    /// Never announced to others.
+    pub hidden: bool,
+    /// Records the room.
+    pub recorder: bool,
+    /// Is an agent.
+    pub agent: bool,
+    /// Receives metrics of others.
+    pub subscribe_metrics: bool,
+}
+
+impl Permissions {
+    /// May a track of this source be published?
+    pub fn may_publish(&self, source: TrackSource) -> bool {
+        self.publish && self.publish_sources.as_ref().is_none_or(|allowed| allowed.contains(&source))
+    }
+}
+
+/// Life of a participant's session.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum ParticipantState {
+    /// Signalling is up, nothing else.
+    #[default]
+    Joining,
+    /// Told about the room.
+    Joined,
+    /// Its primary media connection is up.
+    Active,
+    /// Gone.
+    Disconnected,
+}
+
+/// What kind of program a participant is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum ParticipantKind {
+    /// A person.
+    #[default]
+    Standard,
+    /// A stream brought in.
+    Ingress,
+    /// A recorder or restreamer.
+    Egress,
+    /// A telephone.
+    Sip,
+    /// A program taking part.
+    Agent,
+    /// A connector of another network.
+    Connector,
+    /// A bridge to another room.
+    Bridge,
+}
+
+/// Why a session ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum LeaveReason {
+    /// The client said so.
+    ClientInitiated,
+    /// The same identity joined again.
+    DuplicateIdentity,
+    /// The server is stopping.
+    ServerShutdown,
+    /// Removed through the server API.
+    ParticipantRemoved,
+    /// The room was deleted.
+    RoomDeleted,
+    /// The room closed by itself.
+    RoomClosed,
+    /// Client and server disagree about the session's state.
+    StateMismatch,
+    /// Never got a media connection.
+    JoinFailure,
+    /// The signal connection broke and was not resumed.
+    SignalClosed,
+    /// The media connection failed and did not come back.
+    ConnectionTimeout,
+    /// The media connection could not be negotiated or broke a rule.
+    MediaFailure,
+}
+
+/// End-to-end encryption of a track's frames.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum Encryption {
+    /// None.
+    #[default]
+    None,
+    /// AES-GCM by the client SDK.
+    Gcm,
+    /// Something of the application's.
+    Custom,
+}
+
+/// One quality of a video track.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct VideoLayer {
+    /// 0 = lowest.
+    pub quality: u8,
+    /// Pixels.
+    pub width: u32,
+    /// Pixels.
+    pub height: u32,
+    /// Bits per second, as announced by the publisher.
+    pub bitrate: u32,
+    /// SSRC where the publisher said so, else 0.
+    pub ssrc: u32,
+    /// Spatial layer (index into the simulcast rids or SVC layers), 0 = lowest.
+    pub spatial: u8,
+}
+
+/// A published track, as it is told to others.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Track {
+    /// Its id.
+    pub id: TrackId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Where it comes from.
+    pub source: TrackSource,
+    /// The publisher's name for it.
+    pub name: String,
+    /// Muted by its publisher or through the server.
+    pub muted: bool,
+    /// Largest width in pixels; 0 for audio.
+    pub width: u32,
+    /// Largest height in pixels; 0 for audio.
+    pub height: u32,
+    /// The layers the publisher announced, lowest first.
+    pub layers: Vec<VideoLayer>,
+    /// More than one rid is sent.
+    pub simulcast: bool,
+    /// What it is encoded with, once negotiated.
+    pub codec: CodecKind,
+    /// The publisher's media section, once negotiated.
+    pub mid: Option<Mid>,
+    /// The publisher's own id for the media (the browser's track id).
+    pub cid: String,
+    /// Audio: redundancy switched off by the publisher.
+    pub disable_red: bool,
+    /// Audio: two channels.
+    pub stereo: bool,
+    /// Audio: discontinuous transmission switched off.
+    pub no_dtx: bool,
+    /// End-to-end encryption.
+    pub encryption: Encryption,
+    /// Tracks of one stream name are played in sync.
+    pub stream: String,
+}
+
+/// A participant, as it is told to others.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Participant {
+    /// Its session.
+    pub id: ParticipantId,
+    /// Who it is.
+    pub identity: Identity,
+    /// Display name.
+    pub name: String,
+    /// Free text of the application.
+    pub metadata: String,
+    /// Keys and values of the application.
+    pub attributes: BTreeMap<String, String>,
+    /// Life of the session.
+    pub state: ParticipantState,
+    /// What kind of program it is.
+    pub kind: ParticipantKind,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Announced tracks, in order of publication.
+    pub tracks: Vec<Track>,
+    /// When it joined.
+    pub joined_at: UnixMillis,
+    /// Grows with every change of this value.
+    pub version: u32,
+    /// Why it is gone, when it is.
+    pub left: Option<LeaveReason>,
+}
+
+impl Participant {
+    /// Is or has been publishing.
+    pub fn is_publisher(&self) -> bool {
+        !self.tracks.is_empty()
+    }
+}
+
+/// A room, as it is told to participants and to the server API.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RoomInfo {
+    /// This life of the room.
+    pub id: RoomId,
+    /// Its name.
+    pub name: RoomName,
+    /// Free text of the application.
+    pub metadata: String,
+    /// Seconds an empty room waits for its first participant.
+    pub empty_timeout_s: u32,
+    /// Seconds an empty room waits after the last one left.
+    pub departure_timeout_s: u32,
+    /// 0 = no limit.
+    pub max_participants: u32,
+    /// When it came to be.
+    pub created_at: UnixMillis,
+    /// Visible participants.
+    pub participants: u32,
+    /// Participants that publish.
+    pub publishers: u32,
+    /// A recorder is present.
+    pub recording: bool,
+}
+
+/// How good a participant's media connection is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum Quality {
+    /// Nothing arrives.
+    Lost,
+    /// Much is lost.
+    Poor,
+    /// Some is lost.
+    Good,
+    /// As it should be.
+    Excellent,
+}
+
+/// Who speaks, how loud.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub struct Speaker {
+    /// The participant.
+    pub participant: ParticipantId,
+    /// 0.0 (silent) to 1.0 (loudest).
+    pub level: f32,
+    /// False in the one update that says that it stopped.
+    pub active: bool,
+}
+
+/// Reliable or not.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum DataKind {
+    /// Ordered, retransmitted.
+    Reliable,
+    /// Unordered, sent once.
+    Lossy,
+}
+
+/// Which quality of a video subscription its receiver wants.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct TrackSettings {
+    /// Send nothing.
+    pub disabled: bool,
+    /// Rendered size in pixels, when known; preferred over `quality`.
+    pub size: Option<(u32, u32)>,
+    /// Highest wanted quality: 0 low, 1 medium, 2 high.
+    pub quality: u8,
+    /// Highest wanted frame rate; 0 = any.
+    pub fps: u32,
+    /// Larger is more important; 0 = not said.
+    pub priority: u32,
+}
+
+impl Default for TrackSettings {
+    fn default() -> Self {
+        Self { disabled: false, size: None, quality: 2, fps: 0, priority: 0 }
+    }
+}
+
+/// A change that a participant asks for itself.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct MetadataChange {
+    /// New display name.
+    pub name: Option<String>,
+    /// New metadata.
+    pub metadata: Option<String>,
+    /// Attributes to set; an empty value deletes.
+    pub attributes: BTreeMap<String, String>,
+}
+
+/// What a room tells one participant. Order matters and is kept.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Notice {
+    /// Others (or the participant itself) changed, came, or went.
+    Participants(Vec<Arc<Participant>>),
+    /// The room's own data changed.
+    Room(RoomInfo),
+    /// Start receiving this track: make a media section for it. Always preceded by the `Participants` that names it.
+    Subscribe {
+        /// The publisher as of now.
+        publisher: Arc<Participant>,
+        /// The track.
+        track: Arc<Track>,
+    },
+    /// Stop receiving this track: its section goes inactive.
+    Unsubscribe {
+        /// The track.
+        track: TrackId,
+    },
+    /// To a publisher: somebody subscribed to this track for the first time.
+    FirstSubscriber {
+        /// The track.
+        track: TrackId,
+    },
+    /// To a publisher: the room took this track down.
+    TrackRemoved {
+        /// The track.
+        track: TrackId,
+    },
+    /// To a publisher: the server muted or unmuted this track.
+    MuteRequested {
+        /// The track.
+        track: TrackId,
+        /// What is asked for.
+        muted: bool,
+    },
+    /// The participant's own permissions or token claims changed.
+    PermissionsChanged,
+    /// Loudness changed.
+    Speakers(Vec<Speaker>),
+    /// Connection quality changed.
+    Quality(Vec<(ParticipantId, Quality)>),
+    /// The session is over; nothing follows.
+    Closed(LeaveReason),
+}

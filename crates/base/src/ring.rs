@@ -1,0 +1,126 @@
+//! The payload ring: a bounded byte store into which received payloads are written once and from which every
+//! subscriber's send, retransmission and pacing handles read.
+
+/// Names a payload in a [`PayloadRing`]. Goes stale, never wrong: a slot whose bytes were overwritten reads as `None`.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
+pub struct Slot {
+    /// Counts pushes since the ring was made; also tells which entry holds it.
+    index: u64,
+}
+
+#[derive(Clone, Copy, Default)]
+struct Entry {
+    index: u64,
+    /// Position of the first byte in the endless stream of bytes ever written; `stream % capacity` is its place.
+    start: u64,
+    len: u32,
+}
+
+/// Bounded in bytes and in payloads; the oldest go first. Memory grows to the bound only as it is used.
+pub struct PayloadRing {
+    bytes: Vec<u8>,
+    entries: Vec<Entry>,
+    capacity: usize,
+    max_entries: usize,
+    written: u64,
+    next: u64,
+}
+
+impl PayloadRing {
+    /// `capacity` bytes and `max_entries` payloads at most; both at least 1.
+    pub fn new(capacity: usize, max_entries: usize) -> Self {
+        Self {
+            bytes: Vec::new(),
+            entries: Vec::new(),
+            capacity: capacity.max(1),
+            max_entries: max_entries.max(1),
+            written: 0,
+            next: 1,
+        }
+    }
+
+    /// Copies `payload` in. `None` when it is larger than the whole ring.
+    pub fn push(&mut self, payload: &[u8]) -> Option<Slot> {
+        if payload.len() > self.capacity {
+            return None;
+        }
+        let mut place = (self.written % self.capacity as u64) as usize;
+        if place + payload.len() > self.capacity {
+            // A payload is contiguous: skip the rest of the lap.
+            self.written += (self.capacity - place) as u64;
+            place = 0;
+        }
+        let end = place + payload.len();
+        if self.bytes.len() < end {
+            let len = end.next_power_of_two().min(self.capacity);
+            self.bytes.reserve_exact(len - self.bytes.len());
+            self.bytes.resize(len, 0);
+        }
+        self.bytes[place..end].copy_from_slice(payload);
+        let entry = Entry { index: self.next, start: self.written, len: payload.len() as u32 };
+        let at = (self.next % self.max_entries as u64) as usize;
+        if self.entries.len() <= at {
+            self.entries.resize(at + 1, Entry::default());
+        }
+        self.entries[at] = entry;
+        self.written += payload.len() as u64;
+        self.next += 1;
+        Some(Slot { index: entry.index })
+    }
+
+    /// The payload, unless it has been overwritten.
+    pub fn get(&self, slot: Slot) -> Option<&[u8]> {
+        let entry = self.entries.get((slot.index % self.max_entries as u64) as usize)?;
+        let overrun = self.written - entry.start > self.capacity as u64;
+        if entry.index != slot.index || slot.index == 0 || overrun {
+            return None;
+        }
+        let place = (entry.start % self.capacity as u64) as usize;
+        self.bytes.get(place..place + entry.len as usize)
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.bytes.capacity() + self.entries.capacity() * size_of::<Entry>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_the_ring_reads_back_and_what_was_overrun_reads_as_none() {
+        let mut ring = PayloadRing::new(1_000, 8);
+        let mut slots = Vec::new();
+        for i in 0..200u32 {
+            let payload = vec![i as u8; 1 + (i as usize * 37) % 300];
+            slots.push((ring.push(&payload).expect("smaller than the ring"), payload));
+            let mut held = 0;
+            for (slot, payload) in slots.iter().rev() {
+                match ring.get(*slot) {
+                    Some(bytes) => {
+                        assert_eq!(bytes, payload);
+                        held += 1;
+                    }
+                    None => break,
+                }
+            }
+            assert!(held >= 1, "the newest is always there");
+            assert!(held <= 8);
+        }
+        assert!(ring.memory() < 2_000);
+    }
+
+    #[test]
+    fn a_payload_larger_than_the_ring_is_refused() {
+        assert!(PayloadRing::new(10, 4).push(&[0; 11]).is_none());
+    }
+
+    #[test]
+    fn the_default_slot_is_never_valid() {
+        let mut ring = PayloadRing::new(10, 1);
+        ring.push(&[1]);
+        assert!(ring.get(Slot::default()).is_none());
+    }
+}

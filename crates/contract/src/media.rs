@@ -1,0 +1,334 @@
+//! Control <-> worker: one bounded command queue and one bounded event queue per worker.
+//!
+//! Commands are idempotent descriptions of wanted state wherever that is possible (`SetSections` carries all sections of
+//! a connection), so that the newest one wins and an older one may be dropped unread.
+//! The worker never blocks: events that can be folded (speakers, quality) are, and reliable data that finds no room stays
+//! in the SCTP receive window, which slows its sender.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use base::model::{Quality, TrackSettings};
+use base::{Codec, ExtensionMap, MediaKind, Mid, ParticipantId, PeerId, Rid, RoomId, TrackId};
+use bytes::Bytes;
+
+/// ICE user fragment and password (RFC 8445 section 5.3).
+#[derive(Clone, PartialEq, Eq, Hash)]
+pub struct IceCredentials {
+    /// 4 to 256 ICE characters.
+    pub ufrag: String,
+    /// 22 to 256 ICE characters.
+    pub password: String,
+}
+
+impl fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "IceCredentials({})", self.ufrag)
+    }
+}
+
+/// SHA-256 of a DER certificate.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Fingerprint(pub [u8; 32]);
+
+/// Which side starts the DTLS handshake.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DtlsRole {
+    /// We wait (`a=setup:passive`): the usual case, in which we choose the SRTP profile.
+    Server,
+    /// We start (`a=setup:active`).
+    Client,
+}
+
+/// What a worker tells about itself when it starts; the same for every connection on it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct WorkerInfo {
+    /// Index of the worker in the process.
+    pub index: usize,
+    /// Host candidates of its UDP port, best first.
+    pub candidates: Vec<SocketAddr>,
+    /// Fingerprint of the process's certificate.
+    pub fingerprint: Fingerprint,
+}
+
+/// A data channel as its label names it.
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+pub struct ChannelSpec {
+    /// Label in the DCEP OPEN.
+    pub label: String,
+    /// In order?
+    pub ordered: bool,
+    /// `None` = reliable; otherwise the most retransmissions of a message.
+    pub max_retransmits: Option<u16>,
+}
+
+/// One media section in which the other side sends to us.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReceiveSection {
+    /// Its mid.
+    pub mid: Mid,
+    /// Audio or video.
+    pub media: MediaKind,
+    /// Accepted codecs.
+    pub codecs: Vec<Codec>,
+    /// Header extension ids.
+    pub extensions: ExtensionMap,
+    /// Simulcast rids, lowest layer first; empty = no simulcast.
+    pub rids: Vec<Rid>,
+    /// SSRCs named in SDP: primary and, where there is one, its RTX SSRC.
+    pub ssrcs: Vec<(u32, Option<u32>)>,
+    /// The publication it feeds, once known; packets before that are counted and dropped.
+    pub track: Option<TrackId>,
+}
+
+/// One media section in which we send one track to the other side.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SendSection {
+    /// Its mid.
+    pub mid: Mid,
+    /// Audio or video.
+    pub media: MediaKind,
+    /// The track sent.
+    pub track: TrackId,
+    /// Our SSRC.
+    pub ssrc: u32,
+    /// Our RTX SSRC.
+    pub rtx_ssrc: Option<u32>,
+    /// Codecs the receiver accepts, with its payload types.
+    pub codecs: Vec<Codec>,
+    /// Header extension ids.
+    pub extensions: ExtensionMap,
+    /// RTCP canonical name: the same for tracks that are to be played in sync.
+    pub cname: String,
+}
+
+/// All media sections of a connection.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct Sections {
+    /// What it sends to us.
+    pub receive: Vec<ReceiveSection>,
+    /// What we send to it.
+    pub send: Vec<SendSection>,
+}
+
+/// Control -> worker.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// A new connection. It answers ICE checks to these credentials from now on.
+    AddPeer {
+        /// Its id.
+        peer: PeerId,
+        /// Whose media state it joins.
+        room: RoomId,
+        /// Who it belongs to.
+        participant: ParticipantId,
+        /// Our ICE credentials.
+        local: IceCredentials,
+    },
+    /// What the other side said about itself; may be said again when it restarts ICE.
+    SetRemote {
+        /// The connection.
+        peer: PeerId,
+        /// Its ICE credentials.
+        remote: IceCredentials,
+        /// Its certificate.
+        fingerprint: Fingerprint,
+        /// Our role in DTLS.
+        role: DtlsRole,
+    },
+    /// New local ICE credentials; the old ones hold until a pair with the new ones is nominated.
+    RestartIce {
+        /// The connection.
+        peer: PeerId,
+        /// Our new ICE credentials.
+        local: IceCredentials,
+    },
+    /// The wanted media sections, all of them.
+    SetSections {
+        /// The connection.
+        peer: PeerId,
+        /// The sections.
+        sections: Sections,
+    },
+    /// Open a data channel from our side as soon as SCTP is up.
+    OpenChannel {
+        /// The connection.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelSpec,
+    },
+    /// Send a message on the channel with this label; dropped and counted when there is none.
+    SendData {
+        /// The connection.
+        peer: PeerId,
+        /// The channel's label.
+        label: Arc<str>,
+        /// True for a text message (PPID 51).
+        text: bool,
+        /// At most 64 kB.
+        payload: Bytes,
+    },
+    /// What the receiver wants of a subscribed track.
+    SetTrackSettings {
+        /// The receiving connection.
+        peer: PeerId,
+        /// The track.
+        track: TrackId,
+        /// Wanted.
+        settings: TrackSettings,
+    },
+    /// Muted tracks are not forwarded.
+    SetMuted {
+        /// The room.
+        room: RoomId,
+        /// The track.
+        track: TrackId,
+        /// Muted?
+        muted: bool,
+    },
+    /// Close the connection (DTLS close_notify) and forget it.
+    RemovePeer {
+        /// The connection.
+        peer: PeerId,
+    },
+    /// Describe this room's media state as JSON.
+    Snapshot {
+        /// The room.
+        room: RoomId,
+        /// Where the text goes; capacity 1.
+        reply: async_channel::Sender<String>,
+    },
+    /// Stop the worker: close all connections and end the thread.
+    Stop,
+}
+
+/// Why a connection ended.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum PeerEnd {
+    /// The other side closed it.
+    ClosedByRemote,
+    /// No ICE check for too long.
+    IceTimeout,
+    /// The DTLS handshake failed or its certificate was not the announced one.
+    DtlsFailed,
+    /// The association broke a rule of SCTP or DCEP beyond repair.
+    SctpFailed,
+    /// Its state made the worker panic; this connection was dropped, nothing else.
+    Panicked,
+}
+
+/// How long each stage of setting up a connection took, from `AddPeer`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct SetupTimes {
+    /// First authenticated ICE check.
+    pub ice: Option<Duration>,
+    /// DTLS done, SRTP keys known.
+    pub dtls: Option<Duration>,
+    /// First authenticated RTP packet.
+    pub first_media: Option<Duration>,
+}
+
+/// Worker -> control.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// ICE and DTLS are up.
+    Connected {
+        /// The connection.
+        peer: PeerId,
+        /// Stage durations so far.
+        times: SetupTimes,
+    },
+    /// The first authenticated media packet of the connection arrived.
+    FirstMedia {
+        /// The connection.
+        peer: PeerId,
+        /// Stage durations.
+        times: SetupTimes,
+    },
+    /// A data channel is open in both directions.
+    ChannelOpen {
+        /// The connection.
+        peer: PeerId,
+        /// The channel.
+        channel: ChannelSpec,
+    },
+    /// A message arrived.
+    Data {
+        /// The connection.
+        peer: PeerId,
+        /// The channel's label.
+        label: Arc<str>,
+        /// It was a text message.
+        text: bool,
+        /// The message.
+        payload: Bytes,
+    },
+    /// Who speaks in a room: only changes, and those who stopped with `active: false`.
+    Speakers {
+        /// The room.
+        room: RoomId,
+        /// Changes.
+        speakers: Vec<base::model::Speaker>,
+    },
+    /// How well a participant's connection does; on change.
+    Quality {
+        /// The connection.
+        peer: PeerId,
+        /// Its quality.
+        quality: Quality,
+    },
+    /// The connection is gone.
+    Closed {
+        /// The connection.
+        peer: PeerId,
+        /// Why.
+        end: PeerEnd,
+        /// Stage durations as far as it came.
+        times: SetupTimes,
+    },
+    /// Media state of a room panicked and was dropped; its participants must reconnect.
+    RoomLost {
+        /// The room.
+        room: RoomId,
+    },
+}
+
+/// Control's handle to a worker.
+#[derive(Clone)]
+pub struct WorkerHandle {
+    /// What it says about itself.
+    pub info: WorkerInfo,
+    commands: async_channel::Sender<Command>,
+    wake: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The worker is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct WorkerGone;
+
+impl WorkerHandle {
+    /// `wake` makes a sleeping worker look at its command queue; it must be cheap and never block.
+    pub fn new(
+        info: WorkerInfo,
+        commands: async_channel::Sender<Command>,
+        wake: Arc<dyn Fn() + Send + Sync>,
+    ) -> Self {
+        Self { info, commands, wake }
+    }
+
+    /// Queues a command, waiting while the queue is full.
+    pub async fn send(&self, command: Command) -> Result<(), WorkerGone> {
+        self.commands.send(command).await.map_err(|_| WorkerGone)?;
+        (self.wake)();
+        Ok(())
+    }
+
+    /// Queues a command without waiting; `false` when the queue is full or the worker gone.
+    pub fn try_send(&self, command: Command) -> bool {
+        let sent = self.commands.try_send(command).is_ok();
+        (self.wake)();
+        sent
+    }
+}

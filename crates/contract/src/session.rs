@@ -1,0 +1,380 @@
+//! Adapters <-> control: joining, what a participant asks for, what it is told, and the server API.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use base::model::{
+    DataKind, Encryption, LeaveReason, MetadataChange, Notice, Participant, ParticipantKind, Permissions,
+    RoomInfo, TrackSettings, TrackSource, VideoLayer,
+};
+use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
+use bytes::Bytes;
+
+use crate::media::{
+    ChannelSpec, DtlsRole, Event as MediaEvent, Fingerprint, IceCredentials, Sections, WorkerInfo,
+};
+
+/// Everything about a participant that comes in.
+#[derive(Clone, Debug)]
+pub struct Join {
+    /// The room, created when absent if `create`.
+    pub room: RoomName,
+    /// Create the room when it is absent.
+    pub create: bool,
+    /// Who.
+    pub identity: Identity,
+    /// Display name.
+    pub name: String,
+    /// Metadata.
+    pub metadata: String,
+    /// Attributes.
+    pub attributes: BTreeMap<String, String>,
+    /// Kind of program.
+    pub kind: ParticipantKind,
+    /// What it may do.
+    pub permissions: Permissions,
+    /// Subscribe to everything that is published.
+    pub auto_subscribe: bool,
+    /// Name and version of the client, for the log line of the join.
+    pub client: String,
+}
+
+/// Why a join was refused.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum JoinError {
+    /// The room does not exist and may not be created.
+    NoSuchRoom,
+    /// The room has all the participants it may have.
+    RoomFull,
+    /// This server takes nothing new: no capacity, or stopping.
+    Unavailable,
+}
+
+impl fmt::Display for JoinError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::NoSuchRoom => "requested room does not exist",
+            Self::RoomFull => "the room has as many participants as it may have",
+            Self::Unavailable => "this server takes no new participants now; try again or try another",
+        })
+    }
+}
+
+impl std::error::Error for JoinError {}
+
+/// A successful join.
+pub struct Joined {
+    /// The participant itself.
+    pub participant: Arc<Participant>,
+    /// The room.
+    pub room: RoomInfo,
+    /// The visible others. Tracks to subscribe follow as `Notice::Subscribe` events.
+    pub others: Vec<Arc<Participant>>,
+    /// The worker that will carry the participant's connections.
+    pub worker: WorkerInfo,
+    /// Requests go in here.
+    pub session: Session,
+    /// Events come out here, in order. Bounded: a session whose adapter does not drain it is closed.
+    pub events: async_channel::Receiver<Event>,
+}
+
+/// A participant's handle into its room.
+#[derive(Clone)]
+pub struct Session {
+    /// Which participant.
+    pub participant: ParticipantId,
+    requests: async_channel::Sender<(ParticipantId, Request)>,
+}
+
+/// The room is gone.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct RoomGone;
+
+impl Session {
+    /// A handle for `participant` onto its room's queue.
+    pub fn new(
+        participant: ParticipantId,
+        requests: async_channel::Sender<(ParticipantId, Request)>,
+    ) -> Self {
+        Self { participant, requests }
+    }
+
+    /// Queues a request, waiting while the room's queue is full.
+    pub async fn send(&self, request: Request) -> Result<(), RoomGone> {
+        self.requests.send((self.participant, request)).await.map_err(|_| RoomGone)
+    }
+}
+
+/// A track that a participant wants to publish.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PublishTrack {
+    /// The publisher's own id for it.
+    pub cid: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Where it comes from.
+    pub source: TrackSource,
+    /// Its name.
+    pub name: String,
+    /// Starts muted.
+    pub muted: bool,
+    /// Pixels; 0 for audio.
+    pub width: u32,
+    /// Pixels; 0 for audio.
+    pub height: u32,
+    /// Announced layers.
+    pub layers: Vec<VideoLayer>,
+    /// Wanted codec.
+    pub codec: CodecKind,
+    /// No redundancy for audio.
+    pub disable_red: bool,
+    /// Two channels.
+    pub stereo: bool,
+    /// No discontinuous transmission.
+    pub no_dtx: bool,
+    /// End-to-end encryption.
+    pub encryption: Encryption,
+    /// Stream name for synchronous playing.
+    pub stream: String,
+}
+
+/// Where a data message goes.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub struct DataTarget {
+    /// These identities; with `participants` empty too: everybody else.
+    pub identities: Vec<Identity>,
+    /// These sessions.
+    pub participants: Vec<ParticipantId>,
+}
+
+/// What an adapter asks on behalf of a participant.
+#[derive(Clone, Debug)]
+pub enum Request {
+    /// Make a connection on the participant's worker.
+    AddPeer {
+        /// Chosen by the adapter, random.
+        peer: PeerId,
+        /// Our ICE credentials.
+        local: IceCredentials,
+        /// Data channels to open from our side.
+        channels: Vec<ChannelSpec>,
+        /// It is the one that makes the participant active and carries data to it.
+        primary: bool,
+    },
+    /// See [`crate::media::Command::SetRemote`].
+    SetRemote {
+        /// The connection.
+        peer: PeerId,
+        /// Its ICE credentials.
+        remote: IceCredentials,
+        /// Its certificate.
+        fingerprint: Fingerprint,
+        /// Our role in DTLS.
+        role: DtlsRole,
+    },
+    /// See [`crate::media::Command::RestartIce`].
+    RestartIce {
+        /// The connection.
+        peer: PeerId,
+        /// Our new credentials.
+        local: IceCredentials,
+    },
+    /// See [`crate::media::Command::SetSections`].
+    SetSections {
+        /// The connection.
+        peer: PeerId,
+        /// All its sections.
+        sections: Sections,
+    },
+    /// Publish a track. Answered by [`Event::Published`].
+    Publish(PublishTrack),
+    /// The track's media section is negotiated: announce it to the others.
+    TrackNegotiated {
+        /// The track.
+        track: TrackId,
+        /// The section.
+        mid: Mid,
+        /// The codec that was negotiated.
+        codec: CodecKind,
+        /// More than one rid.
+        simulcast: bool,
+    },
+    /// Take a track down.
+    Unpublish {
+        /// The track.
+        track: TrackId,
+    },
+    /// Mute or unmute an own track.
+    Mute {
+        /// The track.
+        track: TrackId,
+        /// Muted?
+        muted: bool,
+    },
+    /// Subscribe or unsubscribe tracks.
+    UpdateSubscription {
+        /// The tracks.
+        tracks: Vec<TrackId>,
+        /// Wanted?
+        subscribe: bool,
+    },
+    /// What is wanted of subscribed tracks.
+    TrackSettings {
+        /// The tracks.
+        tracks: Vec<TrackId>,
+        /// The settings.
+        settings: TrackSettings,
+    },
+    /// Who may subscribe to the sender's tracks.
+    SubscriptionPermission {
+        /// Everybody.
+        all: bool,
+        /// Otherwise: these identities, and of each these tracks (empty = all of them).
+        allowed: Vec<(Identity, Vec<TrackId>)>,
+    },
+    /// Change own name, metadata, attributes. Answered by [`Event::MetadataChanged`].
+    ChangeMetadata {
+        /// Returned in the answer.
+        request_id: u32,
+        /// The change.
+        change: MetadataChange,
+    },
+    /// Send a message, already in the form in which receivers get it on their data channel.
+    Data {
+        /// Reliable or lossy.
+        kind: DataKind,
+        /// Where to.
+        target: DataTarget,
+        /// What the receivers' channels carry.
+        payload: Bytes,
+    },
+    /// The participant leaves.
+    Leave(LeaveReason),
+}
+
+/// What an adapter is told about its participant, in order.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// From the room.
+    Notice(Notice),
+    /// Answer to [`Request::Publish`]: the track, or why not. `cid` is the request's.
+    Published {
+        /// The request's cid.
+        cid: String,
+        /// The outcome.
+        outcome: Result<Arc<base::model::Track>, PublishRefused>,
+    },
+    /// Answer to [`Request::ChangeMetadata`].
+    MetadataChanged {
+        /// The request's id.
+        request_id: u32,
+        /// False: not allowed.
+        allowed: bool,
+    },
+    /// A track may not be received: unknown, or not permitted.
+    SubscriptionRefused {
+        /// The track.
+        track: TrackId,
+    },
+    /// From one of the participant's connections: `Connected`, `ChannelOpen`, `Data`, `Closed`.
+    Media(MediaEvent),
+}
+
+/// Why a track may not be published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PublishRefused {
+    /// Permissions forbid it.
+    NotAllowed,
+    /// Too many tracks.
+    LimitExceeded,
+}
+
+/// The server API, and everything else that comes from outside a session. Each carries its reply handle (capacity 1).
+#[derive(Clone, Debug)]
+pub enum AdminRequest {
+    /// Rooms, all or those named.
+    ListRooms {
+        /// Empty = all.
+        names: Vec<RoomName>,
+        /// The rooms.
+        reply: async_channel::Sender<Vec<RoomInfo>>,
+    },
+    /// Ends a room. `false`: there is none.
+    DeleteRoom {
+        /// The room.
+        room: RoomName,
+        /// Done?
+        reply: async_channel::Sender<bool>,
+    },
+    /// Participants of a room, hidden ones too; empty when there is no such room.
+    ListParticipants {
+        /// The room.
+        room: RoomName,
+        /// The participants.
+        reply: async_channel::Sender<Vec<Arc<Participant>>>,
+    },
+    /// Removes a participant. `false`: there is none.
+    RemoveParticipant {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        identity: Identity,
+        /// Done?
+        reply: async_channel::Sender<bool>,
+    },
+    /// The room's control and media state as JSON; `None`: there is no such room.
+    Snapshot {
+        /// The room.
+        room: RoomName,
+        /// The state.
+        reply: async_channel::Sender<Option<String>>,
+    },
+}
+
+/// A join with the handle for its answer (capacity 1).
+pub struct JoinCall {
+    /// The join.
+    pub join: Join,
+    /// The answer.
+    pub reply: async_channel::Sender<Result<Joined, JoinError>>,
+}
+
+/// What control's front door takes.
+pub enum Call {
+    /// A participant comes.
+    Join(Box<JoinCall>),
+    /// The server API asks.
+    Admin(AdminRequest),
+}
+
+/// The adapters' handle to the control plane.
+#[derive(Clone)]
+pub struct ControlHandle {
+    calls: async_channel::Sender<Call>,
+}
+
+impl ControlHandle {
+    /// A handle onto control's call queue.
+    pub fn new(calls: async_channel::Sender<Call>) -> Self {
+        Self { calls }
+    }
+
+    /// Joins a participant.
+    pub async fn join(&self, join: Join) -> Result<Joined, JoinError> {
+        let (reply, answer) = async_channel::bounded(1);
+        let call = Call::Join(Box::new(JoinCall { join, reply }));
+        self.calls.send(call).await.map_err(|_| JoinError::Unavailable)?;
+        answer.recv().await.map_err(|_| JoinError::Unavailable)?
+    }
+
+    /// Asks through the server API; `None` when control is gone.
+    pub async fn admin<T>(
+        &self,
+        request: impl FnOnce(async_channel::Sender<T>) -> AdminRequest,
+    ) -> Option<T> {
+        let (reply, answer) = async_channel::bounded(1);
+        self.calls.send(Call::Admin(request(reply))).await.ok()?;
+        answer.recv().await.ok()
+    }
+}
