@@ -1,1 +1,15 @@
-//! (being written)
+//! Who may do what: API keys, and the tokens that are signed with them.
+//!
+//! A token is a JWT (RFC 7519) signed with HMAC-SHA-256 by the application's server. Its claims have the form that
+//! LiveKit's SDKs mint, so that an application keeps its token code.
+//!
+//! This crate knows nothing of HTTP, rooms or clocks: `now` is passed in, and what a token allows comes out as
+//! [`base::model::Permissions`]. It never logs or prints a secret.
+
+mod claims;
+mod jwt;
+mod keys;
+
+pub use claims::{Claims, Denied, VideoGrants};
+pub use jwt::{LEEWAY, MAX_TOKEN_LEN, TokenError, Verified, mint, verify};
+pub use keys::{ApiKeys, DEVELOPMENT_KEY, DEVELOPMENT_SECRET, MIN_SECRET_LEN, WeakSecret, check_secret};
