@@ -77,6 +77,9 @@ pub struct ReceiveSection {
     pub extensions: ExtensionMap,
     /// Simulcast rids, lowest layer first; empty = no simulcast.
     pub rids: Vec<Rid>,
+    /// Width and height in pixels of each layer as its publisher announced them, in the order of `rids` (one entry
+    /// without simulcast); empty = not said. They tell which layer is large enough for a rendered size.
+    pub sizes: Vec<(u32, u32)>,
     /// SSRCs named in SDP: primary and, where there is one, its RTX SSRC.
     pub ssrcs: Vec<(u32, Option<u32>)>,
     /// The publication it feeds, once known; packets before that are counted and dropped.
