@@ -1,2 +1,17 @@
 //! Bytes <-> structs: RTP, RTCP, header extensions and codec descriptors. Total functions on bytes.
+//!
+//! This crate knows nothing of IO, clocks, encryption, sessions or who sent the bytes. Every parser takes any bytes:
+//! what is malformed is `None` (or [`rtcp::Packet::Malformed`]), never a panic.
 
+mod bytes;
+pub mod dd;
+pub mod ext;
+pub mod fuzz;
+pub mod keyframe;
+pub mod media;
+pub mod rtcp;
+pub mod rtp;
+pub mod vp8;
+
+#[cfg(test)]
+mod testing;
