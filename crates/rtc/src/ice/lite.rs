@@ -1,0 +1,243 @@
+//! Our ICE-lite responder (RFC 8445 section 2.5, checks after section 7.3).
+//!
+//! - A check is answered when its user fragment and integrity fit the current local credentials, or, during a restart,
+//!   the previous ones: these hold until a check with the new ones nominates.
+//! - Media goes to the source of the latest authenticated nominating check, at once, whatever its priority: a client that
+//!   changed its network must not wait for its old pair to die.
+//! - We are always the controlled side, so role attributes are not looked at: the other side is either controlling, or a
+//!   lite agent too, with which no role conflict can be repaired.
+//! - Nothing is ever sent but answers, each to the source of its check: a success of at most 24 bytes more than the
+//!   request, or, to a sender that knows our user fragment but not the password, a 401 that is shorter than the request.
+//!
+//! Remote candidates are not needed: every source is peer-reflexive to us.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use is::stun::{StunMessage, TransId};
+
+use super::{IceEvent, stun};
+use crate::{Counters, IceCredentials};
+
+/// Without an authenticated check for this long the other side is gone. Browsers check every 2.5 to 5 s; RFC 7675
+/// gives consent 30 s, but a participant who lost the network should not linger in a room for so long.
+pub(crate) const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How long the first check may take once the other side's credentials are known.
+pub(crate) const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Addresses that may belong to the peer at one time: a client with two interfaces, IPv4 and IPv6, before and after a
+/// change of network. The one that was silent longest makes room.
+const MAX_SOURCES: usize = 16;
+/// Answers waiting to be sent; the owner drains them after every datagram.
+const MAX_ANSWERS: usize = 32;
+/// Transactions remembered, so that a repeated or replayed check does not move media back. Covers several seconds of
+/// checks on all of a client's pairs.
+const MAX_TRANSACTIONS: usize = 32;
+
+struct Source {
+    address: SocketAddr,
+    last_check: Instant,
+}
+
+/// The responder.
+pub(crate) struct Lite {
+    local: IceCredentials,
+    /// The credentials before a restart, until the restart is nominated.
+    previous: Option<IceCredentials>,
+    sources: Vec<Source>,
+    nominated: Option<SocketAddr>,
+    /// When the agent is dead; pushed on by every authenticated check. `None` until the remote side is known.
+    deadline: Option<Instant>,
+    dead: bool,
+    transactions: VecDeque<TransId>,
+    answers: VecDeque<(SocketAddr, Vec<u8>)>,
+    events: VecDeque<IceEvent>,
+}
+
+impl Lite {
+    pub(crate) fn new(local: IceCredentials) -> Self {
+        Self {
+            local,
+            previous: None,
+            sources: Vec::new(),
+            nominated: None,
+            deadline: None,
+            dead: false,
+            transactions: VecDeque::new(),
+            answers: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// The other side is known, so its checks are due. Its credentials themselves are of no use to a lite agent: it sends
+    /// no checks, and what it answers is keyed by its own password.
+    pub(crate) fn set_remote(&mut self, now: Instant) {
+        self.deadline.get_or_insert(now + FIRST_CHECK_TIMEOUT);
+    }
+
+    pub(crate) fn restart(&mut self, local: IceCredentials) {
+        if local == self.local {
+            return;
+        }
+        let replaced = std::mem::replace(&mut self.local, local);
+        // A second restart before the first was nominated: the nominated credentials are still the older ones.
+        self.previous.get_or_insert(replaced);
+    }
+
+    pub(crate) fn receive(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        datagram: &[u8],
+        counters: &mut Counters,
+    ) {
+        if self.dead {
+            return;
+        }
+        if !stun::has_valid_fingerprint(datagram) {
+            counters.stun_bad_fingerprint += 1;
+            return;
+        }
+        let Ok(message) = StunMessage::parse(datagram) else {
+            counters.stun_malformed += 1;
+            return;
+        };
+        if !message.is_binding_request() {
+            counters.stun_unexpected += 1;
+            return;
+        }
+        self.receive_check(now, from, &message, counters);
+    }
+
+    fn receive_check(
+        &mut self,
+        now: Instant,
+        from: SocketAddr,
+        message: &StunMessage<'_>,
+        counters: &mut Counters,
+    ) {
+        let Some(user) = message.split_username().map(|(local, _)| local) else {
+            counters.stun_malformed += 1;
+            return;
+        };
+        let current = user == self.local.ufrag;
+        let Some(credentials) = self.credentials(user) else {
+            counters.stun_unknown_user += 1;
+            return;
+        };
+        if !message.verify(credentials.password.as_bytes(), stun::hmac_sha1) {
+            counters.stun_unauthenticated += 1;
+            self.answer(from, stun::unauthorized(message.trans_id()), counters);
+            return;
+        }
+        let answer = stun::success(message.trans_id(), from, &credentials.password);
+        self.answer(from, answer, counters);
+        counters.stun_checks += 1;
+        if self.is_repeated(message.trans_id()) {
+            counters.stun_repeated += 1;
+            return;
+        }
+        self.deadline = Some(now + CONSENT_TIMEOUT);
+        self.validate(now, from);
+        if message.use_candidate() {
+            self.nominate(from, current);
+        }
+    }
+
+    fn credentials(&self, user: &str) -> Option<&IceCredentials> {
+        [Some(&self.local), self.previous.as_ref()].into_iter().flatten().find(|c| c.ufrag == user)
+    }
+
+    fn answer(&mut self, to: SocketAddr, bytes: Vec<u8>, counters: &mut Counters) {
+        if self.answers.len() == MAX_ANSWERS {
+            counters.stun_answers_dropped += 1;
+            return;
+        }
+        self.answers.push_back((to, bytes));
+    }
+
+    fn is_repeated(&mut self, transaction: TransId) -> bool {
+        if self.transactions.contains(&transaction) {
+            return true;
+        }
+        if self.transactions.len() == MAX_TRANSACTIONS {
+            self.transactions.pop_front();
+        }
+        self.transactions.push_back(transaction);
+        false
+    }
+
+    fn validate(&mut self, now: Instant, from: SocketAddr) {
+        if let Some(source) = self.sources.iter_mut().find(|source| source.address == from) {
+            source.last_check = now;
+            return;
+        }
+        if self.sources.len() == MAX_SOURCES {
+            self.forget_one();
+        }
+        self.sources.push(Source { address: from, last_check: now });
+        self.events.push_back(IceEvent::Validated(from));
+    }
+
+    fn forget_one(&mut self) {
+        let silent = self
+            .sources
+            .iter()
+            .enumerate()
+            .filter(|(_, source)| Some(source.address) != self.nominated)
+            .min_by_key(|(_, source)| source.last_check)
+            .map(|(index, _)| index);
+        if let Some(index) = silent {
+            let source = self.sources.swap_remove(index);
+            self.events.push_back(IceEvent::Forgotten(source.address));
+        }
+    }
+
+    fn nominate(&mut self, from: SocketAddr, current: bool) {
+        if !current && self.previous.is_none() {
+            return;
+        }
+        if current {
+            self.previous = None;
+        }
+        if self.nominated.is_none() {
+            self.events.push_back(IceEvent::Connected);
+        }
+        self.nominated = Some(from);
+    }
+
+    pub(crate) fn is_valid(&self, from: SocketAddr) -> bool {
+        // The nominated address first: nearly every datagram comes from there.
+        self.nominated == Some(from) || self.sources.iter().any(|source| source.address == from)
+    }
+
+    pub(crate) fn destination(&self) -> Option<SocketAddr> {
+        let latest = || self.sources.iter().max_by_key(|source| source.last_check).map(|s| s.address);
+        self.nominated.or_else(latest)
+    }
+
+    pub(crate) fn is_nominated(&self) -> bool {
+        self.nominated.is_some()
+    }
+
+    pub(crate) fn poll_transmit(&mut self, out: &mut Vec<u8>) -> Option<SocketAddr> {
+        let (to, answer) = self.answers.pop_front()?;
+        out.extend_from_slice(&answer);
+        Some(to)
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<IceEvent> {
+        self.events.pop_front()
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        if !self.dead && self.deadline.is_some_and(|deadline| deadline <= now) {
+            self.dead = true;
+            self.events.push_back(IceEvent::TimedOut);
+        }
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadline.filter(|_| !self.dead)
+    }
+}
