@@ -1,1 +1,53 @@
-fn main() {}
+//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`.
+//!
+//! One dependency (JSON), so that the first `cargo xtask` of a fresh clone starts within seconds.
+
+mod demo;
+mod prerequisites;
+mod run;
+mod test;
+mod tidy;
+
+use std::process::ExitCode;
+
+const HELP: &str = "\
+Commands:
+  cargo xtask demo [--lan] [...]     build everything, then run `stoa dev` (arguments are passed on)
+  cargo xtask test [--full] [STEP..] all checks and tests, or only the steps named; --full adds the long repetitions
+  cargo xtask tidy                   the rules of the house alone: crate graph, purity, sizes
+  cargo xtask bench NAME [...]       one performance command, in release mode
+
+Steps of `test`: ";
+
+fn main() -> ExitCode {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    let (command, rest) = match args.split_first() {
+        Some((command, rest)) => (command.as_str(), rest),
+        None => ("help", [].as_slice()),
+    };
+    let outcome = match command {
+        "demo" => demo::run(rest),
+        "test" => test::run(rest),
+        "tidy" => tidy::run(),
+        "bench" => bench(rest),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}{}", test::step_names().join(" "));
+            Ok(())
+        }
+        other => Err(format!("there is no command `{other}`; `cargo xtask help` lists them")),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("xtask: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn bench(args: &[String]) -> Result<(), String> {
+    if args.is_empty() {
+        return Err("which one? `cargo xtask bench forward`, for example".into());
+    }
+    run::cargo().args(["run", "--release", "--package", "bench", "--"]).args(args).echo().status()
+}
