@@ -4,8 +4,23 @@
 /// Names a payload in a [`PayloadRing`]. Goes stale, never wrong: a slot whose bytes were overwritten reads as `None`.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Slot {
-    /// Counts pushes since the ring was made; also tells which entry holds it.
+    /// The ring's id in the upper bits; below, the number of the push, from 1, which also tells which entry holds it.
     index: u64,
+}
+
+/// Pushes that a slot can tell apart: 40 bits are years of packets.
+const COUNT_BITS: u32 = 40;
+const COUNT_MASK: u64 = (1 << COUNT_BITS) - 1;
+
+impl Slot {
+    /// The id of the ring that it lies in (see [`PayloadRing::with_id`]).
+    pub fn ring(self) -> u32 {
+        (self.index >> COUNT_BITS) as u32
+    }
+
+    fn entry(self, entries: usize) -> usize {
+        ((self.index & COUNT_MASK) % entries as u64) as usize
+    }
 }
 
 #[derive(Clone, Copy, Default)]
@@ -23,20 +38,31 @@ pub struct PayloadRing {
     capacity: usize,
     max_entries: usize,
     written: u64,
-    next: u64,
+    next: Slot,
 }
 
 impl PayloadRing {
     /// `capacity` bytes and `max_entries` payloads at most; both at least 1.
     pub fn new(capacity: usize, max_entries: usize) -> Self {
+        Self::with_id(0, capacity, max_entries)
+    }
+
+    /// The same, with an id (the lower 24 bits count) that its slots carry, so that a slot is never read from another ring
+    /// by mistake: rings among which slots could be confused have different ids.
+    pub fn with_id(id: u32, capacity: usize, max_entries: usize) -> Self {
         Self {
             bytes: Vec::new(),
             entries: Vec::new(),
             capacity: capacity.max(1),
             max_entries: max_entries.max(1),
             written: 0,
-            next: 1,
+            next: Slot { index: (u64::from(id) << COUNT_BITS) | 1 },
         }
+    }
+
+    /// Its id.
+    pub fn id(&self) -> u32 {
+        self.next.ring()
     }
 
     /// Copies `payload` in. `None` when it is larger than the whole ring.
@@ -57,22 +83,24 @@ impl PayloadRing {
             self.bytes.resize(len, 0);
         }
         self.bytes[place..end].copy_from_slice(payload);
-        let entry = Entry { index: self.next, start: self.written, len: payload.len() as u32 };
-        let at = (self.next % self.max_entries as u64) as usize;
+        let slot = self.next;
+        let entry = Entry { index: slot.index, start: self.written, len: payload.len() as u32 };
+        let at = slot.entry(self.max_entries);
         if self.entries.len() <= at {
             self.entries.resize(at + 1, Entry::default());
         }
         self.entries[at] = entry;
         self.written += payload.len() as u64;
-        self.next += 1;
-        Some(Slot { index: entry.index })
+        let count = (slot.index & COUNT_MASK) % COUNT_MASK + 1;
+        self.next = Slot { index: (slot.index & !COUNT_MASK) | count };
+        Some(slot)
     }
 
     /// The payload, unless it has been overwritten.
     pub fn get(&self, slot: Slot) -> Option<&[u8]> {
-        let entry = self.entries.get((slot.index % self.max_entries as u64) as usize)?;
+        let entry = self.entries.get(slot.entry(self.max_entries))?;
         let overrun = self.written - entry.start > self.capacity as u64;
-        if entry.index != slot.index || slot.index == 0 || overrun {
+        if entry.index != slot.index || slot.index & COUNT_MASK == 0 || overrun {
             return None;
         }
         let place = (entry.start % self.capacity as u64) as usize;
@@ -115,6 +143,15 @@ mod tests {
     #[test]
     fn a_payload_larger_than_the_ring_is_refused() {
         assert!(PayloadRing::new(10, 4).push(&[0; 11]).is_none());
+    }
+
+    #[test]
+    fn a_slot_reads_as_none_in_a_ring_of_another_id() {
+        let mut rings: Vec<_> = [7, 8].map(|id| PayloadRing::with_id(id, 100, 4)).into();
+        let slots: Vec<_> = rings.iter_mut().map(|ring| ring.push(b"x").expect("fits")).collect();
+        assert_eq!((slots[0].ring(), slots[1].ring(), rings[1].id()), (7, 8, 8));
+        assert_eq!(rings[0].get(slots[0]), Some(&b"x"[..]));
+        assert_eq!(rings[1].get(slots[0]), None);
     }
 
     #[test]
