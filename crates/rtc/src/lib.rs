@@ -21,6 +21,7 @@ mod ice;
 mod peer;
 mod sctp;
 mod section;
+pub mod srtp;
 
 pub use config::{
     Certificate, Config, ConfigError, DtlsRole, DtlsVersions, Fingerprint, IceCredentials, IceRole, WallClock,
