@@ -1,0 +1,44 @@
+import { Track } from "livekit-client";
+import { describe, expect, test } from "vitest";
+import { DEFAULT_CHOICES, parseChoices } from "../src/lib/choices";
+import { onStage, tileKey } from "../src/lib/layout";
+import { hueOf, initials } from "../src/lib/people";
+
+describe("initials", () => {
+  test.each([
+    ["Ada", "A"],
+    ["Ada Lovelace", "AL"],
+    ["ada king lovelace", "AL"],
+    ["  ", "?"],
+    ["😀 Smile", "😀S"],
+  ])("of %j are %j", (name, letters) => expect(initials(name)).toBe(letters));
+});
+
+test("a person keeps their colour", () => {
+  expect(hueOf("ada")).toBe(hueOf("ada"));
+  expect(hueOf("ada")).not.toBe(hueOf("bob"));
+  expect(hueOf("")).toBeLessThan(360);
+});
+
+describe("remembered choices", () => {
+  test("survive a round trip", () => {
+    const chosen = { ...DEFAULT_CHOICES, name: "Ada", camera: false, microphoneId: "m1" };
+    expect(parseChoices(JSON.stringify(chosen))).toEqual(chosen);
+  });
+  test.each([null, "", "nonsense", "null", "[]", '{"name":7,"camera":"yes","other":1}'])("%j is forgotten", (stored) =>
+    expect(parseChoices(stored)).toEqual(DEFAULT_CHOICES),
+  );
+});
+
+describe("the stage", () => {
+  const tile = (identity: string, source = Track.Source.Camera, isLocal = false) => ({ participant: { identity, isLocal }, source });
+  const me = tile("me", Track.Source.Camera, true);
+  const [ada, bob, screen] = [tile("ada"), tile("bob"), tile("bob", Track.Source.ScreenShare)];
+
+  test("shows the pinned tile before anything else", () => expect(onStage([me, ada, bob, screen], tileKey(ada), "bob")).toBe(ada));
+  test("shows a shared screen before people", () => expect(onStage([me, ada, bob, screen], undefined, "ada")).toBe(screen));
+  test("shows who spoke last", () => expect(onStage([me, ada, bob], undefined, "bob")).toBe(bob));
+  test("does not put oneself on one's own stage for speaking", () => expect(onStage([me, ada, bob], undefined, "me")).toBe(ada));
+  test("shows oneself when alone", () => expect(onStage([me], undefined, undefined)).toBe(me));
+  test("forgets a pin that has left", () => expect(onStage([me, ada], "bob/camera", undefined)).toBe(ada));
+});

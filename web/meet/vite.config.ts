@@ -1,0 +1,17 @@
+import react from "@vitejs/plugin-react";
+import { defineConfig } from "vitest/config";
+
+// `npm run dev` serves the page with hot reload and hands everything else to a server started with `stoa dev`.
+const SERVER = "http://127.0.0.1:7880";
+
+export default defineConfig({
+  plugins: [react()],
+  build: { target: "es2022", sourcemap: false, chunkSizeWarningLimit: 900 },
+  server: {
+    proxy: {
+      "/api": SERVER,
+      "/rtc": { target: SERVER, ws: true },
+    },
+  },
+  test: { include: ["test/**/*.test.ts"] },
+});
