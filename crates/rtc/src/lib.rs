@@ -22,6 +22,8 @@ mod peer;
 mod sctp;
 mod section;
 pub mod srtp;
+pub mod streams;
+pub mod streams;
 
 pub use config::{
     Certificate, Config, ConfigError, DtlsRole, DtlsVersions, Fingerprint, IceCredentials, IceRole, WallClock,

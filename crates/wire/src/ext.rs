@@ -1,6 +1,6 @@
 //! RTP header extensions (RFC 8285): the one-byte and the two-byte form, parsed and written.
 
-use base::{Extension, ExtensionMap, Mid, Rid};
+use base::{Extension, ExtensionMap, Mid, NtpTime, Rid};
 
 use crate::bytes::{read_u8, read_u16, read_u24, read_u64};
 use crate::rtp::{Header, ONE_BYTE_PROFILE, TWO_BYTE_PROFILE};
@@ -200,6 +200,11 @@ pub fn write(out: &mut [u8], values: &Values<'_>, map: &ExtensionMap) -> usize {
         put(Extension::DependencyDescriptor, descriptor);
     }
     writer.finish()
+}
+
+/// The abs-send-time value of a moment: its seconds modulo 64 in 6.18 fixed point.
+pub fn abs_send_time(now: NtpTime) -> u32 {
+    (now.0 >> 14) as u32 & 0xFF_FFFF
 }
 
 /// Writes elements one by one; [`write`] is the usual way.

@@ -1,0 +1,112 @@
+//! Sender reports of a sent stream, and what its receiver reports back.
+
+use std::time::{Duration, Instant};
+
+use base::NtpTime;
+use wire::rtcp::ReportBlock;
+
+/// Time between sender reports.
+const INTERVAL: Duration = Duration::from_secs(1);
+/// Sender reports whose echo is recognised.
+const REMEMBERED: usize = 4;
+/// Longer is no round trip but a broken clock.
+const MAX_RTT: Duration = Duration::from_secs(10);
+
+/// One moment on the publisher's two clocks and on ours: the source of a sent stream's sender reports.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Clock {
+    /// The publisher's wall clock.
+    pub ntp: NtpTime,
+    /// The RTP time of that moment, in the timestamps that the receiver sees.
+    pub rtp: u32,
+    /// The same moment on our clock.
+    pub at: Instant,
+}
+
+impl Clock {
+    /// The publisher's wall clock and the RTP time at `now`, by extrapolation.
+    pub fn at(&self, now: Instant, clock_rate: u32) -> (NtpTime, u32) {
+        let elapsed = now.saturating_duration_since(self.at);
+        let units = elapsed.as_micros() * u128::from(clock_rate) / 1_000_000;
+        (self.ntp.plus(elapsed), self.rtp.wrapping_add(units as u32))
+    }
+}
+
+/// How the other side receives a stream, by its own reports.
+#[derive(Clone, Copy, PartialEq, Debug, Default)]
+pub struct Reception {
+    /// Share of packets lost in the last interval, 0.0 to 1.0.
+    pub loss: f32,
+    /// Packets lost in all, less duplicates.
+    pub cumulative_lost: i32,
+    /// Interarrival jitter.
+    pub jitter: Duration,
+    /// Round trip, smoothed; unknown until a sender report was echoed.
+    pub rtt: Option<Duration>,
+}
+
+/// The reporting side of one sent stream.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Reports {
+    clock: Option<Clock>,
+    last: Option<Instant>,
+    /// Middle bits of the times in our last reports, and when those went out; a ring.
+    sent: [Option<(u32, Instant)>; REMEMBERED],
+    next: usize,
+    reception: Reception,
+    heard: bool,
+}
+
+impl Reports {
+    pub(super) fn set_clock(&mut self, clock: Clock) {
+        self.clock = Some(clock);
+    }
+
+    /// When the next sender report of a stream that is sending is due.
+    pub(super) fn due(&self, first_sent: Instant) -> Option<Instant> {
+        self.clock?;
+        Some(self.last.map_or(first_sent, |last| last + INTERVAL))
+    }
+
+    /// The times for a sender report that goes out now.
+    pub(super) fn take(&mut self, now: Instant, clock_rate: u32) -> Option<(NtpTime, u32)> {
+        let (ntp, rtp) = self.clock?.at(now, clock_rate);
+        self.last = Some(now);
+        self.sent[self.next % REMEMBERED] = Some((ntp.middle(), now));
+        self.next = (self.next + 1) % REMEMBERED;
+        Some((ntp, rtp))
+    }
+
+    pub(super) fn receive(&mut self, now: Instant, block: &ReportBlock, clock_rate: u32) {
+        self.heard = true;
+        self.reception.loss = f32::from(block.fraction_lost) / 256.0;
+        self.reception.cumulative_lost = block.cumulative_lost;
+        let micros = u64::from(block.jitter) * 1_000_000 / u64::from(clock_rate.max(1));
+        self.reception.jitter = Duration::from_micros(micros);
+        if let Some(rtt) = self.round_trip(now, block) {
+            self.reception.rtt = Some(self.reception.rtt.map_or(rtt, |old| (old * 7 + rtt) / 8));
+        }
+    }
+
+    /// RFC 3550 section 6.4.1, against our own record of when the echoed report went out: what was not sent is not
+    /// measured, and a delay longer than the time that passed is not believed.
+    fn round_trip(&self, now: Instant, block: &ReportBlock) -> Option<Duration> {
+        if block.last_sender_report == 0 {
+            return None;
+        }
+        let echoed = self.sent.iter().flatten().find(|(middle, _)| *middle == block.last_sender_report);
+        let (_, at) = echoed?;
+        let delay = Duration::from_micros(u64::from(block.delay) * 1_000_000 / 65_536);
+        let rtt = now.saturating_duration_since(*at).checked_sub(delay)?;
+        (rtt <= MAX_RTT).then_some(rtt)
+    }
+
+    pub(super) fn reception(&self) -> Reception {
+        self.reception
+    }
+
+    /// The receiver has reported on the stream: it knows which section the SSRC belongs to.
+    pub(super) fn heard(&self) -> bool {
+        self.heard
+    }
+}
