@@ -47,6 +47,8 @@ pub enum JoinError {
     NoSuchRoom,
     /// The room has all the participants it may have.
     RoomFull,
+    /// A name, an identity, metadata or attributes are larger than allowed.
+    LimitExceeded,
     /// This server takes nothing new: no capacity, or stopping.
     Unavailable,
 }
@@ -56,6 +58,7 @@ impl fmt::Display for JoinError {
         f.write_str(match self {
             Self::NoSuchRoom => "requested room does not exist",
             Self::RoomFull => "the room has as many participants as it may have",
+            Self::LimitExceeded => "a name, the identity, the metadata or the attributes are too large",
             Self::Unavailable => "this server takes no new participants now; try again or try another",
         })
     }

@@ -1,0 +1,4 @@
+mod people;
+mod scene;
+mod talk;
+mod tracks;

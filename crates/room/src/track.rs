@@ -1,0 +1,175 @@
+//! Tracks: asked for, negotiated, muted, taken down.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base::model::{Notice, Track};
+use base::{CodecKind, Mid, ParticipantId, TrackId};
+
+use crate::member::Member;
+use crate::{Event, Limits, Room};
+
+/// Why a track may not be published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PublishRefused {
+    /// The participant is unknown, or its permissions forbid it.
+    NotAllowed,
+    /// Too many tracks, or too long names.
+    LimitExceeded,
+}
+
+/// An announced track.
+pub(crate) struct Publication {
+    pub publisher: ParticipantId,
+    /// As it is told to others.
+    pub value: Arc<Track>,
+    /// Somebody has received it.
+    pub had_subscriber: bool,
+}
+
+impl Room {
+    /// A participant asks to publish a track. It waits, known to nobody else, until [`Room::negotiated`].
+    ///
+    /// # Errors
+    /// See [`PublishRefused`].
+    pub fn publish(&mut self, id: ParticipantId, track: Track) -> Result<Arc<Track>, PublishRefused> {
+        let member = self.members.get_mut(&id).ok_or(PublishRefused::NotAllowed)?;
+        if !member.value.permissions.may_publish(track.source) {
+            return Err(PublishRefused::NotAllowed);
+        }
+        if !has_room(member, &track, &self.limits) {
+            return Err(PublishRefused::LimitExceeded);
+        }
+        member.pending.push(track.clone());
+        Ok(Arc::new(track))
+    }
+
+    /// The track's media section is negotiated: the others are told and those who want it are subscribed. Said again,
+    /// it updates the track. `false`: the participant has no such track.
+    pub fn negotiated(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        track: TrackId,
+        mid: Mid,
+        codec: CodecKind,
+        simulcast: bool,
+    ) -> bool {
+        let settle = |track: &mut Track| {
+            track.mid = Some(mid);
+            track.codec = codec;
+            track.simulcast = simulcast;
+        };
+        if self.publisher(track) == Some(id) {
+            self.update_track(now, track, settle);
+            return true;
+        }
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        let Some(at) = member.pending.iter().position(|pending| pending.id == track) else { return false };
+        let mut negotiated = member.pending.remove(at);
+        settle(&mut negotiated);
+        self.announce_track(now, id, negotiated);
+        true
+    }
+
+    /// A participant takes its track down. `false`: it has no such track.
+    pub fn unpublish(&mut self, now: Instant, id: ParticipantId, track: TrackId) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        if let Some(at) = member.pending.iter().position(|pending| pending.id == track) {
+            member.pending.remove(at);
+            return true;
+        }
+        if self.publisher(track) != Some(id) {
+            return false;
+        }
+        self.drop_publication(track);
+        self.change(id, |participant| participant.tracks.retain(|announced| announced.id != track));
+        self.recount(now);
+        self.announce_now(id);
+        true
+    }
+
+    /// A participant mutes or unmutes its own track. `false`: it has no such track.
+    pub fn mute(&mut self, now: Instant, id: ParticipantId, track: TrackId, muted: bool) -> bool {
+        if self.publisher(track) == Some(id) {
+            self.update_track(now, track, |track| track.muted = muted);
+            return true;
+        }
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        let Some(pending) = member.pending.iter_mut().find(|pending| pending.id == track) else {
+            return false;
+        };
+        pending.muted = muted;
+        true
+    }
+
+    /// The server mutes a track, which holds at once, or asks its publisher to unmute it, which only the publisher can
+    /// do: nobody's microphone is opened from afar. `false`: the participant has no such track.
+    pub fn server_mute(&mut self, now: Instant, id: ParticipantId, track: TrackId, muted: bool) -> bool {
+        if !self.owns(id, track) {
+            return false;
+        }
+        if muted {
+            self.mute(now, id, track, true);
+        }
+        self.tell(id, Notice::MuteRequested { track, muted });
+        true
+    }
+
+    /// Does the participant publish this track, announced or not?
+    pub fn owns(&self, id: ParticipantId, track: TrackId) -> bool {
+        self.publisher(track) == Some(id)
+            || self.members.get(&id).is_some_and(|member| member.pending.iter().any(|t| t.id == track))
+    }
+
+    /// Who publishes an announced track.
+    pub fn publisher(&self, track: TrackId) -> Option<ParticipantId> {
+        self.tracks.get(&track).map(|publication| publication.publisher)
+    }
+
+    /// Is this announced track muted?
+    pub fn is_muted(&self, track: TrackId) -> bool {
+        self.tracks.get(&track).is_some_and(|publication| publication.value.muted)
+    }
+
+    fn announce_track(&mut self, now: Instant, id: ParticipantId, track: Track) {
+        let (track_id, muted) = (track.id, track.muted);
+        let value = Arc::new(track.clone());
+        self.tracks.insert(track_id, Publication { publisher: id, value, had_subscriber: false });
+        self.change(id, |participant| participant.tracks.push(track));
+        self.recount(now);
+        if muted {
+            self.events.push_back(Event::SetMuted { track: track_id, muted });
+        }
+        self.announce_now(id);
+        self.reconcile_track(now, track_id);
+    }
+
+    fn update_track(&mut self, now: Instant, track: TrackId, update: impl FnOnce(&mut Track)) {
+        let Some(publication) = self.tracks.get_mut(&track) else { return };
+        let publisher = publication.publisher;
+        let mut value = Track::clone(&publication.value);
+        update(&mut value);
+        if value == *publication.value {
+            return;
+        }
+        if value.muted != publication.value.muted {
+            self.events.push_back(Event::SetMuted { track, muted: value.muted });
+        }
+        publication.value = Arc::new(value.clone());
+        self.change(publisher, |participant| {
+            if let Some(announced) = participant.tracks.iter_mut().find(|announced| announced.id == track) {
+                *announced = value;
+            }
+        });
+        self.announce_change(now, publisher);
+    }
+}
+
+fn has_room(member: &Member, track: &Track, limits: &Limits) -> bool {
+    let names = [&track.name, &track.stream, &track.cid];
+    member.pending.len() < limits.pending_tracks
+        && member.pending.len() + member.value.tracks.len() < limits.tracks
+        && names.iter().all(|name| name.len() <= limits.name_bytes)
+        && track.layers.len() <= limits.layers
+}
