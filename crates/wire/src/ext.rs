@@ -258,3 +258,200 @@ impl<'a> Writer<'a> {
         len
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Rng, damaged};
+    use crate::{fuzz, rtp};
+
+    fn packet(profile: u16, data: &[u8]) -> Vec<u8> {
+        let mut packet = vec![0x90, 96, 0, 1, 0, 0, 0, 2, 0, 0, 0, 3];
+        packet.extend_from_slice(&profile.to_be_bytes());
+        packet.extend_from_slice(&((data.len() / 4) as u16).to_be_bytes());
+        packet.extend_from_slice(data);
+        packet.extend_from_slice(b"payload");
+        packet
+    }
+
+    fn found(packet: &[u8]) -> Vec<(u8, &[u8])> {
+        let header = Header::parse(packet).expect("well formed");
+        elements(packet, &header).map(|e| (e.id, e.value)).collect()
+    }
+
+    fn map(ids: [u8; 8]) -> ExtensionMap {
+        let mut map = ExtensionMap::default();
+        for (extension, id) in Extension::ALL.into_iter().zip(ids) {
+            map.set(extension, id);
+        }
+        map
+    }
+
+    #[test]
+    fn the_one_byte_example_of_the_rfc_is_read() {
+        // RFC 8285 section 4.2: an element of one byte, one of two, padding, one of four.
+        let data = [0x10, 0xA1, 0x21, 0xB1, 0xB2, 0, 0, 0x33, 0xC1, 0xC2, 0xC3, 0xC4];
+        let packet = packet(0xBEDE, &data);
+        let expected: [(u8, &[u8]); 3] = [(1, &[0xA1]), (2, &[0xB1, 0xB2]), (3, &[0xC1, 0xC2, 0xC3, 0xC4])];
+        assert_eq!(found(&packet), expected);
+    }
+
+    #[test]
+    fn the_two_byte_example_of_the_rfc_is_read() {
+        // RFC 8285 section 4.3: an empty element, one of one byte, padding, one of four.
+        let data = [1, 0, 2, 1, 0xB1, 0, 3, 4, 0xC1, 0xC2, 0xC3, 0xC4];
+        for profile in [0x1000, 0x100F] {
+            let packet = packet(profile, &data);
+            let expected: [(u8, &[u8]); 3] = [(1, &[]), (2, &[0xB1]), (3, &[0xC1, 0xC2, 0xC3, 0xC4])];
+            assert_eq!(found(&packet), expected);
+        }
+        assert!(found(&packet(0x1010, &data)).is_empty(), "another profile");
+    }
+
+    #[test]
+    fn what_follows_a_malformed_element_is_not_read() {
+        let expected: [(u8, &[u8]); 1] = [(1, &[7])];
+        assert_eq!(found(&packet(0xBEDE, &[0x10, 7, 0xF0, 1, 0x20, 8, 0, 0])), expected, "id 15");
+        assert_eq!(
+            found(&packet(0xBEDE, &[0x10, 7, 0x02, 1, 2, 3, 0x20, 8])),
+            expected,
+            "padding with length"
+        );
+        assert_eq!(found(&packet(0xBEDE, &[0x10, 7, 0x23, 1])), expected, "reaches beyond the extension");
+        assert_eq!(found(&packet(0x1000, &[1, 1, 7, 2])), expected, "cut off after the id");
+        assert_eq!(found(&packet(0x1000, &[1, 1, 7, 2, 9, 0, 0, 0])), expected, "longer than the extension");
+    }
+
+    #[test]
+    fn values_of_a_wrong_size_are_left_out() {
+        let map = map([1, 2, 3, 4, 5, 6, 7, 8]);
+        let data = [0x11, b'a', 0x07, 0x40, 1, 0x51, 0x80 | 20, 9, 0x61, 1, 2, 0x72, 1, 2, 3, 0];
+        let packet = packet(0xBEDE, &data);
+        let header = Header::parse(&packet).expect("well formed");
+        let found = Extensions::parse(&packet, &header, &map);
+        assert_eq!(found, Extensions { audio_level: Some(0x80 | 20), ..Extensions::default() });
+    }
+
+    #[test]
+    fn an_extension_without_id_is_neither_read_nor_written() {
+        let mut out = [0xEE; 64];
+        let values = Values { audio_level: Some(3), ..Values::default() };
+        assert_eq!(write(&mut out, &values, &map([1, 0, 0, 3, 0, 0, 0, 0])), 0);
+        let packet = packet(0xBEDE, &[0x10, b'm', 0, 0]);
+        let header = Header::parse(&packet).expect("well formed");
+        assert_eq!(Extensions::parse(&packet, &header, &ExtensionMap::default()), Extensions::default());
+    }
+
+    fn some<T>(rng: &mut Rng, value: T) -> Option<T> {
+        rng.chance(60).then_some(value)
+    }
+
+    #[test]
+    fn everything_written_reads_back_in_either_form() {
+        let mut rng = Rng::new(11);
+        let name = |rng: &mut Rng| Mid::new(&b"abcdefghijklmnop"[..1 + rng.below(16) as usize]);
+        for round in 0..3_000 {
+            let mut ids = [1, 2, 3, 4, 5, 6, 7, 8];
+            if round % 3 == 0 {
+                ids[rng.below(8) as usize] = 15 + rng.below(240) as u8;
+            }
+            let descriptor = {
+                let longest = if rng.chance(50) { 16 } else { 255 };
+                let len = 1 + rng.below(longest) as usize;
+                rng.bytes(len)
+            };
+            let values = Values {
+                mid: name(&mut rng),
+                rid: name(&mut rng).filter(|_| round % 2 == 0),
+                repaired_rid: name(&mut rng).filter(|_| round % 5 == 0),
+                transport_sequence: some(&mut rng, round as u16),
+                audio_level: some(&mut rng, 0x80 | 5),
+                abs_send_time: some(&mut rng, 0xAB_CDEF),
+                abs_capture_time: some(&mut rng, u64::MAX - 5),
+                dependency_descriptor: some(&mut rng, &descriptor[..]),
+            };
+            let map = map(ids);
+            let mut extension = [0xEE; MAX_LEN];
+            let len = write(&mut extension, &values, &map);
+            let fixed = rtp::FixedHeader {
+                marker: false,
+                payload_type: 96,
+                sequence: 1,
+                timestamp: 2,
+                ssrc: 3,
+                extension: len > 0,
+                padding: false,
+            };
+            let packet = [&fixed.to_bytes(), &extension[..len], b"payload"].concat();
+            let header = Header::parse(&packet).expect("just written");
+            assert_eq!(&packet[header.payload.clone()], b"payload");
+            let long = values.dependency_descriptor.is_some_and(|d| d.len() > 16);
+            let two_byte = header.extension.as_ref().is_some_and(|(profile, _)| *profile == TWO_BYTE_PROFILE);
+            assert_eq!(two_byte, long || map.needs_two_byte());
+            let read = Extensions::parse(&packet, &header, &map);
+            assert_eq!(read.dependency_descriptor.and_then(|d| d.of(&packet)), values.dependency_descriptor);
+            let expected = Extensions {
+                mid: values.mid,
+                rid: values.rid,
+                repaired_rid: values.repaired_rid,
+                transport_sequence: values.transport_sequence,
+                audio_level: values.audio_level,
+                abs_send_time: values.abs_send_time,
+                abs_capture_time: values.abs_capture_time,
+                dependency_descriptor: read.dependency_descriptor,
+            };
+            assert_eq!(read, expected);
+        }
+    }
+
+    #[test]
+    fn what_finds_no_room_is_left_out_whole() {
+        let values = Values { mid: Mid::new(b"mid"), abs_capture_time: Some(1), ..Values::default() };
+        let map = map([1, 2, 3, 4, 5, 6, 7, 8]);
+        for room in 0..24 {
+            let mut out = vec![0xEE; room];
+            let len = write(&mut out, &values, &map);
+            assert!(len <= room && len.is_multiple_of(4));
+            assert_eq!(
+                len,
+                if room < 8 {
+                    0
+                } else if room < 20 {
+                    8
+                } else {
+                    20
+                },
+                "{room}"
+            );
+        }
+    }
+
+    #[test]
+    fn abs_send_time_is_seconds_modulo_64_in_18_bit_fractions() {
+        let at = NtpTime((64 + 3) << 32 | 1 << 31);
+        assert_eq!(abs_send_time(at), 3 << 18 | 1 << 17);
+    }
+
+    #[test]
+    fn nothing_that_is_damaged_panics() {
+        damaged(&packet(0xBEDE, &[0x10, 0xA1, 0x21, 0xB1, 0xB2, 0, 0, 0x33, 1, 2, 3, 4]), fuzz::rtp_packet);
+        damaged(&packet(0x1000, &[1, 0, 2, 1, 0xB1, 0, 3, 4, 1, 2, 3, 4]), fuzz::rtp_packet);
+        let mut rng = Rng::new(5);
+        for round in 0..20_000 {
+            let mut bytes = rng.bytes(round % 80);
+            if let Some(first) = bytes.first_mut() {
+                *first = 0x80 | *first & 0x3F;
+            }
+            if let Some(profile) = bytes.get_mut(12..16).filter(|_| round % 2 == 0) {
+                profile.copy_from_slice(&[
+                    if round % 4 == 0 { 0x10 } else { 0xBE },
+                    0xDE,
+                    0,
+                    (round % 9) as u8,
+                ]);
+                bytes[0] &= 0xF0;
+            }
+            fuzz::rtp_packet(&bytes);
+        }
+    }
+}

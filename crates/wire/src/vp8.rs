@@ -146,3 +146,115 @@ impl Patch {
 pub fn is_keyframe(payload: &[u8]) -> bool {
     Descriptor::parse(payload).is_some_and(|d| d.keyframe)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fuzz;
+    use crate::testing::{Rng, damaged};
+
+    /// A descriptor with the given optional fields, and a frame tag behind it.
+    fn payload(
+        id: Option<u16>,
+        long: bool,
+        tl0: Option<u8>,
+        tid: Option<u8>,
+        key_idx: Option<u8>,
+    ) -> Vec<u8> {
+        let mut bytes = vec![0x10];
+        let present = |bit, set: bool| if set { bit } else { 0 };
+        let flags = present(0x80, id.is_some())
+            | present(0x40, tl0.is_some())
+            | present(0x20, tid.is_some())
+            | present(0x10, key_idx.is_some());
+        if flags != 0 {
+            bytes[0] |= 0x80;
+            bytes.push(flags);
+        }
+        match id {
+            Some(id) if long => bytes.extend_from_slice(&(id | 0x8000).to_be_bytes()),
+            Some(id) => bytes.push(id as u8 & 0x7F),
+            None => {}
+        }
+        bytes.extend(tl0);
+        if tid.is_some() || key_idx.is_some() {
+            bytes.push(tid.unwrap_or(0) << 6 | 0x20 | key_idx.unwrap_or(0));
+        }
+        bytes.extend_from_slice(&[0x50, 1, 2, 3]);
+        bytes
+    }
+
+    fn every_form() -> impl Iterator<Item = Vec<u8>> {
+        (0..48).map(|form: u8| {
+            let id = [None, Some(0x7F), Some(0x1234)][usize::from(form % 3)];
+            let has = |bit: u8| form / 3 & bit != 0;
+            payload(id, id == Some(0x1234), has(1).then_some(9), has(2).then_some(2), has(4).then_some(31))
+        })
+    }
+
+    #[test]
+    fn every_form_of_the_descriptor_is_read() {
+        let d = Descriptor::parse(&[0x10, 0x50]).expect("one byte");
+        assert_eq!((d.len, d.picture_id, d.tl0, d.temporal_layer, d.key_idx), (1, None, None, None, None));
+        assert!(d.keyframe && d.starts_frame());
+        let d = Descriptor::parse(&payload(Some(0x7F), false, None, None, None)).expect("short id");
+        assert_eq!((d.len, d.picture_id, d.long_picture_id), (3, Some(127), false));
+        let d = Descriptor::parse(&payload(Some(0x1234), true, Some(9), Some(2), Some(31))).expect("all");
+        assert_eq!((d.len, d.picture_id, d.long_picture_id), (6, Some(0x1234), true));
+        assert_eq!((d.tl0, d.temporal_layer, d.layer_sync, d.key_idx), (Some(9), Some(2), true, Some(31)));
+        let d = Descriptor::parse(&payload(None, false, Some(9), None, Some(3))).expect("no id, no tid");
+        assert_eq!((d.len, d.tl0, d.temporal_layer, d.key_idx), (4, Some(9), None, Some(3)));
+        assert!(!d.layer_sync, "means nothing without a layer");
+    }
+
+    #[test]
+    fn a_keyframe_begins_with_its_first_partition() {
+        assert!(is_keyframe(&[0x10, 0x50]));
+        assert!(!is_keyframe(&[0x10, 0x51]), "an interframe");
+        assert!(!is_keyframe(&[0x00, 0x50]), "not the beginning of a partition");
+        assert!(!is_keyframe(&[0x11, 0x50]), "the second partition");
+        assert!(!is_keyframe(&[0x10]), "no data");
+        assert!(!is_keyframe(&[]));
+    }
+
+    #[test]
+    fn a_patch_changes_its_fields_and_nothing_else() {
+        let patch = Patch { picture_id: Some(0x2FF3), tl0: Some(200), key_idx: Some(33) };
+        for before in every_form() {
+            let mut after = before.clone();
+            patch.apply(&mut after);
+            let (old, new) = (
+                Descriptor::parse(&before).expect("well formed"),
+                Descriptor::parse(&after).expect("still well formed"),
+            );
+            let expected = Descriptor {
+                picture_id: old.picture_id.map(|_| if old.long_picture_id { 0x2FF3 } else { 0x73 }),
+                tl0: old.tl0.map(|_| 200),
+                key_idx: old.key_idx.map(|_| 1),
+                ..old
+            };
+            assert_eq!(new, expected);
+            assert_eq!(after[new.len..], before[old.len..]);
+        }
+    }
+
+    #[test]
+    fn an_empty_patch_changes_nothing() {
+        for before in every_form() {
+            let mut after = before.clone();
+            Patch::default().apply(&mut after);
+            assert_eq!(after, before);
+        }
+    }
+
+    #[test]
+    fn nothing_that_is_damaged_panics() {
+        for form in every_form() {
+            damaged(&form, fuzz::payload);
+        }
+        let mut rng = Rng::new(2);
+        for round in 0..20_000 {
+            fuzz::all(&rng.bytes(round % 24));
+        }
+    }
+}
