@@ -1,0 +1,257 @@
+//! What arrives on one simulcast layer of a publication.
+
+use std::time::{Duration, Instant};
+
+use base::Bitrate;
+use wire::media::Received;
+
+use crate::clock::Clock;
+use crate::keyframes::KeyframeRequests;
+use crate::segment::Stream;
+
+/// A layer is dead when nothing of it arrived for this long while another layer of the publication was heard; or for three
+/// of its frame intervals (a shared screen may send one frame a second), but no longer than [`DEAD_AFTER_MOST`].
+const DEAD_AFTER: Duration = Duration::from_secs(1);
+const DEAD_AFTER_MOST: Duration = Duration::from_secs(4);
+
+/// A jump of sequence numbers this large is a new stream under the old SSRC, not loss: receivers tell order from 16 bits,
+/// and half of those must never be reached.
+const MAX_JUMP: u64 = 1 << 14;
+
+/// Sender reports closer together than this are ignored. Browsers send one or two a second.
+const REPORT_INTERVAL: Duration = Duration::from_millis(100);
+
+/// How a packet arrived.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Arrival {
+    /// Ahead of all others.
+    Newest,
+    /// Behind others, for the first time.
+    Late,
+    /// The first of a new stream: SSRC or numbering changed, or the layer was never heard.
+    Restart,
+    /// Heard before.
+    Duplicate,
+    /// Too far behind to tell whether it was heard before.
+    TooLate,
+}
+
+/// One simulcast layer, or the only one.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub stream: Stream,
+    pub keyframes: KeyframeRequests,
+    pub meter: Meter,
+    ssrc: Option<u32>,
+    heard: Window,
+    last: Option<Instant>,
+    clock: Option<Clock>,
+}
+
+impl Layer {
+    pub fn new(layer: u8) -> Self {
+        Self {
+            stream: Stream { layer, epoch: 0 },
+            keyframes: KeyframeRequests::default(),
+            meter: Meter::default(),
+            ssrc: None,
+            heard: Window::default(),
+            last: None,
+            clock: None,
+        }
+    }
+
+    /// Notes the packet.
+    pub fn receive(&mut self, received: &Received, bytes: usize) -> Arrival {
+        let jumped = received.sequence.abs_diff(self.heard.newest) > MAX_JUMP;
+        let restart = self.ssrc != Some(received.ssrc) || jumped;
+        if restart {
+            // What was heard first may be a sender report: only a stream that was known takes its clock along.
+            if self.ssrc.is_some() {
+                self.restart();
+            }
+            self.ssrc = Some(received.ssrc);
+            self.heard = Window::starting_at(received.sequence);
+        }
+        let arrival = if restart { Arrival::Restart } else { self.heard.note(received.sequence) };
+        if matches!(arrival, Arrival::Newest | Arrival::Restart) {
+            self.last = Some(received.arrival);
+            self.meter.count(received, bytes);
+        }
+        arrival
+    }
+
+    /// What comes next has nothing to do with what came before.
+    pub fn restart(&mut self) {
+        self.stream.epoch = self.stream.epoch.wrapping_add(1);
+        self.ssrc = None;
+        self.clock = None;
+    }
+
+    /// Was it heard of late, as seen at a moment in which some layer of the publication was?
+    pub fn is_alive(&self, now: Instant) -> bool {
+        let frames = self.meter.frame_interval().unwrap_or_default() * 3;
+        let limit = frames.clamp(DEAD_AFTER, DEAD_AFTER_MOST);
+        self.last.is_some_and(|last| now.saturating_duration_since(last) < limit)
+    }
+
+    /// The publisher's clock, as its newest sender report for this stream tells it.
+    pub fn clock(&self) -> Option<Clock> {
+        self.clock
+    }
+
+    /// A sender report. False when it comes too soon after the last and is ignored.
+    pub fn set_clock(&mut self, clock: Clock) -> bool {
+        let soon = |last: Clock| clock.at.saturating_duration_since(last.at) < REPORT_INTERVAL;
+        let ignored = self.clock.is_some_and(soon);
+        if !ignored {
+            self.clock = Some(clock);
+        }
+        !ignored
+    }
+}
+
+/// Which of the last sequence numbers were heard.
+#[derive(Debug, Default)]
+struct Window {
+    newest: u64,
+    bits: [u64; Self::LEN as usize / 64],
+}
+
+impl Window {
+    /// Four times the packets of a second of 720p video: longer than anything is retransmitted.
+    const LEN: u64 = 1024;
+
+    fn starting_at(sequence: u64) -> Self {
+        let mut window = Self { newest: sequence, bits: Default::default() };
+        window.set(sequence);
+        window
+    }
+
+    fn note(&mut self, sequence: u64) -> Arrival {
+        if sequence > self.newest {
+            self.advance(sequence);
+            return Arrival::Newest;
+        }
+        if self.newest - sequence >= Self::LEN {
+            return Arrival::TooLate;
+        }
+        if self.has(sequence) {
+            return Arrival::Duplicate;
+        }
+        self.set(sequence);
+        Arrival::Late
+    }
+
+    fn advance(&mut self, sequence: u64) {
+        if sequence - self.newest >= Self::LEN {
+            self.bits = Default::default();
+        } else {
+            for skipped in self.newest + 1..sequence {
+                let (word, bit) = Self::place(skipped);
+                self.bits[word] &= !bit;
+            }
+        }
+        self.newest = sequence;
+        self.set(sequence);
+    }
+
+    fn place(sequence: u64) -> (usize, u64) {
+        let at = sequence % Self::LEN;
+        ((at / 64) as usize, 1 << (at % 64))
+    }
+
+    fn has(&self, sequence: u64) -> bool {
+        let (word, bit) = Self::place(sequence);
+        self.bits[word] & bit != 0
+    }
+
+    fn set(&mut self, sequence: u64) {
+        let (word, bit) = Self::place(sequence);
+        self.bits[word] |= bit;
+    }
+}
+
+/// Bit rate and frame rate, over windows of about a second. What comes late is not counted.
+#[derive(Debug, Default)]
+pub(crate) struct Meter {
+    since: Option<Instant>,
+    bytes: u64,
+    frames: u32,
+    timestamp: Option<u32>,
+    bitrate: Bitrate,
+    frame_rate: f32,
+}
+
+impl Meter {
+    const WINDOW: Duration = Duration::from_secs(1);
+
+    /// `bytes` of payload arrived.
+    fn count(&mut self, received: &Received, bytes: usize) {
+        let since = *self.since.get_or_insert(received.arrival);
+        let elapsed = received.arrival.saturating_duration_since(since);
+        if elapsed >= Self::WINDOW {
+            let seconds = elapsed.as_secs_f32();
+            self.bitrate = Bitrate((self.bytes as f32 * 8.0 / seconds) as u64);
+            self.frame_rate = self.frames as f32 / seconds;
+            (self.bytes, self.frames, self.since) = (0, 0, Some(received.arrival));
+        }
+        self.bytes += bytes as u64;
+        if self.timestamp != Some(received.timestamp) {
+            self.timestamp = Some(received.timestamp);
+            self.frames += 1;
+        }
+    }
+
+    /// Payload bits per second of the last whole window; nothing while nothing arrives.
+    pub fn bitrate(&self, now: Instant) -> Bitrate {
+        if self.is_current(now) { self.bitrate } else { Bitrate::default() }
+    }
+
+    /// Frames per second of the last whole window; nothing while nothing arrives.
+    pub fn frame_rate(&self, now: Instant) -> f32 {
+        if self.is_current(now) { self.frame_rate } else { 0.0 }
+    }
+
+    /// Seconds between frames, once known.
+    fn frame_interval(&self) -> Option<Duration> {
+        (self.frame_rate > 0.0).then(|| Duration::from_secs_f32(1.0 / self.frame_rate.max(0.1)))
+    }
+
+    fn is_current(&self, now: Instant) -> bool {
+        self.since.is_some_and(|since| now.saturating_duration_since(since) < 3 * Self::WINDOW)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sequence_number_is_heard_once() {
+        let mut window = Window::starting_at(5);
+        assert_eq!(window.note(5), Arrival::Duplicate);
+        assert_eq!(window.note(8), Arrival::Newest);
+        assert_eq!(window.note(7), Arrival::Late);
+        assert_eq!(window.note(7), Arrival::Duplicate);
+        assert_eq!(window.note(3), Arrival::Late, "from before the start");
+    }
+
+    #[test]
+    fn a_jump_over_the_whole_window_forgets_what_lay_before() {
+        let mut window = Window::starting_at(10);
+        assert_eq!(window.note(10 + Window::LEN), Arrival::Newest);
+        assert_eq!(window.note(10), Arrival::TooLate);
+        assert_eq!(window.note(11), Arrival::Late, "its place held number 1,035 of the lap before");
+    }
+
+    #[test]
+    fn places_of_a_former_lap_are_cleared() {
+        let mut window = Window::starting_at(0);
+        for sequence in 1..Window::LEN {
+            window.note(sequence);
+        }
+        window.note(Window::LEN + 9);
+        assert_eq!(window.note(Window::LEN + 4), Arrival::Late);
+    }
+}

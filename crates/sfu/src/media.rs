@@ -1,0 +1,336 @@
+//! The media of a room: the table of publications, and what is common to them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Instant;
+
+use base::model::{Speaker, TrackSettings};
+use base::ring::Slot;
+use base::{Codec, NtpTime, TrackId};
+use wire::media::{Decision, Received};
+
+use crate::MAX_PUBLICATIONS;
+use crate::clock::Clock;
+use crate::publication::{Publication, PublicationSpec};
+use crate::rewriter::Start;
+use crate::segment::Vp8Shift;
+use crate::snapshot::Snapshot;
+use crate::speakers::Speakers;
+
+/// What a room's media has to say to the worker.
+#[derive(Clone, PartialEq, Debug)]
+pub enum Event<Sink> {
+    /// Ask the publisher for a keyframe of this layer. Already merged: at most one in 500 ms for each layer.
+    RequestKeyframe {
+        /// The track.
+        track: TrackId,
+        /// The simulcast layer.
+        layer: u8,
+    },
+    /// The publisher's clock in the timestamps that this sink receives: what its sender reports are to be made of.
+    Clock {
+        /// The receiver.
+        sink: Sink,
+        /// Its clock from now on.
+        clock: Clock,
+    },
+    /// Who speaks: changes only, those who stopped with `active: false`. At most every 500 ms.
+    Speakers(Vec<Speaker>),
+}
+
+pub(crate) type Events<Sink> = VecDeque<Event<Sink>>;
+
+/// A bound of this crate is reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Full;
+
+impl std::fmt::Display for Full {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the room has as many publications or subscriptions on this worker as it may have")
+    }
+}
+
+impl std::error::Error for Full {}
+
+/// Finds a publication without searching. Goes stale, never wrong.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub struct TrackKey {
+    index: u32,
+    generation: u32,
+}
+
+struct Entry<Sink> {
+    generation: u32,
+    publication: Option<Publication<Sink>>,
+}
+
+/// One room's media on one worker. `Sink` is whatever the worker calls a receiving stream of a peer, a relay or a
+/// recorder; it receives one track.
+pub struct Media<Sink> {
+    entries: Vec<Entry<Sink>>,
+    free: Vec<u32>,
+    index: BTreeMap<TrackId, u32>,
+    speakers: Speakers,
+    events: Events<Sink>,
+    /// No keyframe request needs looking at before.
+    keyframes_at: Option<Instant>,
+    random: u64,
+}
+
+impl<Sink: Copy + Ord> Media<Sink> {
+    /// `seed` decides with which timestamps and picture ids subscriptions begin.
+    pub fn new(seed: u64) -> Self {
+        Self {
+            entries: Vec::new(),
+            free: Vec::new(),
+            index: BTreeMap::new(),
+            speakers: Speakers::default(),
+            events: VecDeque::new(),
+            keyframes_at: None,
+            random: seed,
+        }
+    }
+
+    /// A track is published, or what is known of it changed.
+    pub fn set_publication(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        spec: PublicationSpec,
+    ) -> Result<TrackKey, Full> {
+        let key = self.find_or_add(track)?;
+        self.change(key, |publication, events| publication.set_spec(now, Some(spec), events));
+        Ok(key)
+    }
+
+    /// The track is published no more. Subscriptions stay until they are removed: should the track come back, their
+    /// numbering goes on.
+    pub fn remove_publication(&mut self, now: Instant, track: TrackId) {
+        self.set_muted(now, track, false);
+        if let Some(key) = self.key(track) {
+            let silenced = self.change(key, |publication, events| {
+                publication.set_spec(now, None, events);
+                publication.voice.silence()
+            });
+            if silenced == Some(true) {
+                self.speakers.wake(now);
+            }
+            self.forget(track, key);
+        }
+    }
+
+    /// The key of a published or subscribed track.
+    pub fn key(&self, track: TrackId) -> Option<TrackKey> {
+        let index = *self.index.get(&track)?;
+        Some(TrackKey { index, generation: self.entries.get(index as usize)?.generation })
+    }
+
+    /// A muted track is not forwarded, and its publisher does not speak. May be said before the track is published; at the
+    /// bound of [`MAX_PUBLICATIONS`] an unknown track is not remembered.
+    pub fn set_muted(&mut self, now: Instant, track: TrackId, muted: bool) {
+        let key = if muted { self.find_or_add(track).ok() } else { self.key(track) };
+        if let Some(key) = key {
+            let silenced = self.change(key, |publication, events| publication.set_muted(now, muted, events));
+            if silenced == Some(true) {
+                self.speakers.wake(now);
+            }
+            self.forget(track, key);
+        }
+    }
+
+    /// `sink` receives the track from now on, with its next keyframe; the publication may come later. It accepts `codecs`.
+    ///
+    /// Its output begins with `first_sequence`. This must be above every number that was ever sent under the sink's SSRC,
+    /// because SRTP must not protect an index twice (RFC 3711 section 9.1); a fresh SSRC best begins below 2^15, far from
+    /// the first wrap. Said again for the same sink, the numbering goes on.
+    pub fn set_subscription(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        sink: Sink,
+        codecs: &[Codec],
+        first_sequence: u64,
+    ) -> Result<(), Full> {
+        let start = self.start(first_sequence);
+        let key = self.find_or_add(track)?;
+        self.change(key, |publication, events| publication.set_subscription(now, sink, codecs, start, events))
+            .unwrap_or(Err(Full))
+    }
+
+    /// The sink receives the track no more.
+    pub fn remove_subscription(&mut self, track: TrackId, sink: Sink) {
+        if let Some(key) = self.key(track) {
+            self.change(key, |publication, _| publication.remove_subscription(sink));
+            self.forget(track, key);
+        }
+    }
+
+    /// What the sink's receiver wants of the track. False when it is not subscribed.
+    pub fn set_settings(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        sink: Sink,
+        settings: &TrackSettings,
+    ) -> bool {
+        let Some(key) = self.key(track) else { return false };
+        self.change(key, |publication, events| publication.set_settings(now, sink, settings, events))
+            .unwrap_or(false)
+    }
+
+    /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `payload` is what
+    /// `slot` names. A stale key, and what is hostile or broken, decides nothing.
+    #[inline]
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        key: TrackKey,
+        received: &Received,
+        payload: &[u8],
+        slot: Slot,
+        out: &mut Vec<Decision<Sink>>,
+    ) {
+        let Some(publication) = find(&mut self.entries, key) else { return };
+        let forwarding = publication.forward(now, received, payload, slot, out, &mut self.events);
+        if forwarding.asked {
+            self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
+        }
+        if forwarding.voice_began {
+            self.speakers.wake(now);
+        }
+    }
+
+    /// A sender report of the publisher for one layer, which arrived at `at`.
+    pub fn sender_report(&mut self, key: TrackKey, layer: u8, ntp: NtpTime, rtp: u32, at: Instant) {
+        self.change(key, |publication, events| {
+            publication.sender_report(layer, Clock { ntp, rtp, at }, events);
+        });
+    }
+
+    /// A receiver asked for a keyframe (PLI, FIR), or what it lost cannot be sent again.
+    pub fn keyframe_wanted(&mut self, now: Instant, track: TrackId, sink: Sink) {
+        if let Some(key) = self.key(track) {
+            self.change(key, |publication, events| publication.keyframe_wanted(now, sink, events));
+        }
+    }
+
+    /// When to call [`Self::handle_timeout`]; `None` while nothing is to be done.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        earliest(self.keyframes_at, self.speakers.poll_timeout())
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.keyframes_at.is_some_and(|at| at <= now) {
+            self.repeat_keyframe_requests(now);
+        }
+        if self.speakers.is_due(now) {
+            self.tell_speakers(now);
+        }
+    }
+
+    /// The next thing to tell.
+    pub fn poll_event(&mut self) -> Option<Event<Sink>> {
+        self.events.pop_front()
+    }
+
+    /// True when nothing is published, subscribed or muted: the room may be dropped.
+    pub fn is_empty(&self) -> bool {
+        self.index.is_empty()
+    }
+
+    /// All of its state that helps to understand what it does, by track.
+    pub fn snapshot(&self, now: Instant) -> Snapshot<Sink> {
+        let publication = |index: &u32| self.entries[*index as usize].publication.as_ref();
+        let publications = self.index.values().filter_map(publication);
+        Snapshot { publications: publications.map(|publication| publication.snapshot(now)).collect() }
+    }
+
+    fn find_or_add(&mut self, track: TrackId) -> Result<TrackKey, Full> {
+        if let Some(key) = self.key(track) {
+            return Ok(key);
+        }
+        if self.index.len() >= MAX_PUBLICATIONS {
+            return Err(Full);
+        }
+        let publication = Some(Publication::new(track));
+        let index = match self.free.pop() {
+            Some(index) => {
+                self.entries[index as usize].publication = publication;
+                index
+            }
+            None => {
+                self.entries.push(Entry { generation: 0, publication });
+                (self.entries.len() - 1) as u32
+            }
+        };
+        self.index.insert(track, index);
+        Ok(TrackKey { index, generation: self.entries[index as usize].generation })
+    }
+
+    /// Changes a publication, and keeps its next deadline in mind.
+    fn change<R>(
+        &mut self,
+        key: TrackKey,
+        change: impl FnOnce(&mut Publication<Sink>, &mut Events<Sink>) -> R,
+    ) -> Option<R> {
+        let publication = find(&mut self.entries, key)?;
+        let result = change(publication, &mut self.events);
+        self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
+        Some(result)
+    }
+
+    /// Drops the publication if it is of no more use.
+    fn forget(&mut self, track: TrackId, key: TrackKey) {
+        if find(&mut self.entries, key).is_some_and(|publication| publication.is_forgotten()) {
+            let entry = &mut self.entries[key.index as usize];
+            entry.publication = None;
+            entry.generation = entry.generation.wrapping_add(1);
+            self.index.remove(&track);
+            self.free.push(key.index);
+        }
+    }
+
+    fn repeat_keyframe_requests(&mut self, now: Instant) {
+        self.keyframes_at = None;
+        for publication in self.entries.iter_mut().filter_map(|entry| entry.publication.as_mut()) {
+            publication.handle_timeout(now, &mut self.events);
+            self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
+        }
+    }
+
+    fn tell_speakers(&mut self, now: Instant) {
+        let publications = self.entries.iter_mut().filter_map(|entry| entry.publication.as_mut());
+        let active = publications.filter_map(|publication| {
+            let participant = publication.spec.as_ref()?.participant;
+            Some((participant, publication.voice.settle(now)?))
+        });
+        let changes = self.speakers.handle_timeout(now, active);
+        if !changes.is_empty() {
+            self.events.push_back(Event::Speakers(changes));
+        }
+    }
+
+    fn start(&mut self, sequence: u64) -> Start {
+        let (a, b) = (self.draw(), self.draw());
+        let vp8 = Vp8Shift { picture_id: b as u16, tl0: (b >> 16) as u8, key_idx: (b >> 24) as u8 };
+        Start { sequence, timestamp: a as u32, vp8 }
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): enough to spread beginnings, not a secret.
+    fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ (mixed >> 31)
+    }
+}
+
+fn find<Sink>(entries: &mut [Entry<Sink>], key: TrackKey) -> Option<&mut Publication<Sink>> {
+    let entry = entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
+    entry.publication.as_mut()
+}
+
+fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+    a.into_iter().chain(b).min()
+}

@@ -1,0 +1,426 @@
+//! One published track: what arrives on its layers, and the table of those who receive it.
+
+use std::time::{Duration, Instant};
+
+use base::model::TrackSettings;
+use base::ring::Slot;
+use base::{Codec, CodecKind, MediaKind, ParticipantId, TrackId};
+use wire::keyframe;
+use wire::media::{Decision, Received};
+use wire::vp8::{self, Patch};
+
+use crate::clock::Clock;
+use crate::layer::{Arrival, Layer};
+use crate::media::{Event, Events, Full};
+use crate::rewriter::Start;
+use crate::segment::Stream;
+use crate::select::{self, Layers};
+use crate::snapshot::{LayerSnapshot, PublicationSnapshot, SubscriptionSnapshot};
+use crate::speakers::Voice;
+use crate::subscription::Subscription;
+use crate::{MAX_LAYERS, MAX_SUBSCRIPTIONS};
+
+/// How often it is looked at which layers are alive, while packets arrive. An idle publication costs nothing.
+const REVIEW: Duration = Duration::from_millis(200);
+
+/// What is to be known of a track to forward it.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PublicationSpec {
+    /// Who publishes it: whose voice its audio levels are.
+    pub participant: ParticipantId,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Simulcast layers, 1..=[`MAX_LAYERS`]; what lies outside is brought inside.
+    pub layers: u8,
+    /// Width and height of each layer in pixels, as announced, lowest first. Unless there is one for each layer, receivers
+    /// are served by the quality they ask for.
+    pub sizes: Vec<(u32, u32)>,
+}
+
+/// What was found out about a packet, once for all its receivers.
+#[derive(Debug)]
+pub(crate) struct Packet {
+    pub stream: Stream,
+    pub sequence: u64,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub codec: CodecKind,
+    pub vp8: Option<Patch>,
+    pub audio_level: Option<u8>,
+    pub abs_capture_time: Option<u64>,
+    pub arrival: Instant,
+    /// Padding alone.
+    pub empty: bool,
+    /// Ahead of all others of its stream.
+    pub newest: bool,
+    /// A receiver may begin with it: the start of a keyframe that did not come late, since what followed the start was
+    /// not forwarded then and would be missing.
+    pub begins: bool,
+    /// The publisher's clock for its stream.
+    pub clock: Option<Clock>,
+}
+
+/// The VP8 indices of a payload, and whether a keyframe starts in it. `None` when it is malformed.
+fn read(codec: CodecKind, payload: &[u8]) -> Option<(Option<Patch>, bool)> {
+    if codec != CodecKind::Vp8 || payload.is_empty() {
+        return Some((None, keyframe::is_keyframe_start(codec, payload, None)));
+    }
+    let found = vp8::Descriptor::parse(payload)?;
+    let indices = Patch { picture_id: found.picture_id, tl0: found.tl0, key_idx: found.key_idx };
+    Some((Some(indices), found.keyframe))
+}
+
+/// What became of received packets that were not simply forwarded.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Drops {
+    /// Heard before.
+    pub duplicate: u64,
+    /// So late that nobody knows their place.
+    pub too_late: u64,
+    /// Of a layer that was not announced.
+    pub unknown_layer: u64,
+    /// With a codec header that is cut off.
+    pub malformed: u64,
+    /// While the track was muted or not published.
+    pub unwanted: u64,
+}
+
+/// What the room has to know of a forwarded packet.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Forwarding {
+    /// A keyframe may have been asked for.
+    pub asked: bool,
+    /// Its publisher is heard to speak from now on.
+    pub voice_began: bool,
+}
+
+pub(crate) struct Publication<Sink> {
+    pub track: TrackId,
+    /// `None` while there are only subscriptions, waiting for it.
+    pub spec: Option<PublicationSpec>,
+    pub muted: bool,
+    pub voice: Voice,
+    drops: Drops,
+    /// Never shrinks, so that an epoch is never used twice; those beyond the announced number are not used.
+    layers: Vec<Layer>,
+    alive: Layers,
+    review_at: Option<Instant>,
+    codec: Option<CodecKind>,
+    /// By sink.
+    rows: Vec<Subscription<Sink>>,
+}
+
+impl<Sink: Copy + Ord> Publication<Sink> {
+    pub fn new(track: TrackId) -> Self {
+        Self {
+            track,
+            spec: None,
+            muted: false,
+            voice: Voice::default(),
+            drops: Drops::default(),
+            layers: Vec::new(),
+            alive: Layers::default(),
+            review_at: None,
+            codec: None,
+            rows: Vec::new(),
+        }
+    }
+
+    /// It is of no more use.
+    pub fn is_forgotten(&self) -> bool {
+        self.spec.is_none() && self.rows.is_empty() && !self.muted
+    }
+
+    /// `None` ends the publication; its subscriptions stay, with their numbering, for its return.
+    pub fn set_spec(&mut self, now: Instant, spec: Option<PublicationSpec>, events: &mut Events<Sink>) {
+        let before = self.count();
+        self.spec = spec;
+        let count = self.count();
+        if count != before {
+            self.alive = Layers::default();
+            self.codec = None;
+            self.layers.iter_mut().for_each(Layer::restart);
+            (self.layers.len() as u8..count).for_each(|layer| self.layers.push(Layer::new(layer)));
+        }
+        self.select_all();
+        self.ask_for_waiting(now, events);
+    }
+
+    /// Returns whether a speaking voice went silent by it.
+    pub fn set_muted(&mut self, now: Instant, muted: bool, events: &mut Events<Sink>) -> bool {
+        self.muted = muted;
+        if muted {
+            self.rows.iter_mut().for_each(Subscription::pause);
+        }
+        self.ask_for_waiting(now, events);
+        muted && self.voice.silence()
+    }
+
+    /// A new receiver, or an old one's new codecs. The numbering of an old one goes on.
+    pub fn set_subscription(
+        &mut self,
+        now: Instant,
+        sink: Sink,
+        codecs: &[Codec],
+        start: Start,
+        events: &mut Events<Sink>,
+    ) -> Result<(), Full> {
+        match self.find(sink) {
+            Ok(row) => self.rows[row].set_codecs(codecs),
+            Err(_) if self.rows.len() >= MAX_SUBSCRIPTIONS => return Err(Full),
+            Err(row) => {
+                self.rows.insert(row, Subscription::new(sink, codecs, start));
+                self.select(row);
+            }
+        }
+        self.ask_for_waiting(now, events);
+        Ok(())
+    }
+
+    pub fn remove_subscription(&mut self, sink: Sink) {
+        if let Ok(row) = self.find(sink) {
+            self.rows.remove(row);
+        }
+    }
+
+    /// False when there is no such subscription.
+    pub fn set_settings(
+        &mut self,
+        now: Instant,
+        sink: Sink,
+        settings: &TrackSettings,
+        events: &mut Events<Sink>,
+    ) -> bool {
+        let Ok(row) = self.find(sink) else { return false };
+        self.rows[row].settings = *settings;
+        self.select(row);
+        self.ask_for_waiting(now, events);
+        true
+    }
+
+    pub fn keyframe_wanted(&mut self, now: Instant, sink: Sink, events: &mut Events<Sink>) {
+        let Ok(row) = self.find(sink) else { return };
+        if let Some(layer) = self.rows[row].current() {
+            self.ask(now, layer, events);
+        }
+    }
+
+    pub fn sender_report(&mut self, layer: u8, clock: Clock, events: &mut Events<Sink>) {
+        let Some(layer) = self.layers.get_mut(usize::from(layer)) else { return };
+        if !layer.set_clock(clock) {
+            return;
+        }
+        for row in &mut self.rows {
+            if let Some(clock) = row.set_clock(layer.stream, clock) {
+                events.push_back(Event::Clock { sink: row.sink, clock });
+            }
+        }
+    }
+
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.layers.iter().filter_map(|layer| layer.keyframes.poll_timeout()).min()
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant, events: &mut Events<Sink>) {
+        let active = self.is_active();
+        for layer in &mut self.layers {
+            let stream = layer.stream;
+            let waited_for = || self.rows.iter().any(|row| row.waits_for(stream, self.codec));
+            if layer.keyframes.handle_timeout(now, || active && waited_for()) {
+                events.push_back(Event::RequestKeyframe { track: self.track, layer: stream.layer });
+            }
+        }
+    }
+
+    /// Announced layers.
+    fn count(&self) -> u8 {
+        self.spec.as_ref().map_or(0, |spec| spec.layers.clamp(1, MAX_LAYERS))
+    }
+
+    /// Is anything forwarded that arrives?
+    fn is_active(&self) -> bool {
+        self.spec.is_some() && !self.muted
+    }
+
+    fn is_video(&self) -> bool {
+        self.spec.as_ref().is_some_and(|spec| spec.kind == MediaKind::Video)
+    }
+
+    fn find(&self, sink: Sink) -> Result<usize, usize> {
+        self.rows.binary_search_by(|row| row.sink.cmp(&sink))
+    }
+
+    fn select_all(&mut self) {
+        (0..self.rows.len()).for_each(|row| self.select(row));
+    }
+
+    fn select(&mut self, row: usize) {
+        let (count, row) = (self.count(), &mut self.rows[row]);
+        let sizes = self.spec.as_ref().map_or(&[][..], |spec| &spec.sizes);
+        row.target = select::wanted(&row.settings, count, sizes)
+            .and_then(|layer| select::best(layer, self.alive, count));
+        if row.target.is_none() {
+            row.pause();
+        }
+    }
+
+    /// Asks for the keyframes without which somebody cannot begin. Audio begins anywhere.
+    fn ask_for_waiting(&mut self, now: Instant, events: &mut Events<Sink>) {
+        for layer in 0..self.layers.len() {
+            let stream = self.layers[layer].stream;
+            if self.rows.iter().any(|row| row.waits_for(stream, self.codec)) {
+                self.ask(now, stream.layer, events);
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Instant, layer: u8, events: &mut Events<Sink>) {
+        let sensible = self.is_active() && self.is_video();
+        let Some(layer) = self.layers.get_mut(usize::from(layer)).filter(|_| sensible) else { return };
+        if layer.keyframes.ask(now) {
+            events.push_back(Event::RequestKeyframe { track: self.track, layer: layer.stream.layer });
+        }
+    }
+}
+
+/// The data path.
+impl<Sink: Copy + Ord> Publication<Sink> {
+    /// Appends to `out` who receives the packet, and how.
+    pub fn forward(
+        &mut self,
+        now: Instant,
+        received: &Received,
+        payload: &[u8],
+        slot: Slot,
+        out: &mut Vec<Decision<Sink>>,
+        events: &mut Events<Sink>,
+    ) -> Forwarding {
+        let Some((packet, changed)) = self.receive(now, received, payload) else {
+            return Forwarding::default();
+        };
+        for row in &mut self.rows {
+            let Some(forwarded) = row.forward(&packet) else { continue };
+            if let Some(clock) = forwarded.clock {
+                events.push_back(Event::Clock { sink: row.sink, clock });
+            }
+            out.push(Decision { sink: row.sink, slot, rewrite: forwarded.rewrite });
+        }
+        if packet.begins {
+            self.layers[usize::from(packet.stream.layer)].keyframes.served();
+        }
+        if changed {
+            self.ask_for_waiting(now, events);
+        }
+        let level = packet.audio_level.filter(|_| packet.newest);
+        Forwarding { asked: changed, voice_began: level.is_some_and(|level| self.voice.hear(now, level)) }
+    }
+
+    /// What there is to be known of the packet, and whether its coming changed who waits for a keyframe. `None` when it
+    /// ends here.
+    fn receive(&mut self, now: Instant, received: &Received, payload: &[u8]) -> Option<(Packet, bool)> {
+        if !self.is_active() {
+            self.drops.unwanted += 1;
+            return None;
+        }
+        let Some((vp8, start)) = read(received.codec, payload) else {
+            self.drops.malformed += 1;
+            return None;
+        };
+        let count = self.count();
+        let layer = self.layers.get_mut(usize::from(received.layer)).filter(|_| received.layer < count);
+        let Some(layer) = layer else {
+            self.drops.unknown_layer += 1;
+            return None;
+        };
+        let arrival = layer.receive(received, payload.len());
+        let (stream, clock) = (layer.stream, layer.clock());
+        let newest = match arrival {
+            Arrival::Newest | Arrival::Restart => true,
+            Arrival::Late => false,
+            Arrival::Duplicate => {
+                self.drops.duplicate += 1;
+                return None;
+            }
+            Arrival::TooLate => {
+                self.drops.too_late += 1;
+                return None;
+            }
+        };
+        let changed = self.review(now, received, arrival == Arrival::Restart);
+        let packet = Packet {
+            stream,
+            sequence: received.sequence,
+            timestamp: received.timestamp,
+            marker: received.marker,
+            codec: received.codec,
+            vp8,
+            audio_level: received.extensions.audio_level,
+            abs_capture_time: received.extensions.abs_capture_time,
+            arrival: received.arrival,
+            empty: payload.is_empty(),
+            newest,
+            begins: start && newest && !payload.is_empty(),
+            clock,
+        };
+        Some((packet, changed))
+    }
+
+    /// Looks at what is alive, now that a packet arrived. True when somebody may wait for a keyframe by it.
+    fn review(&mut self, now: Instant, received: &Received, restarted: bool) -> bool {
+        let mut alive = self.alive.with(received.layer);
+        if self.review_at.is_none_or(|at| at <= now) {
+            self.review_at = Some(now + REVIEW);
+            let living = self.layers[..usize::from(self.count())].iter().filter(|layer| layer.is_alive(now));
+            alive = living.fold(Layers::default(), |all, layer| all.with(layer.stream.layer));
+        }
+        let codec_changed = self.is_video() && self.codec != Some(received.codec);
+        self.codec = Some(received.codec);
+        let alive_changed = alive != self.alive;
+        if alive_changed {
+            self.alive = alive;
+            self.select_all();
+        }
+        alive_changed || codec_changed || restarted
+    }
+}
+
+/// Looking at it.
+impl<Sink: Copy + Ord> Publication<Sink> {
+    pub fn snapshot(&self, now: Instant) -> PublicationSnapshot<Sink> {
+        let sizes = self.spec.as_ref().map_or(&[][..], |spec| &spec.sizes);
+        let layers = self.layers.iter().take(usize::from(self.count())).enumerate();
+        PublicationSnapshot {
+            track: self.track,
+            participant: self.spec.as_ref().map(|spec| spec.participant),
+            kind: self.spec.as_ref().map(|spec| spec.kind),
+            codec: self.codec,
+            muted: self.muted,
+            layers: layers.map(|(index, layer)| self.layer_snapshot(now, layer, sizes.get(index))).collect(),
+            subscriptions: self.rows.iter().map(|row| self.row_snapshot(row)).collect(),
+            drops: self.drops,
+        }
+    }
+
+    fn layer_snapshot(&self, now: Instant, layer: &Layer, size: Option<&(u32, u32)>) -> LayerSnapshot {
+        LayerSnapshot {
+            alive: self.alive.has(layer.stream.layer),
+            bitrate: layer.meter.bitrate(now),
+            frame_rate: layer.meter.frame_rate(now),
+            has_clock: layer.clock().is_some(),
+            size: size.copied(),
+        }
+    }
+
+    fn row_snapshot(&self, row: &Subscription<Sink>) -> SubscriptionSnapshot<Sink> {
+        let waiting = self.layers.iter().any(|layer| row.waits_for(layer.stream, self.codec));
+        SubscriptionSnapshot {
+            sink: row.sink,
+            settings: row.settings,
+            target: row.target,
+            current: row.current(),
+            waiting,
+            forwarded: row.forwarded,
+            begun: row.begun,
+        }
+    }
+}

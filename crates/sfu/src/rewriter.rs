@@ -1,0 +1,186 @@
+//! One subscription's numbers: from the publisher's several streams to the one that the receiver sees.
+//!
+//! Told with a picture in `docs/forwarding.md`.
+
+use std::time::{Duration, Instant};
+
+use wire::media::Rewrite;
+use wire::vp8::Patch;
+
+use crate::clock::{Clock, ahead, ticks};
+use crate::publication::Packet;
+use crate::segment::{Past, Segment, Stream, Vp8Shift};
+
+/// A sender report that places a frame further than this from where its arrival places it is not believed: the
+/// publisher's clock was set, or the report is of another stream. Well above the queueing delay of a bad uplink.
+const BELIEVABLE: Duration = Duration::from_millis(500);
+
+/// The numbers with which a receiver's stream begins.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Start {
+    pub sequence: u64,
+    pub timestamp: u32,
+    pub vp8: Vp8Shift,
+}
+
+/// The newest of what was forwarded: what begins must come after it.
+#[derive(Debug)]
+struct Newest {
+    /// One past its sequence number.
+    next: u64,
+    /// One past the sequence number of the newest that was not empty.
+    media: u64,
+    timestamp: u32,
+    vp8: Vp8Shift,
+    /// `None` until the first packet.
+    arrival: Option<Instant>,
+    /// The stream last forwarded and its timestamp shift, to be taken up again after a pause.
+    shift: Option<(Stream, u32)>,
+}
+
+/// Gives packets their output numbers. Every output number is given to one input alone.
+#[derive(Debug)]
+pub(crate) struct Rewriter {
+    open: Option<Segment>,
+    newest: Newest,
+    /// The publisher's clock in output timestamps, as last told to the receiver.
+    clock: Option<Clock>,
+    past: Past,
+}
+
+impl Rewriter {
+    pub fn new(start: Start) -> Self {
+        let newest = Newest {
+            next: start.sequence,
+            media: start.sequence,
+            timestamp: start.timestamp,
+            vp8: start.vp8,
+            arrival: None,
+            shift: None,
+        };
+        Self { open: None, newest, clock: None, past: Past::new() }
+    }
+
+    /// The stream being forwarded.
+    pub fn stream(&self) -> Option<Stream> {
+        self.open.map(|open| open.stream)
+    }
+
+    /// Goes over to the packet's stream, beginning with this packet. Its output follows all that was forwarded before,
+    /// in sequence number, timestamp and VP8 indices.
+    pub fn begin(&mut self, packet: &Packet) {
+        self.close();
+        self.past.cut(self.newest.media);
+        let timestamp = self.timestamp_shift(packet);
+        self.newest.shift = Some((packet.stream, timestamp));
+        self.open = Some(Segment {
+            stream: packet.stream,
+            first: packet.sequence,
+            end: packet.sequence,
+            sequence: self.newest.next.wrapping_sub(packet.sequence),
+            timestamp,
+            vp8: packet.vp8.map_or(Vp8Shift::default(), |indices| self.newest.vp8_shift(indices)),
+        });
+    }
+
+    /// Stops forwarding; late packets still find their places.
+    pub fn close(&mut self) {
+        if let Some(open) = self.open.take() {
+            self.past.push(open);
+        }
+    }
+
+    /// The packet's numbers, or `None` when it has no place in the output.
+    #[inline]
+    pub fn rewrite(&mut self, packet: &Packet) -> Option<Rewrite> {
+        let segment = match &mut self.open {
+            Some(open) if open.stream == packet.stream && packet.sequence >= open.first => {
+                open.end = open.end.max(packet.sequence.wrapping_add(1));
+                &*open
+            }
+            // The newest packet of another stream is in no past segment: those hold what was there before.
+            _ if packet.newest => return None,
+            _ => self.past.find(packet.stream, packet.sequence)?,
+        };
+        let rewrite = segment.apply(packet);
+        self.newest.advance(&rewrite, packet);
+        Some(rewrite)
+    }
+
+    /// Closes up the numbering behind a packet that is not forwarded. False when its number is behind what was forwarded
+    /// already, so that the receiver sees a gap.
+    pub fn skip(&mut self, packet: &Packet) -> bool {
+        let Some(open) = &mut self.open else { return false };
+        if open.stream != packet.stream || packet.sequence < open.end {
+            return false;
+        }
+        // What was lost just before keeps its number.
+        let mut rest = *open;
+        open.end = packet.sequence;
+        self.past.push(*open);
+        rest.first = packet.sequence.wrapping_add(1);
+        rest.end = rest.first;
+        rest.sequence = rest.sequence.wrapping_sub(1);
+        *open = rest;
+        true
+    }
+
+    /// The publisher's clock for the open stream changed; returns it in output timestamps.
+    pub fn set_clock(&mut self, clock: Clock) -> Option<Clock> {
+        self.clock = Some(clock.shifted(self.open?.timestamp));
+        self.clock
+    }
+
+    /// Where the packet's frame belongs: its own stream's place when that is taken up again, else where the publisher's
+    /// clock puts it, else where its arrival puts it; never at or before what was forwarded.
+    fn timestamp_shift(&self, packet: &Packet) -> u32 {
+        let newest = &self.newest;
+        let Some(arrival) = newest.arrival else { return newest.timestamp.wrapping_sub(packet.timestamp) };
+        let rate = packet.codec.clock_rate();
+        let elapsed = packet.arrival.saturating_duration_since(arrival);
+        let by_arrival = newest.timestamp.wrapping_add(ticks(elapsed, rate));
+        let resumed = newest
+            .shift
+            .filter(|(stream, _)| *stream == packet.stream)
+            .map(|(_, shift)| packet.timestamp.wrapping_add(shift));
+        let by_clock =
+            || Some(self.clock.as_ref()?.translate(packet.clock.as_ref()?, packet.timestamp, rate));
+        let place = resumed
+            .or_else(by_clock)
+            .filter(|place| ahead(*place, by_arrival).unsigned_abs() <= ticks(BELIEVABLE, rate))
+            .unwrap_or(by_arrival);
+        let place = if ahead(place, newest.timestamp) > 0 { place } else { newest.timestamp.wrapping_add(1) };
+        place.wrapping_sub(packet.timestamp)
+    }
+}
+
+impl Newest {
+    fn advance(&mut self, rewrite: &Rewrite, packet: &Packet) {
+        if rewrite.sequence >= self.next {
+            self.next = rewrite.sequence.wrapping_add(1);
+            self.arrival = Some(packet.arrival);
+        }
+        if rewrite.sequence < self.media || packet.empty {
+            return;
+        }
+        self.media = rewrite.sequence.wrapping_add(1);
+        if ahead(rewrite.timestamp, self.timestamp) > 0 {
+            self.timestamp = rewrite.timestamp;
+        }
+        if let Some(indices) = rewrite.vp8 {
+            self.vp8.picture_id = indices.picture_id.unwrap_or(self.vp8.picture_id);
+            self.vp8.tl0 = indices.tl0.unwrap_or(self.vp8.tl0);
+            self.vp8.key_idx = indices.key_idx.unwrap_or(self.vp8.key_idx);
+        }
+    }
+
+    /// A keyframe begins: each index goes on by one (RFC 7741 section 4.2).
+    fn vp8_shift(&self, indices: Patch) -> Vp8Shift {
+        let Vp8Shift { picture_id, tl0, key_idx } = self.vp8;
+        Vp8Shift {
+            picture_id: picture_id.wrapping_add(1).wrapping_sub(indices.picture_id.unwrap_or(0)),
+            tl0: tl0.wrapping_add(1).wrapping_sub(indices.tl0.unwrap_or(0)),
+            key_idx: key_idx.wrapping_add(1).wrapping_sub(indices.key_idx.unwrap_or(0)),
+        }
+    }
+}

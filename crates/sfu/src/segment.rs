@@ -1,0 +1,110 @@
+//! A stretch of one input stream that is forwarded with constant differences, and the bounded memory of past ones.
+
+use wire::media::Rewrite;
+use wire::vp8::Patch;
+
+use crate::publication::Packet;
+
+/// Which run of sequence numbers a packet belongs to. A layer whose numbering starts over gets a new epoch, so that two
+/// runs are never taken for one.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Stream {
+    pub layer: u8,
+    pub epoch: u32,
+}
+
+/// Differences of the running VP8 indices, modulo their width.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Vp8Shift {
+    pub picture_id: u16,
+    pub tl0: u8,
+    pub key_idx: u8,
+}
+
+impl Vp8Shift {
+    fn apply(self, indices: Patch) -> Patch {
+        Patch {
+            picture_id: indices.picture_id.map(|id| id.wrapping_add(self.picture_id) & 0x7FFF),
+            tl0: indices.tl0.map(|tl0| tl0.wrapping_add(self.tl0)),
+            key_idx: indices.key_idx.map(|key| key.wrapping_add(self.key_idx) & 0x1F),
+        }
+    }
+}
+
+/// Input sequence numbers `first..end` of `stream`; the output is the input plus the shifts, modulo their width.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Segment {
+    pub stream: Stream,
+    pub first: u64,
+    /// One past the highest input that has an output number.
+    pub end: u64,
+    pub sequence: u64,
+    pub timestamp: u32,
+    pub vp8: Vp8Shift,
+}
+
+impl Segment {
+    pub fn contains(&self, stream: Stream, sequence: u64) -> bool {
+        self.stream == stream && (self.first..self.end).contains(&sequence)
+    }
+
+    /// Admits no more late packets to the output numbers from `end` on.
+    fn cut(&mut self, end: u64) {
+        if self.end.wrapping_add(self.sequence) > end {
+            self.end = end.wrapping_sub(self.sequence).max(self.first);
+        }
+    }
+
+    pub fn apply(&self, packet: &Packet) -> Rewrite {
+        Rewrite {
+            sequence: packet.sequence.wrapping_add(self.sequence),
+            timestamp: packet.timestamp.wrapping_add(self.timestamp),
+            marker: packet.marker,
+            codec: packet.codec,
+            vp8: packet.vp8.map(|indices| self.vp8.apply(indices)),
+            audio_level: packet.audio_level,
+            abs_capture_time: packet.abs_capture_time,
+        }
+    }
+}
+
+/// The last closed segments of a subscription: where late packets find their place. The ranges of one stream are
+/// disjoint, in input and output alike.
+#[derive(Debug)]
+pub(crate) struct Past {
+    segments: Vec<Segment>,
+    oldest: usize,
+}
+
+impl Past {
+    /// Closed segments kept. A publisher that probes with one padding packet behind every frame closes 30 a second; 16
+    /// are then half a second, more than a retransmission takes.
+    const KEPT: usize = 16;
+
+    /// Takes its memory now, so that forwarding takes none.
+    pub fn new() -> Self {
+        Self { segments: Vec::with_capacity(Self::KEPT), oldest: 0 }
+    }
+
+    pub fn push(&mut self, segment: Segment) {
+        if segment.first == segment.end {
+            return;
+        }
+        if self.segments.len() < Self::KEPT {
+            self.segments.push(segment);
+        } else {
+            self.segments[self.oldest] = segment;
+            self.oldest = (self.oldest + 1) % Self::KEPT;
+        }
+    }
+
+    /// Admits no more late packets to the output numbers from `end` on: frames that were lost at the very end of a stretch.
+    /// What begins now has taken their sequence numbers and picture ids.
+    pub fn cut(&mut self, end: u64) {
+        self.segments.iter_mut().for_each(|segment| segment.cut(end));
+    }
+
+    pub fn find(&self, stream: Stream, sequence: u64) -> Option<&Segment> {
+        self.segments.iter().find(|segment| segment.contains(stream, sequence))
+    }
+}

@@ -1,0 +1,109 @@
+//! Which simulcast layer a subscription receives: values in, value out.
+//!
+//! This is the seam for bandwidth allocation. An allocator lowers what [`wanted`] says to what the receiver's connection
+//! carries, before [`best`] looks at what is there.
+
+use base::model::TrackSettings;
+
+/// A set of layers.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Layers(u8);
+
+impl Layers {
+    pub fn has(self, layer: u8) -> bool {
+        1u8.checked_shl(u32::from(layer)).is_some_and(|bit| self.0 & bit != 0)
+    }
+
+    pub fn with(self, layer: u8) -> Self {
+        Self(self.0 | 1 << layer)
+    }
+}
+
+/// The layer that the receiver asks for, of `layers` in all, lowest first; `None` when it wants nothing sent.
+///
+/// A rendered size asks for the smallest layer that fills it, and counts before a quality, when the publisher announced
+/// the `sizes` of all layers. Only the shorter sides are compared: a telephone's picture may be turned by the time it is
+/// sent, and a picture that covers its frame is cut at the longer side.
+pub(crate) fn wanted(settings: &TrackSettings, layers: u8, sizes: &[(u32, u32)]) -> Option<u8> {
+    if settings.disabled {
+        return None;
+    }
+    let top = layers.saturating_sub(1);
+    let known = sizes.len() == usize::from(layers);
+    Some(match settings.size.filter(|_| known) {
+        Some(size) => {
+            let fills = |layer: &(u32, u32)| layer.0.min(layer.1) >= size.0.min(size.1);
+            sizes.iter().position(fills).map_or(top, |layer| layer as u8)
+        }
+        None => settings.quality.min(top),
+    })
+}
+
+/// The best layer alive that is not above `wanted`, else the lowest alive; `None` when nothing is.
+pub(crate) fn best(wanted: u8, alive: Layers, layers: u8) -> Option<u8> {
+    let below = (0..=wanted.min(layers.saturating_sub(1))).rev();
+    below.chain(wanted.saturating_add(1)..layers).find(|layer| alive.has(*layer))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZES: [(u32, u32); 3] = [(320, 180), (640, 360), (1280, 720)];
+
+    fn sized(width: u32, height: u32) -> TrackSettings {
+        TrackSettings { size: Some((width, height)), ..TrackSettings::default() }
+    }
+
+    #[test]
+    fn a_rendered_size_gets_the_smallest_layer_that_fills_it() {
+        for (size, layer) in [
+            ((160, 90), 0),
+            ((320, 180), 0),
+            ((321, 181), 1),
+            ((640, 360), 1),
+            ((800, 450), 2),
+            ((3840, 2160), 2),
+            ((0, 0), 0),
+        ] {
+            assert_eq!(wanted(&sized(size.0, size.1), 3, &SIZES), Some(layer), "{size:?}");
+        }
+    }
+
+    #[test]
+    fn a_portrait_frame_is_compared_by_its_shorter_side() {
+        assert_eq!(wanted(&sized(360, 640), 3, &SIZES), Some(1));
+        assert_eq!(wanted(&sized(180, 4000), 3, &SIZES), Some(0));
+    }
+
+    #[test]
+    fn without_announced_sizes_the_quality_decides() {
+        let settings = TrackSettings { quality: 1, ..sized(100, 100) };
+        assert_eq!(wanted(&settings, 3, &[]), Some(1));
+        assert_eq!(wanted(&settings, 3, &SIZES[..2]), Some(1));
+    }
+
+    #[test]
+    fn high_quality_of_two_layers_is_the_second() {
+        assert_eq!(wanted(&TrackSettings::default(), 2, &[]), Some(1));
+        assert_eq!(wanted(&TrackSettings::default(), 1, &[]), Some(0));
+    }
+
+    #[test]
+    fn a_disabled_track_wants_nothing() {
+        let settings = TrackSettings { disabled: true, ..TrackSettings::default() };
+        assert_eq!(wanted(&settings, 3, &SIZES), None);
+    }
+
+    #[test]
+    fn the_best_alive_layer_up_to_the_wanted_one_else_the_lowest_alive() {
+        let alive = |layers: &[u8]| layers.iter().fold(Layers::default(), |all, layer| all.with(*layer));
+        assert_eq!(best(2, alive(&[0, 1, 2]), 3), Some(2));
+        assert_eq!(best(2, alive(&[0, 1]), 3), Some(1));
+        assert_eq!(best(1, alive(&[0, 2]), 3), Some(0));
+        assert_eq!(best(0, alive(&[1, 2]), 3), Some(1));
+        assert_eq!(best(0, alive(&[2]), 3), Some(2));
+        assert_eq!(best(7, alive(&[0]), 1), Some(0));
+        assert_eq!(best(2, alive(&[]), 3), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! The state of a room's media as plain values, for people who look for a fault.
+
+use base::model::TrackSettings;
+use base::{Bitrate, CodecKind, MediaKind, ParticipantId, TrackId};
+
+use crate::publication::Drops;
+
+/// One room on one worker.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Snapshot<Sink> {
+    /// By track.
+    pub publications: Vec<PublicationSnapshot<Sink>>,
+}
+
+/// One track.
+#[derive(Clone, PartialEq, Debug)]
+pub struct PublicationSnapshot<Sink> {
+    /// The track.
+    pub track: TrackId,
+    /// Who publishes it; `None` while it has subscriptions only.
+    pub participant: Option<ParticipantId>,
+    /// Audio or video.
+    pub kind: Option<MediaKind>,
+    /// What arrived last.
+    pub codec: Option<CodecKind>,
+    /// Muted.
+    pub muted: bool,
+    /// Lowest first.
+    pub layers: Vec<LayerSnapshot>,
+    /// By sink.
+    pub subscriptions: Vec<SubscriptionSnapshot<Sink>>,
+    /// What was not forwarded to anybody.
+    pub drops: Drops,
+}
+
+/// One simulcast layer.
+#[derive(Clone, PartialEq, Debug)]
+pub struct LayerSnapshot {
+    /// Something of it arrived lately.
+    pub alive: bool,
+    /// Payload bits per second.
+    pub bitrate: Bitrate,
+    /// Frames per second; packets per second for audio.
+    pub frame_rate: f32,
+    /// A sender report of it was heard.
+    pub has_clock: bool,
+    /// Announced size in pixels.
+    pub size: Option<(u32, u32)>,
+}
+
+/// One receiver.
+#[derive(Clone, PartialEq, Debug)]
+pub struct SubscriptionSnapshot<Sink> {
+    /// The receiver.
+    pub sink: Sink,
+    /// What it asked for.
+    pub settings: TrackSettings,
+    /// The layer it is to receive.
+    pub target: Option<u8>,
+    /// The layer it receives.
+    pub current: Option<u8>,
+    /// It waits for a keyframe.
+    pub waiting: bool,
+    /// Packets forwarded.
+    pub forwarded: u64,
+    /// Beginnings: the first, after each pause, and with each change of layer.
+    pub begun: u32,
+}
