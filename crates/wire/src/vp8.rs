@@ -187,7 +187,7 @@ mod tests {
     fn every_form() -> impl Iterator<Item = Vec<u8>> {
         (0..48).map(|form: u8| {
             let id = [None, Some(0x7F), Some(0x1234)][usize::from(form % 3)];
-            let has = |bit: u8| form / 3 & bit != 0;
+            let has = |bit: u8| (form / 3) & bit != 0;
             payload(id, id == Some(0x1234), has(1).then_some(9), has(2).then_some(2), has(4).then_some(31))
         })
     }

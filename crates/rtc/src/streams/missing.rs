@@ -20,6 +20,8 @@ const RETRY: Range<Duration> = Duration::from_millis(20)..Duration::from_millis(
 struct Missing {
     sequence: u64,
     since: Instant,
+    /// When it was asked for first.
+    asked: Option<Instant>,
     due: Instant,
     tries: u8,
 }
@@ -49,7 +51,7 @@ impl MissingList {
                 self.list.pop_front();
                 self.given_up += 1;
             }
-            self.list.push_back(Missing { sequence, since: now, due, tries: 0 });
+            self.list.push_back(Missing { sequence, since: now, asked: None, due, tries: 0 });
         }
         self.next = Some(self.next.map_or(due, |next| next.min(due)));
     }
@@ -58,9 +60,12 @@ impl MissingList {
     pub(super) fn arrived(&mut self, now: Instant, sequence: u64, answer: bool) {
         let Ok(at) = self.list.binary_search_by_key(&sequence, |m| m.sequence) else { return };
         let Some(missing) = self.list.remove(at) else { return };
-        // Asked for once, answered once: the time between tells the round trip even to a side that only receives.
-        if answer && missing.tries == 1 {
-            let taken = now.saturating_duration_since(missing.since + REORDER_WAIT);
+        let Some(asked) = missing.asked.filter(|_| answer) else { return };
+        // Asked once, answered once: the time between tells the round trip even to a side that only receives. When it
+        // was asked for several times nobody knows which request was answered; that counts only as long as nothing
+        // better is known, or else a round trip longer than the retry wait would never be learned.
+        if missing.tries == 1 || self.answer_time.is_none() {
+            let taken = now.saturating_duration_since(asked).min(RETRY.end);
             self.answer_time = Some(self.answer_time.map_or(taken, |old| (old * 7 + taken) / 8));
         }
     }
@@ -77,6 +82,7 @@ impl MissingList {
         for missing in self.list.iter_mut().filter(|m| m.due <= now) {
             missing.due = now + retry;
             missing.tries += 1;
+            missing.asked.get_or_insert(now);
             out.push(missing.sequence as u16);
         }
         self.next = self.list.iter().map(|m| m.due).min();
@@ -172,5 +178,24 @@ mod tests {
         list.take_due(start + 10 * MS, None, &mut out);
         list.arrived(start + 210 * MS, 10, true);
         assert_eq!(list.retry_after(None), 250 * MS);
+    }
+
+    #[test]
+    fn a_round_trip_longer_than_the_first_retry_is_learned() {
+        let start = Instant::now();
+        let mut list = MissingList::default();
+        let mut asked = Vec::new();
+        // Every packet is answered 300 ms after it was asked for first.
+        for lost in 0..4u64 {
+            let gap = start + lost as u32 * 1_000 * MS;
+            list.skipped(gap, lost * 10..lost * 10 + 1);
+            let mut out = Vec::new();
+            for ms in 0..310 {
+                list.take_due(gap + ms * MS, None, &mut out);
+            }
+            list.arrived(gap + 310 * MS, lost * 10, true);
+            asked.push(out.len());
+        }
+        assert_eq!(asked, [3, 1, 1, 1]);
     }
 }

@@ -26,3 +26,6 @@ pub use send::{Resend, SendStream};
 pub use sequence::{Arrival, SequenceWindow};
 pub use transport_generator::TransportFeedbackGenerator;
 pub use transport_history::{FeedbackSummary, PacketResult, TransportFeedbackHistory};
+
+#[cfg(test)]
+mod transport_tests;

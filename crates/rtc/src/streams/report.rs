@@ -110,3 +110,68 @@ impl Reports {
         self.heard
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    fn block(last_sender_report: u32, delay: Duration) -> ReportBlock {
+        let delay = (delay.as_micros() * 65_536 / 1_000_000) as u32;
+        ReportBlock { last_sender_report, delay, ..ReportBlock::default() }
+    }
+
+    fn reports(start: Instant) -> (Reports, u32) {
+        let mut reports = Reports::default();
+        reports.set_clock(Clock { ntp: NtpTime(0xAAAA_BBBB_CCCC_DDDD), rtp: 1_000, at: start });
+        let (ntp, _) = reports.take(start, 90_000).expect("the clock is known");
+        (reports, ntp.middle())
+    }
+
+    #[test]
+    fn the_clock_is_extrapolated() {
+        let start = Instant::now();
+        let clock = Clock { ntp: NtpTime(5 << 32), rtp: u32::MAX, at: start };
+        let (ntp, rtp) = clock.at(start + 2_500 * MS, 48_000);
+        assert_eq!((ntp, rtp), (NtpTime((7 << 32) | (1 << 31)), 119_999));
+        let before = clock.at(start - MS, 48_000);
+        assert_eq!(before, (clock.ntp, clock.rtp), "never backwards");
+    }
+
+    #[test]
+    fn the_round_trip_is_what_is_left_without_the_delay() {
+        let start = Instant::now();
+        let (mut reports, middle) = reports(start);
+        reports.receive(start + 250 * MS, &block(middle, 200 * MS), 90_000);
+        let rtt = reports.reception().rtt.expect("echoed");
+        assert!(rtt >= 50 * MS && rtt < 51 * MS, "{rtt:?}");
+    }
+
+    #[test]
+    fn garbage_measures_no_round_trip() {
+        let start = Instant::now();
+        let (mut reports, middle) = reports(start);
+        let now = start + 250 * MS;
+        reports.receive(now, &block(middle ^ 1, 200 * MS), 90_000);
+        reports.receive(now, &block(0, Duration::ZERO), 90_000);
+        reports.receive(now, &block(middle, 251 * MS), 90_000);
+        reports.receive(start + Duration::from_secs(60), &block(middle, MS), 90_000);
+        assert_eq!(reports.reception().rtt, None);
+        let odd = ReportBlock { jitter: u32::MAX, fraction_lost: 255, ..block(0, MS) };
+        reports.receive(now, &odd, 0);
+        assert!(reports.reception().loss < 1.0);
+    }
+
+    #[test]
+    fn an_old_report_that_is_echoed_late_still_counts() {
+        let start = Instant::now();
+        let (mut reports, first) = reports(start);
+        for second in 1..REMEMBERED as u32 {
+            reports.take(start + second * INTERVAL, 90_000);
+        }
+        let now = start + REMEMBERED as u32 * INTERVAL;
+        reports.receive(now, &block(first, now - start - 30 * MS), 90_000);
+        assert!(reports.reception().rtt.is_some_and(|rtt| rtt < 31 * MS));
+    }
+}

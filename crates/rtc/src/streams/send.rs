@@ -333,3 +333,7 @@ impl SendStream {
         self.history.memory() + self.pending.capacity() * size_of::<u16>()
     }
 }
+
+#[cfg(test)]
+#[path = "send_tests.rs"]
+mod tests;

@@ -66,7 +66,7 @@ impl TransportFeedbackGenerator {
 
     /// Index of the number in the window, which is moved so that it has one. `None`: it lies before the window.
     fn place_for(&mut self, sequence: u64) -> Option<usize> {
-        let jumped = sequence >= self.start + (self.window.len() + MAX_WINDOW) as u64;
+        let jumped = sequence + 1 >= self.start + (self.window.len() + MAX_WINDOW) as u64;
         if self.window.is_empty() || jumped {
             // After a jump that far, what lies between is not worth reporting as lost.
             self.window.clear();
@@ -74,12 +74,13 @@ impl TransportFeedbackGenerator {
             self.report_from = sequence;
         }
         let place = usize::try_from(sequence.checked_sub(self.start)?).ok()?;
+        let excess = (place + 1).saturating_sub(MAX_WINDOW);
+        self.drop_front(excess);
+        let place = place - excess;
         if place >= self.window.len() {
             self.window.resize(place + 1, None);
         }
-        let excess = self.window.len().saturating_sub(MAX_WINDOW);
-        self.drop_front(excess);
-        place.checked_sub(excess)
+        Some(place)
     }
 
     fn drop_front(&mut self, count: usize) {
@@ -117,5 +118,10 @@ impl TransportFeedbackGenerator {
         }
         self.drop_front(reported.saturating_sub(KEEP_REPORTED));
         true
+    }
+
+    /// Bytes of memory held.
+    pub fn memory(&self) -> usize {
+        self.window.capacity() * size_of::<Option<i64>>()
     }
 }

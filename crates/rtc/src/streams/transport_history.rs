@@ -9,7 +9,9 @@ const MIN_ENTRIES: usize = 128;
 /// Two seconds of 8,000 packets per second; also well under half the number space, so that numbers are unambiguous.
 const MAX_ENTRIES: usize = 16_384;
 /// Feedback takes a round trip and its interval; what is silent for longer is as good as lost.
-const KEEP_MICROS: u64 = 2_000_000;
+const KEEP_UNREPORTED: u64 = 2_000_000;
+/// A packet that was called lost and comes after all comes soon.
+const KEEP_LOST: u64 = 500_000;
 /// Statuses that are looked at per sent packet, and in advance: a few bytes can claim 65,535 statuses.
 const STATUSES_PER_PACKET: u32 = 4;
 const MAX_STATUS_CREDIT: u32 = 65_536;
@@ -61,6 +63,17 @@ struct Entry {
     size: u16,
     tag: u8,
     state: State,
+}
+
+impl Entry {
+    fn may_be_reported(&self, now_micros: u64) -> bool {
+        let age = now_micros.saturating_sub(self.sent_micros);
+        match self.state {
+            State::InFlight => age < KEEP_UNREPORTED,
+            State::Lost => age < KEEP_LOST,
+            State::Empty | State::Arrived => false,
+        }
+    }
 }
 
 /// One per connection: every packet sent with a transport-wide sequence number is registered here.
@@ -117,15 +130,20 @@ impl TransportFeedbackHistory {
         }
         let old = self.entries[self.place(sequence)];
         if old.state != State::Empty {
-            let wanted =
-                old.state != State::Arrived && now_micros - old.sent_micros.min(now_micros) < KEEP_MICROS;
-            if wanted && self.entries.len() < MAX_ENTRIES {
+            if self.entries.len() < MAX_ENTRIES && old.may_be_reported(now_micros) {
                 self.grow();
             } else {
-                self.pass_over(sequence + 1 - self.entries.len() as u64);
+                self.evict(sequence - self.entries.len() as u64, old.size);
             }
         }
         self.place(sequence)
+    }
+
+    fn evict(&mut self, sequence: u64, size: u16) {
+        if sequence >= self.reported_below {
+            self.in_flight = self.in_flight.saturating_sub(u64::from(size));
+            self.reported_below = sequence + 1;
+        }
     }
 
     #[cold]
@@ -236,6 +254,8 @@ impl TransportFeedbackHistory {
                 last + i64::from(difference)
             }
         };
+        // Two thousand years: no clock gets there, but a peer that lies about every reference time could.
+        let unwrapped = if unwrapped.abs() > 1 << 40 { raw } else { unwrapped };
         self.reference = Some(unwrapped);
         const TICKS_PER_REFERENCE: i64 = 256;
         (unwrapped - raw) * TICKS_PER_REFERENCE

@@ -1,0 +1,314 @@
+use base::{Codec, MediaKind, Mid};
+use wire::ext::Extensions;
+use wire::rtp::Header;
+use wire::vp8::Patch;
+
+use super::*;
+
+const MS: Duration = Duration::from_millis(1);
+const PAYLOAD: &[u8] = &[0x90, 0x80, 0x81, 0x00, 0x50, 1, 2, 3];
+
+fn section() -> SendSection {
+    let codec = |kind, payload_type, rtx| Codec {
+        kind,
+        payload_type,
+        rtx,
+        nack: true,
+        pli: true,
+        fir: true,
+        transport_cc: true,
+        remb: false,
+    };
+    let mut extensions = ExtensionMap::default();
+    for (id, extension) in (1..).zip(Extension::ALL) {
+        extensions.set(extension, id);
+    }
+    SendSection {
+        mid: Mid::new(b"2").expect("a mid"),
+        media: MediaKind::Video,
+        ssrc: 100,
+        rtx_ssrc: Some(101),
+        codecs: vec![
+            codec(CodecKind::Vp8, 96, Some(97)),
+            codec(CodecKind::H264, 98, Some(99)),
+            codec(CodecKind::H264, 100, Some(101)),
+        ],
+        extensions,
+        cname: "c".into(),
+    }
+}
+
+fn rewrite(sequence: u64) -> Rewrite {
+    Rewrite {
+        sequence,
+        timestamp: 3_000,
+        marker: true,
+        codec: CodecKind::Vp8,
+        vp8: Some(Patch { picture_id: Some(0x0777), tl0: None, key_idx: None }),
+        audio_level: None,
+        abs_capture_time: None,
+    }
+}
+
+fn send(stream: &mut SendStream, now: Instant, sequence: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    let stamp = Stamp::default();
+    stream
+        .write(now, &rewrite(sequence), Slot::default(), PAYLOAD, &stamp, None, &mut out)
+        .expect("VP8 was negotiated");
+    out
+}
+
+fn reported(ssrc: u32) -> ReportBlock {
+    ReportBlock { ssrc, ..ReportBlock::default() }
+}
+
+#[test]
+fn a_forwarded_packet_carries_the_numbers_of_its_receiver() {
+    let now = Instant::now();
+    let section = section();
+    let mut stream = SendStream::new(now, &section, 0);
+    let descriptor: Vec<u8> = (0..40).collect();
+    let stamp = Stamp {
+        transport_sequence: Some(0xFFFE),
+        abs_send_time: Some(0x12_3456),
+        dependency_descriptor: Some(&descriptor),
+    };
+    let rewrite = Rewrite { audio_level: Some(0x8A), abs_capture_time: Some(5), ..rewrite(0x1_0005) };
+    let mut out = b"before".to_vec();
+    let written = stream.write(now, &rewrite, Slot::default(), PAYLOAD, &stamp, None, &mut out);
+    let written = written.expect("VP8 was negotiated");
+    assert_eq!(out.len(), 6 + written.len);
+    let packet = &out[6..];
+    let header = Header::parse(packet).expect("just written");
+    assert_eq!((header.ssrc, header.payload_type, header.sequence), (100, 96, 5));
+    assert_eq!((header.timestamp, header.marker, header.padding), (3_000, true, 0));
+    assert_eq!((written.ssrc, written.sequence, written.header_len), (100, 0x1_0005, header.header_len));
+    assert_eq!(packet[header.payload.clone()], [0x90, 0x80, 0x87, 0x77, 0x50, 1, 2, 3]);
+    let read = Extensions::parse(packet, &header, &section.extensions);
+    assert_eq!((read.mid, read.transport_sequence), (Some(section.mid), Some(0xFFFE)));
+    assert_eq!((read.abs_send_time, read.audio_level), (Some(0x12_3456), Some(0x8A)));
+    assert_eq!(read.abs_capture_time, Some(5));
+    assert_eq!(read.dependency_descriptor.and_then(|d| d.of(packet)), Some(&descriptor[..]));
+}
+
+#[test]
+fn the_first_of_several_payload_types_is_used_and_an_unknown_codec_goes_nowhere() {
+    let now = Instant::now();
+    let mut stream = SendStream::new(now, &section(), 0);
+    let (mut out, stamp) = (Vec::new(), Stamp::default());
+    let h264 = Rewrite { codec: CodecKind::H264, vp8: None, ..rewrite(1) };
+    assert!(stream.write(now, &h264, Slot::default(), PAYLOAD, &stamp, None, &mut out).is_some());
+    assert_eq!(Header::parse(&out).map(|h| h.payload_type), Some(98));
+    out.clear();
+    let vp9 = Rewrite { codec: CodecKind::Vp9, vp8: None, ..rewrite(2) };
+    assert!(stream.write(now, &vp9, Slot::default(), PAYLOAD, &stamp, None, &mut out).is_none());
+    assert!(out.is_empty());
+    assert_eq!(stream.sent_packets(), 1);
+}
+
+#[test]
+fn packets_are_as_long_as_announced_and_padded_as_asked() {
+    let now = Instant::now();
+    let mut section = section();
+    for two_byte in [false, true] {
+        if two_byte {
+            section.extensions.set(Extension::Mid, 200);
+        }
+        let mut stream = SendStream::new(now, &section, 0);
+        for sequence in 0..40u64 {
+            if sequence == 20 {
+                stream.receive_report(now, &reported(100));
+            }
+            let rewrite = Rewrite {
+                audio_level: sequence.is_multiple_of(2).then_some(1),
+                abs_capture_time: sequence.is_multiple_of(3).then_some(1),
+                ..rewrite(sequence)
+            };
+            let stamp =
+                Stamp { transport_sequence: Some(1), abs_send_time: Some(1), dependency_descriptor: None };
+            let expected = stream.packet_len(&rewrite, PAYLOAD.len());
+            for (pad_to, len, padding) in [
+                (None, expected, 0),
+                (Some(expected), expected, 0),
+                (Some(expected - 3), expected, 0),
+                (Some(expected + 1), expected + 1, 1),
+                (Some(expected + 255), expected + 255, 255),
+                (Some(expected + 256), expected, 0),
+            ] {
+                let mut out = Vec::new();
+                let written = stream.write(now, &rewrite, Slot::default(), PAYLOAD, &stamp, pad_to, &mut out);
+                assert_eq!(written.map(|w| w.len), Some(len));
+                let header = Header::parse(&out).expect("just written");
+                assert_eq!((usize::from(header.padding), header.payload.len()), (padding, PAYLOAD.len()));
+            }
+        }
+    }
+}
+
+#[test]
+fn the_mid_is_repeated_until_the_receiver_reports_on_the_stream() {
+    let now = Instant::now();
+    let section = section();
+    let mut stream = SendStream::new(now, &section, 0);
+    let mid = |packet: &[u8]| {
+        let header = Header::parse(packet).expect("just written");
+        Extensions::parse(packet, &header, &section.extensions).mid
+    };
+    stream.receive_report(now, &reported(100));
+    assert_eq!(mid(&send(&mut stream, now, 1)), Some(section.mid), "a report on nothing sent is a lie");
+    stream.receive_report(now, &reported(101));
+    assert_eq!(mid(&send(&mut stream, now, 2)), Some(section.mid), "a report on another stream");
+    stream.receive_report(now, &reported(100));
+    assert_eq!(mid(&send(&mut stream, now, 3)), None);
+}
+
+#[test]
+fn a_missed_packet_goes_out_again_by_rtx_without_a_gap_in_its_numbers() {
+    let now = Instant::now();
+    let section = section();
+    let mut stream = SendStream::new(now, &section, 0xFFFF);
+    for sequence in 65_530..65_560u64 {
+        send(&mut stream, now, sequence);
+    }
+    for (i, sequence) in [65_535u16, 0, 7].into_iter().enumerate() {
+        assert!(stream.nack(now + 20 * MS, sequence));
+        let resend = stream.poll_resend(now + 20 * MS).expect("just queued");
+        let mut out = Vec::new();
+        let stamp = Stamp { transport_sequence: Some(3), ..Stamp::default() };
+        let written = stream.write_rtx(&resend, PAYLOAD, &stamp, None, &mut out).expect("RTX is there");
+        let mut header = Header::parse(&out).expect("just written");
+        assert_eq!((header.ssrc, header.payload_type), (101, 97));
+        assert_eq!((written.sequence, header.sequence), (0x7FFF + i as u64, 0x7FFF + i as u16));
+        assert_eq!((header.timestamp, header.marker), (3_000, true));
+        crate::streams::unwrap_rtx(&mut header, &out).expect("has content");
+        assert_eq!(header.sequence, sequence);
+        assert_eq!(out[header.payload.clone()], [0x90, 0x80, 0x87, 0x77, 0x50, 1, 2, 3]);
+        let read = Extensions::parse(&out, &header, &section.extensions);
+        assert_eq!((read.mid, read.transport_sequence), (Some(section.mid), Some(3)));
+    }
+    assert_eq!(stream.poll_resend(now + 20 * MS), None);
+    assert_eq!((stream.resent_packets(), stream.sent_packets()), (3, 30));
+}
+
+#[test]
+fn a_packet_is_resent_once_per_round_trip_and_not_for_ever() {
+    let now = Instant::now();
+    let mut stream = SendStream::new(now, &section(), 0);
+    let middle = {
+        stream.set_clock(Clock { ntp: base::NtpTime(1 << 40), rtp: 0, at: now });
+        send(&mut stream, now, 1);
+        stream.poll_sender_report(now).expect("the first packet is sent").ntp.middle()
+    };
+    let echo = ReportBlock { last_sender_report: middle, ..reported(100) };
+    stream.receive_report(now + 80 * MS, &echo);
+    assert_eq!(stream.reception().rtt, Some(80 * MS));
+    let mut resent = Vec::new();
+    for ms in 0..2_000 {
+        let at = now + ms * MS;
+        assert!(!stream.nack(at, 2), "never sent");
+        if stream.nack(at, 1) {
+            assert!(!stream.nack(at, 1), "waits already");
+            stream.poll_resend(at).expect("queued");
+            resent.push(ms);
+        }
+    }
+    assert_eq!(resent, (0..8).map(|i| i * 80).collect::<Vec<_>>());
+}
+
+#[test]
+fn retransmissions_stay_within_their_share_of_what_is_sent() {
+    let now = Instant::now();
+    let mut stream = SendStream::new(now, &section(), 0);
+    let payload = [0x10; 1_000];
+    let (mut sent, mut resent) = (0, 0);
+    for sequence in 0..5_000u64 {
+        let at = now + sequence as u32 * MS;
+        let mut out = Vec::new();
+        let (rewrite, stamp) = (Rewrite { vp8: None, ..rewrite(sequence) }, Stamp::default());
+        stream.write(at, &rewrite, Slot::default(), &payload, &stamp, None, &mut out);
+        sent += payload.len();
+        // A receiver that asks for everything, always.
+        for back in 0..100 {
+            stream.nack(at, (sequence as u16).wrapping_sub(back));
+        }
+        while let Some(resend) = stream.poll_resend(at) {
+            if stream.write_rtx(&resend, &payload, &stamp, None, &mut out).is_some() {
+                resent += payload.len();
+            }
+        }
+    }
+    assert!(resent <= sent / 4 + 48_000 + 1_000, "{resent} of {sent}");
+    assert!(resent >= sent / 5, "an honest share is served: {resent}");
+}
+
+#[test]
+fn without_an_rtx_stream_nothing_is_kept_and_nothing_is_resent() {
+    let now = Instant::now();
+    let mut section = section();
+    section.rtx_ssrc = None;
+    let mut stream = SendStream::new(now, &section, 0);
+    send(&mut stream, now, 1);
+    assert!(!stream.nack(now, 1));
+    assert_eq!(stream.memory(), 0);
+}
+
+#[test]
+fn a_flood_of_nacks_waits_in_bounded_memory() {
+    let now = Instant::now();
+    let mut stream = SendStream::new(now, &section(), 0);
+    for sequence in 0..1_000 {
+        send(&mut stream, now, sequence);
+    }
+    let queued = (0..=u16::MAX).filter(|sequence| stream.nack(now, *sequence)).count();
+    assert_eq!(queued, MAX_PENDING);
+}
+
+#[test]
+fn sender_reports_follow_the_publishers_clock_once_a_second_while_packets_are_sent() {
+    let start = Instant::now();
+    let mut stream = SendStream::new(start, &section(), 0);
+    send(&mut stream, start, 1);
+    assert_eq!(stream.poll_sender_report(start), None, "the clock is not known");
+    let ntp = base::NtpTime(77 << 32);
+    stream.set_clock(Clock { ntp, rtp: 9_000, at: start });
+    let mut reports = Vec::new();
+    for ms in 100..10_000u32 {
+        let now = start + ms * MS;
+        if ms < 5_000 && ms.is_multiple_of(20) {
+            send(&mut stream, now, u64::from(ms));
+        }
+        if stream.poll_timeout().is_some_and(|due| due <= now) {
+            reports.push((ms, stream.poll_sender_report(now).expect("due")));
+        }
+    }
+    assert_eq!(
+        reports.iter().map(|(ms, _)| *ms).collect::<Vec<_>>(),
+        [100, 1_100, 2_100, 3_100, 4_100, 5_100]
+    );
+    for (ms, report) in &reports {
+        assert_eq!(report.ssrc, 100);
+        assert_eq!(report.rtp, 9_000 + ms * 90);
+        assert!((report.ntp.micros_since(ntp) - i64::from(*ms) * 1_000).abs() <= 1);
+    }
+    let last = reports.last().expect("six of them").1;
+    assert_eq!((last.packets, last.octets), (246, 246 * PAYLOAD.len() as u32));
+}
+
+#[test]
+fn a_new_negotiation_changes_payload_types_and_ids_but_not_the_numbering() {
+    let now = Instant::now();
+    let mut section = section();
+    let mut stream = SendStream::new(now, &section, 0);
+    send(&mut stream, now, 1);
+    section.codecs.truncate(1);
+    section.codecs[0].payload_type = 120;
+    section.codecs[0].rtx = Some(121);
+    stream.update(&section);
+    assert_eq!(Header::parse(&send(&mut stream, now, 2)).map(|h| h.payload_type), Some(120));
+    assert!(stream.nack(now, 1));
+    let resend = stream.poll_resend(now).expect("kept over the change");
+    let mut out = Vec::new();
+    assert!(stream.write_rtx(&resend, PAYLOAD, &Stamp::default(), None, &mut out).is_some());
+    assert_eq!(Header::parse(&out).map(|h| (h.payload_type, h.sequence)), Some((121, 0)));
+}
