@@ -1,0 +1,379 @@
+//! What control wants.
+
+use std::time::Instant;
+
+use base::model::TrackSettings;
+use base::{MediaKind, ParticipantId, PeerId, RoomId, TrackId};
+use contract::media::{ChannelSpec, Command, IceCredentials, PeerEnd, ReceiveSection, Sections, SendSection};
+
+use crate::guard::{discard, guard};
+use crate::peers::{MAX_SETTINGS, Peer, Published, Subscribed};
+use crate::rooms::Sink;
+use crate::slots::{PeerKey, RoomKey};
+use crate::tick::Worker;
+use crate::{snapshot, translate};
+
+/// Commands executed in one tick; the rest waits, so that media is never kept waiting for control.
+const MAX_PER_TICK: usize = 128;
+/// User fragments of one peer that are routed at a time: those in use and those of restarts that never came through.
+const MAX_USERS: usize = 4;
+/// SSRCs whose numbering is remembered after they were given up; the sealing side has the same bound on SSRCs.
+const MAX_USED_SEQUENCES: usize = 8_192;
+
+impl Worker {
+    /// Executes what is queued. `false`: the worker is to stop.
+    pub(crate) fn take_commands(&mut self, now: Instant) -> bool {
+        for _ in 0..MAX_PER_TICK {
+            match self.commands.try_recv() {
+                Ok(Command::Stop) | Err(async_channel::TryRecvError::Closed) => return false,
+                Err(async_channel::TryRecvError::Empty) => return true,
+                Ok(command) => {
+                    self.counts.commands += 1;
+                    self.execute(now, command);
+                }
+            }
+        }
+        true
+    }
+
+    fn execute(&mut self, now: Instant, command: Command) {
+        match command {
+            Command::AddPeer { peer, room, participant, local } => {
+                self.add_peer(now, peer, room, participant, &local);
+            }
+            Command::SetRemote { peer, remote, fingerprint, role } => self.with_peer(peer, |peer| {
+                let remote = translate::credentials(&remote);
+                peer.rtc.set_remote(now, remote, fingerprint.0, translate::role(role));
+            }),
+            Command::RestartIce { peer, local } => self.restart_ice(now, peer, &local),
+            Command::SetSections { peer, sections } => self.set_sections(now, peer, &sections),
+            Command::OpenChannel { peer, channel } => self.with_peer(peer, |peer| {
+                let ChannelSpec { label, ordered, max_retransmits } = &channel;
+                peer.rtc.open_channel(now, label, *ordered, *max_retransmits);
+            }),
+            Command::SendData { peer, label, text, payload } => {
+                self.send_data(now, peer, &label, text, &payload);
+            }
+            Command::SetTrackSettings { peer, track, settings } => {
+                self.set_settings(now, peer, track, settings);
+            }
+            Command::SetMuted { room, track, muted } => {
+                if let Some(room) = self.rooms.find(room) {
+                    self.with_media(room, |media| media.set_muted(now, track, muted));
+                }
+            }
+            Command::RemovePeer { peer } => self.remove_peer(now, peer),
+            Command::Snapshot { room, reply } => {
+                let room = self.rooms.find(room).and_then(|key| Some((key, self.rooms.get(key)?)));
+                let text = guard(|| snapshot::room(now, room, &self.peers));
+                let _ = reply.try_send(text.unwrap_or_else(|| "null".to_owned()));
+            }
+            Command::Stop => {}
+        }
+    }
+
+    fn add_peer(
+        &mut self,
+        now: Instant,
+        id: PeerId,
+        room: RoomId,
+        participant: ParticipantId,
+        local: &IceCredentials,
+    ) {
+        if self.peers.find(id).is_some() {
+            return;
+        }
+        let (room_seed, peer_seed) = (self.draw(), self.draw());
+        let room = self.rooms.enter(room, || sfu::Media::new(room_seed));
+        let ice = rtc::IceRole::Lite { local: translate::credentials(local), candidate: self.candidate };
+        let rtc = rtc::Peer::new(now, self.wall, &self.config, ice, peer_seed);
+        let Some(key) = self.peers.insert(Peer::new(now, id, participant, room, rtc)) else { return };
+        self.add_user(key, &local.ufrag);
+        self.peers.touch(key);
+    }
+
+    fn add_user(&mut self, key: PeerKey, user: &str) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        // Another peer with the same random fragment: this one will time out, and its client tries again.
+        if !self.routes.add_user(user, key) || peer.users.iter().any(|known| known == user) {
+            return;
+        }
+        peer.users.push(user.to_owned());
+        if peer.users.len() > MAX_USERS {
+            // Neither the first, which may be the one in use until a restart is nominated, nor the newest.
+            let dropped = peer.users.remove(1);
+            self.routes.remove_user(&dropped, key);
+        }
+    }
+
+    fn restart_ice(&mut self, now: Instant, peer: PeerId, local: &IceCredentials) {
+        let Some(key) = self.peers.find(peer) else { return };
+        self.add_user(key, &local.ufrag);
+        self.with_peer(peer, |peer| peer.rtc.restart_ice(now, translate::credentials(local)));
+    }
+
+    fn send_data(&mut self, now: Instant, peer: PeerId, label: &str, text: bool, payload: &[u8]) {
+        let mut dropped = true;
+        self.with_peer(peer, |peer| dropped = peer.rtc.send_message(now, label, text, payload).is_err());
+        self.counts.dropped_data_out += u64::from(dropped);
+    }
+
+    fn set_settings(&mut self, now: Instant, peer: PeerId, track: TrackId, settings: TrackSettings) {
+        let Some(key) = self.peers.find(peer) else { return };
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.settings.len() < MAX_SETTINGS || peer.settings.contains_key(&track) {
+            peer.settings.insert(track, settings);
+        }
+        let room = peer.room;
+        let sections = peer.subscribed.iter().filter(|each| each.track == track);
+        let sections: Vec<_> = sections.map(|each| each.section).collect();
+        for section in sections {
+            let sink = Sink { peer: key, section };
+            self.with_media(room, |media| media.set_settings(now, track, sink, &settings));
+        }
+    }
+
+    /// Says goodbye and forgets it. Control knows, so no event is sent, not even one that waits.
+    fn remove_peer(&mut self, now: Instant, id: PeerId) {
+        self.with_peer(id, |peer| peer.rtc.close(now));
+        // Gone already when closing it panicked.
+        if let Some(key) = self.peers.find(id) {
+            self.flush_peer(now, key);
+            self.forget_peer(now, key);
+        }
+        self.events.forget(id);
+    }
+
+    /// Takes a peer out of everything that knows it.
+    pub(crate) fn forget_peer(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.remove(key) else { return };
+        for user in &peer.users {
+            self.routes.remove_user(user, key);
+        }
+        for address in &peer.addresses {
+            self.routes.remove_address(*address, key);
+        }
+        for published in &peer.published {
+            self.unpublish(now, peer.room, key, published);
+        }
+        for Subscribed { track, section, .. } in &peer.subscribed {
+            let sink = Sink { peer: key, section: *section };
+            self.with_media(peer.room, |media| media.remove_subscription(*track, sink));
+        }
+        self.gone.add(peer.rtc.counters());
+        if let Some(room) = self.rooms.leave(peer.room) {
+            discard(room);
+        }
+        discard(peer);
+    }
+
+    /// One peer's work panicked: it is dropped, nothing else.
+    pub(crate) fn peer_panicked(&mut self, now: Instant, key: PeerKey) {
+        self.counts.peer_panics += 1;
+        self.end_peer(now, key, PeerEnd::Panicked);
+    }
+
+    /// One room's media panicked: it is dropped; its peers stay connected until control takes them away.
+    pub(crate) fn room_panicked(&mut self, key: RoomKey) {
+        self.counts.room_panics += 1;
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        if let Some(media) = room.media.take() {
+            discard(media);
+        }
+        let room = room.id;
+        tracing::error!(%room, "the media state of a room panicked and was dropped");
+        self.events.push(contract::media::Event::RoomLost { room });
+    }
+
+    /// Runs one peer's work, and sees to it that what follows from it is looked at in this tick.
+    pub(crate) fn with_peer(&mut self, id: PeerId, work: impl FnOnce(&mut Peer)) {
+        let Some(key) = self.peers.find(id) else { return };
+        let Some(peer) = self.peers.touch_and_get(key) else { return };
+        if guard(|| work(peer)).is_none() {
+            self.peer_panicked(Instant::now(), key);
+        }
+    }
+
+    /// Runs one room's media work likewise. `None`: the room is gone or its media was lost.
+    pub(crate) fn with_media<R>(
+        &mut self,
+        key: RoomKey,
+        work: impl FnOnce(&mut sfu::Media<Sink>) -> R,
+    ) -> Option<R> {
+        self.rooms.touch(key);
+        let media = self.rooms.get_mut(key)?.media.as_mut()?;
+        let result = guard(|| work(media));
+        if result.is_none() {
+            self.room_panicked(key);
+        }
+        result
+    }
+}
+
+/// Sections: the wanted state against what is there.
+impl Worker {
+    fn set_sections(&mut self, now: Instant, id: PeerId, sections: &Sections) {
+        let receive: Vec<_> = sections.receive.iter().map(translate::receive_section).collect();
+        let send: Vec<_> = sections.send.iter().map(translate::send_section).collect();
+        self.with_peer(id, |peer| peer.rtc.set_sections(now, &receive, &send));
+        if let Some(key) = self.peers.find(id) {
+            self.set_published(now, key, &sections.receive);
+            self.set_subscribed(now, key, &sections.send);
+        }
+    }
+
+    fn set_published(&mut self, now: Instant, key: PeerKey, sections: &[ReceiveSection]) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let (room, participant) = (peer.room, peer.participant);
+        let old = std::mem::take(&mut peer.published);
+        let wanted = |published: &Published| {
+            sections.iter().any(|s| s.mid == published.mid && s.track == Some(published.track))
+        };
+        let (stay, go): (Vec<_>, Vec<_>) = old.into_iter().partition(wanted);
+        for published in &go {
+            self.unpublish(now, room, key, published);
+        }
+        let mut published = Vec::with_capacity(sections.len());
+        for section in sections {
+            let Some(track) = section.track else { continue };
+            let known = stay.iter().find(|known| known.mid == section.mid);
+            let spec = sfu::PublicationSpec {
+                participant,
+                kind: section.media,
+                layers: layers(section),
+                sizes: section.sizes.clone(),
+            };
+            published.extend(self.publish(now, (room, key), section, track, spec, known));
+        }
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.published = published;
+        }
+    }
+
+    fn publish(
+        &mut self,
+        now: Instant,
+        (room, key): (RoomKey, PeerKey),
+        section: &ReceiveSection,
+        track: TrackId,
+        spec: sfu::PublicationSpec,
+        known: Option<&Published>,
+    ) -> Option<Published> {
+        if let Some(known) = known
+            && known.spec == spec
+            && self.rooms.get(room)?.rings.get(known.rings).is_some()
+        {
+            return Some(known.clone());
+        }
+        let outcome = self.with_media(room, |media| media.set_publication(now, track, spec.clone()))?;
+        let Ok(track_key) = outcome else {
+            tracing::warn!(%track, "not published: the room has as many tracks as it may have");
+            return None;
+        };
+        let (mid, kind) = (section.mid, section.media);
+        let rings = self.rooms.add_rings(room, track, (key, mid), kind, spec.layers)?;
+        Some(Published { mid, track, key: track_key, rings, spec })
+    }
+
+    /// Unless another connection of the participant publishes the track by now.
+    fn unpublish(&mut self, now: Instant, room: RoomKey, key: PeerKey, published: &Published) {
+        let track = published.track;
+        let Some(state) = self.rooms.get_mut(room) else { return };
+        if state.tracks.get(&track) != Some(&published.rings) {
+            return;
+        }
+        debug_assert_eq!(state.publisher(track), Some((key, published.mid)));
+        state.tracks.remove(&track);
+        state.rings.remove(published.rings);
+        self.with_media(room, |media| media.remove_publication(now, track));
+    }
+
+    fn set_subscribed(&mut self, now: Instant, key: PeerKey, sections: &[SendSection]) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let room = peer.room;
+        let old = std::mem::take(&mut peer.subscribed);
+        // The handle tells whether the section's state was kept.
+        let wanted: Vec<_> = sections
+            .iter()
+            .filter_map(|section| Some((section, peer.rtc.send_index(section.mid)?)))
+            .collect();
+        let (stay, go): (Vec<_>, Vec<_>) = old.into_iter().partition(|known| {
+            let same = |(section, index): &(&SendSection, rtc::SendIndex)| {
+                *index == known.section && section.track == known.track && section.ssrc == known.ssrc
+            };
+            wanted.iter().any(same)
+        });
+        for gone in &go {
+            self.unsubscribe(room, key, gone);
+        }
+        let mut subscribed = Vec::with_capacity(wanted.len());
+        for (section, index) in wanted {
+            let known = stay.iter().find(|known| known.section == index);
+            subscribed.extend(self.subscribe(now, (room, key), section, index, known));
+        }
+        subscribed.sort_by_key(|each| each.section);
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.subscribed = subscribed;
+        }
+    }
+
+    fn subscribe(
+        &mut self,
+        now: Instant,
+        (room, key): (RoomKey, PeerKey),
+        section: &SendSection,
+        index: rtc::SendIndex,
+        known: Option<&Subscribed>,
+    ) -> Option<Subscribed> {
+        if let Some(known) = known
+            && known.codecs == section.codecs
+        {
+            return Some(known.clone());
+        }
+        let track = section.track;
+        let fresh = self.draw() & 0x7fff;
+        let peer = self.peers.get(key)?;
+        let settings = peer.settings.get(&track).copied();
+        let used = known.map(|known| known.next_sequence).or(peer.used_sequences.get(&section.ssrc).copied());
+        // Below 2^15, far from the first wrap, about which the two sides could disagree.
+        let first = used.unwrap_or(fresh);
+        let sink = Sink { peer: key, section: index };
+        let outcome = self.with_media(room, |media| {
+            let outcome = media.set_subscription(now, track, sink, &section.codecs, first);
+            if let (Ok(()), Some(settings)) = (outcome, settings) {
+                media.set_settings(now, track, sink, &settings);
+            }
+            outcome
+        })?;
+        if outcome.is_err() {
+            tracing::warn!(%track, "not subscribed: the room has as many subscriptions as it may have");
+            return None;
+        }
+        Some(Subscribed {
+            mid: section.mid,
+            section: index,
+            ssrc: section.ssrc,
+            track,
+            codecs: section.codecs.clone(),
+            next_sequence: first,
+        })
+    }
+
+    fn unsubscribe(&mut self, room: RoomKey, key: PeerKey, gone: &Subscribed) {
+        let sink = Sink { peer: key, section: gone.section };
+        self.with_media(room, |media| media.remove_subscription(gone.track, sink));
+        if let Some(peer) = self.peers.get_mut(key)
+            && peer.used_sequences.len() < MAX_USED_SEQUENCES
+        {
+            peer.used_sequences.insert(gone.ssrc, gone.next_sequence);
+        }
+    }
+}
+
+/// Simulcast layers of a section; sound has one.
+fn layers(section: &ReceiveSection) -> u8 {
+    match section.media {
+        MediaKind::Audio => 1,
+        MediaKind::Video => section.rids.len().clamp(1, usize::from(sfu::MAX_LAYERS)) as u8,
+    }
+}

@@ -1,0 +1,253 @@
+//! Events towards control: never blocks, folds what can be folded.
+//!
+//! While the queue has room, events go straight into it. When it is full, they wait here in order; of speakers and quality
+//! only the newest state waits. Messages are the only thing that a stranger can make many of: beyond a bound unreliable
+//! ones are dropped, and peers are told to leave reliable ones in the SCTP receive window. All else is a handful per peer.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use async_channel::{Sender, TrySendError};
+use base::model::{Quality, Speaker};
+use base::{ParticipantId, PeerId, RoomId};
+use contract::media::Event;
+
+/// Messages and their bytes that may wait before peers are paused. Small: control is expected to keep up, and what waits
+/// here adds latency to everything behind it.
+const BACKLOG_MESSAGES: usize = 64;
+const BACKLOG_BYTES: usize = 256 << 10;
+
+pub(crate) struct Outgoing {
+    queue: Sender<Event>,
+    waiting: VecDeque<Event>,
+    messages: usize,
+    bytes: usize,
+    speakers: BTreeMap<RoomId, BTreeMap<ParticipantId, Speaker>>,
+    quality: BTreeMap<PeerId, Quality>,
+    /// Events that had to wait, since the beginning.
+    pub(crate) delayed: u64,
+}
+
+impl Outgoing {
+    pub(crate) fn new(queue: Sender<Event>) -> Self {
+        Self {
+            queue,
+            waiting: VecDeque::new(),
+            messages: 0,
+            bytes: 0,
+            speakers: BTreeMap::new(),
+            quality: BTreeMap::new(),
+            delayed: 0,
+        }
+    }
+
+    /// Sends or keeps.
+    pub(crate) fn push(&mut self, event: Event) {
+        if self.is_clear() {
+            match self.queue.try_send(event) {
+                // Closed: nobody is interested any more.
+                Ok(()) | Err(TrySendError::Closed(_)) => {}
+                Err(TrySendError::Full(event)) => self.keep(event),
+            }
+        } else {
+            self.keep(event);
+        }
+    }
+
+    fn keep(&mut self, event: Event) {
+        self.delayed += 1;
+        match event {
+            Event::Speakers { room, speakers } => {
+                let folded = self.speakers.entry(room).or_default();
+                folded.extend(speakers.into_iter().map(|speaker| (speaker.participant, speaker)));
+            }
+            Event::Quality { peer, quality } => {
+                self.quality.insert(peer, quality);
+            }
+            event => {
+                if let Event::Data { payload, .. } = &event {
+                    self.messages += 1;
+                    self.bytes += payload.len();
+                }
+                self.waiting.push_back(event);
+            }
+        }
+    }
+
+    /// Sends what fits now.
+    pub(crate) fn flush(&mut self) {
+        while let Some(event) = self.waiting.pop_front() {
+            let size = if let Event::Data { payload, .. } = &event { Some(payload.len()) } else { None };
+            if let Err(TrySendError::Full(event)) = self.queue.try_send(event) {
+                self.waiting.push_front(event);
+                return;
+            }
+            if let Some(bytes) = size {
+                self.messages -= 1;
+                self.bytes -= bytes;
+            }
+        }
+        while let Some((room, speakers)) = self.speakers.pop_first() {
+            let event = Event::Speakers { room, speakers: speakers.values().copied().collect() };
+            if let Err(TrySendError::Full(_)) = self.queue.try_send(event) {
+                self.speakers.insert(room, speakers);
+                return;
+            }
+        }
+        while let Some((peer, quality)) = self.quality.pop_first() {
+            if let Err(TrySendError::Full(_)) = self.queue.try_send(Event::Quality { peer, quality }) {
+                self.quality.insert(peer, quality);
+                return;
+            }
+        }
+    }
+
+    /// Nothing waits.
+    pub(crate) fn is_clear(&self) -> bool {
+        self.waiting.is_empty() && self.speakers.is_empty() && self.quality.is_empty()
+    }
+
+    /// So many messages wait that no more should be read from peers.
+    pub(crate) fn is_backlogged(&self) -> bool {
+        self.messages >= BACKLOG_MESSAGES || self.bytes >= BACKLOG_BYTES
+    }
+
+    /// Peers may be read again. Below [`Self::is_backlogged`] by a distance, so that they are not toggled all the time.
+    pub(crate) fn has_drained(&self) -> bool {
+        self.messages == 0
+    }
+
+    /// The peer was removed by control, which wants to hear no more of it.
+    pub(crate) fn forget(&mut self, peer: PeerId) {
+        self.quality.remove(&peer);
+        self.waiting.retain(|event| peer_of(event) != Some(peer));
+        let sizes = self.waiting.iter().filter_map(|event| match event {
+            Event::Data { payload, .. } => Some(payload.len()),
+            _ => None,
+        });
+        (self.messages, self.bytes) = sizes.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+    }
+}
+
+fn peer_of(event: &Event) -> Option<PeerId> {
+    match event {
+        Event::Connected { peer, .. }
+        | Event::FirstMedia { peer, .. }
+        | Event::ChannelOpen { peer, .. }
+        | Event::Data { peer, .. }
+        | Event::Quality { peer, .. }
+        | Event::Closed { peer, .. } => Some(*peer),
+        Event::Speakers { .. } | Event::RoomLost { .. } => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use bytes::Bytes;
+
+    fn data(peer: u64, number: u8, len: usize) -> Event {
+        let mut payload = vec![0; len];
+        payload[0] = number;
+        Event::Data { peer: PeerId(peer), label: "l".into(), text: false, payload: payload.into() }
+    }
+
+    fn speakers(participant: u64, level: f32) -> Event {
+        let speaker = Speaker { participant: ParticipantId(participant), level, active: level > 0.0 };
+        Event::Speakers { room: RoomId(1), speakers: vec![speaker] }
+    }
+
+    fn quality(peer: u64, quality: Quality) -> Event {
+        Event::Quality { peer: PeerId(peer), quality }
+    }
+
+    fn number(event: Event) -> u8 {
+        match event {
+            Event::Data { payload, .. } => Bytes::as_ref(&payload)[0],
+            event => panic!("{event:?}"),
+        }
+    }
+
+    #[test]
+    fn messages_keep_their_order_through_a_queue_of_one() {
+        let (sender, receiver) = async_channel::bounded(1);
+        let mut outgoing = Outgoing::new(sender);
+        for i in 0..10 {
+            outgoing.push(data(1, i, 4));
+        }
+        for i in 0..10 {
+            assert_eq!(number(receiver.try_recv().unwrap()), i);
+            outgoing.flush();
+        }
+        assert!(outgoing.is_clear() && outgoing.has_drained());
+        assert_eq!(outgoing.bytes, 0);
+    }
+
+    #[test]
+    fn of_speakers_and_quality_only_the_newest_waits() {
+        let (sender, receiver) = async_channel::bounded(1);
+        let mut outgoing = Outgoing::new(sender);
+        outgoing.push(data(1, 0, 1));
+        for (participant, level) in [(1, 0.5), (2, 0.5), (1, 0.0), (2, 0.7)] {
+            outgoing.push(speakers(participant, level));
+            outgoing.push(quality(participant, Quality::Poor));
+        }
+        outgoing.push(quality(1, Quality::Good));
+        let mut got = Vec::new();
+        while let Ok(event) = receiver.try_recv() {
+            got.push(event);
+            outgoing.flush();
+        }
+        let Event::Speakers { speakers, .. } = &got[1] else { panic!("{got:?}") };
+        let levels: Vec<_> = speakers.iter().map(|s| (s.participant.0, s.level, s.active)).collect();
+        assert_eq!(levels, [(1, 0.0, false), (2, 0.7, true)], "who stopped is told");
+        let Event::Quality { quality: Quality::Good, .. } = got[2] else { panic!("{got:?}") };
+        assert_eq!(got.len(), 4);
+    }
+
+    #[test]
+    fn many_or_large_messages_are_a_backlog() {
+        for (count, len) in [(BACKLOG_MESSAGES, 1), (4, 64 << 10)] {
+            let (sender, receiver) = async_channel::bounded(1);
+            let mut outgoing = Outgoing::new(sender);
+            outgoing.push(data(1, 0, 1));
+            (0..count).for_each(|_| {
+                assert!(!outgoing.is_backlogged());
+                outgoing.push(data(1, 0, len));
+            });
+            assert!(outgoing.is_backlogged());
+            while receiver.try_recv().is_ok() {
+                outgoing.flush();
+            }
+            assert!(!outgoing.is_backlogged() && outgoing.has_drained());
+        }
+    }
+
+    #[test]
+    fn of_a_removed_peer_nothing_more_is_told() {
+        let (sender, receiver) = async_channel::bounded(1);
+        let mut outgoing = Outgoing::new(sender);
+        outgoing.push(data(1, 0, 1));
+        outgoing.push(data(1, 1, 1));
+        outgoing.push(data(2, 2, 1));
+        outgoing.push(quality(1, Quality::Poor));
+        outgoing.forget(PeerId(1));
+        assert_eq!((outgoing.messages, outgoing.bytes), (1, 1));
+        assert_eq!(number(receiver.try_recv().unwrap()), 0);
+        outgoing.flush();
+        assert_eq!(number(receiver.try_recv().unwrap()), 2);
+        outgoing.flush();
+        assert!(receiver.try_recv().is_err());
+    }
+
+    #[test]
+    fn when_control_is_gone_nothing_piles_up() {
+        let (sender, receiver) = async_channel::bounded(1);
+        let mut outgoing = Outgoing::new(sender);
+        outgoing.push(data(1, 0, 1));
+        outgoing.push(data(1, 1, 1));
+        drop(receiver);
+        outgoing.flush();
+        outgoing.push(data(1, 2, 1));
+        assert!(outgoing.is_clear());
+    }
+}

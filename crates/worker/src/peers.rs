@@ -1,0 +1,288 @@
+//! Connections and what belongs to them.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use base::model::{Quality, TrackSettings};
+use base::{Codec, Mid, ParticipantId, PeerId, TrackId};
+use contract::media::SetupTimes;
+use rtc::SendIndex;
+
+use crate::outbox::Outbox;
+use crate::slots::{PeerKey, RingsKey, RoomKey, Slots};
+use crate::timers::Armed;
+
+/// Remote addresses of a peer for which it is remembered which of our addresses they use.
+const MAX_PATHS: usize = 16;
+/// Settings kept for tracks that are not subscribed (yet).
+pub(crate) const MAX_SETTINGS: usize = 4_096;
+
+/// A receive section that feeds a publication.
+#[derive(Clone, Debug)]
+pub(crate) struct Published {
+    pub(crate) mid: Mid,
+    pub(crate) track: TrackId,
+    pub(crate) key: sfu::TrackKey,
+    pub(crate) rings: RingsKey,
+    /// What the publication was made from, to see whether it changed.
+    pub(crate) spec: sfu::PublicationSpec,
+}
+
+/// A send section that a subscription feeds.
+#[derive(Clone, Debug)]
+pub(crate) struct Subscribed {
+    pub(crate) mid: Mid,
+    pub(crate) section: SendIndex,
+    pub(crate) ssrc: u32,
+    pub(crate) track: TrackId,
+    pub(crate) codecs: Vec<Codec>,
+    /// Above every sequence number (extended) that was sealed under the SSRC.
+    pub(crate) next_sequence: u64,
+}
+
+/// One connection.
+pub(crate) struct Peer {
+    pub(crate) id: PeerId,
+    pub(crate) participant: ParticipantId,
+    pub(crate) room: RoomKey,
+    pub(crate) rtc: rtc::Peer,
+    /// Every user fragment under which checks find it.
+    pub(crate) users: Vec<String>,
+    /// Addresses that are routed to it.
+    pub(crate) addresses: Vec<SocketAddr>,
+    /// Which of our addresses each of its addresses talks to; empty when the socket has only one.
+    pub(crate) paths: Vec<(SocketAddr, IpAddr)>,
+    pub(crate) published: Vec<Published>,
+    /// By section.
+    pub(crate) subscribed: Vec<Subscribed>,
+    /// Where the numbering of SSRCs that were given up would go on: no sequence number is used twice under one SSRC.
+    pub(crate) used_sequences: BTreeMap<u32, u64>,
+    pub(crate) settings: BTreeMap<TrackId, TrackSettings>,
+    pub(crate) outbox: Outbox,
+    /// It is in the list of peers to be looked at before the tick ends.
+    pub(crate) touched: bool,
+    pub(crate) armed: Armed,
+    pub(crate) setup: Setup,
+    pub(crate) grade: Grade,
+    /// Its reliable messages are left in SCTP's receive window.
+    pub(crate) data_paused: bool,
+    /// Labels of its channels that may lose messages.
+    pub(crate) lossy: Vec<Arc<str>>,
+}
+
+impl Peer {
+    pub(crate) fn new(
+        now: Instant,
+        id: PeerId,
+        participant: ParticipantId,
+        room: RoomKey,
+        rtc: rtc::Peer,
+    ) -> Self {
+        Self {
+            id,
+            participant,
+            room,
+            rtc,
+            users: Vec::new(),
+            addresses: Vec::new(),
+            paths: Vec::new(),
+            published: Vec::new(),
+            subscribed: Vec::new(),
+            used_sequences: BTreeMap::new(),
+            settings: BTreeMap::new(),
+            outbox: Outbox::default(),
+            touched: false,
+            armed: None,
+            setup: Setup { added: now, times: SetupTimes::default() },
+            grade: Grade::default(),
+            data_paused: false,
+            lossy: Vec::new(),
+        }
+    }
+
+    /// A datagram from `remote` was sent to `local`, so answers leave from there.
+    pub(crate) fn note_path(&mut self, remote: SocketAddr, local: IpAddr) {
+        match self.paths.iter_mut().find(|(known, _)| *known == remote) {
+            Some((_, known)) => *known = local,
+            None => {
+                if self.paths.len() == MAX_PATHS {
+                    self.paths.remove(0);
+                }
+                self.paths.push((remote, local));
+            }
+        }
+    }
+
+    /// Our address towards `remote`.
+    pub(crate) fn path_to(&self, remote: SocketAddr) -> Option<IpAddr> {
+        self.paths.iter().find(|(known, _)| *known == remote).map(|(_, local)| *local)
+    }
+
+    pub(crate) fn published(&self, mid: Mid) -> Option<&Published> {
+        self.published.iter().find(|published| published.mid == mid)
+    }
+
+    /// What feeds a send section.
+    pub(crate) fn subscribed(&self, section: SendIndex) -> Option<&Subscribed> {
+        let at = self.subscribed.binary_search_by_key(&section, |each| each.section).ok()?;
+        self.subscribed.get(at)
+    }
+
+    /// All numbers of a section below this one may have been sealed.
+    pub(crate) fn note_sequence(&mut self, section: SendIndex, next: u64) {
+        if let Ok(at) = self.subscribed.binary_search_by_key(&section, |each| each.section) {
+            let known = &mut self.subscribed[at].next_sequence;
+            *known = next.max(*known);
+        }
+    }
+}
+
+/// How far a connection has come.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Setup {
+    added: Instant,
+    pub(crate) times: SetupTimes,
+}
+
+impl Setup {
+    pub(crate) fn ice(&mut self, now: Instant) {
+        self.times.ice.get_or_insert(now - self.added);
+    }
+
+    /// True the first time.
+    pub(crate) fn dtls(&mut self, now: Instant) -> bool {
+        let first = self.times.dtls.is_none();
+        self.times.dtls.get_or_insert(now - self.added);
+        first
+    }
+
+    /// True the first time.
+    pub(crate) fn media(&mut self, now: Instant) -> bool {
+        let first = self.times.first_media.is_none();
+        self.times.first_media.get_or_insert(now - self.added);
+        first
+    }
+}
+
+/// The quality that was last told, and whether it is about to improve.
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct Grade {
+    told: Option<Quality>,
+    improving: bool,
+}
+
+impl Grade {
+    /// What control believes.
+    pub(crate) fn told(&self) -> Option<Quality> {
+        self.told
+    }
+
+    /// The quality to tell, if it changed. A fall is told at once, a rise when the second report in a row shows it: else a
+    /// connection at a bound would flap.
+    pub(crate) fn update(&mut self, quality: Quality) -> Option<Quality> {
+        let rises = self.told.is_some_and(|told| quality > told);
+        if self.told == Some(quality) || (rises && !self.improving) {
+            self.improving = rises;
+            return None;
+        }
+        *self = Self { told: Some(quality), improving: false };
+        Some(quality)
+    }
+}
+
+/// All connections of the worker.
+#[derive(Default)]
+pub(crate) struct Peers {
+    slots: Slots<PeerKey, Box<Peer>>,
+    ids: HashMap<PeerId, PeerKey>,
+    touched: Vec<PeerKey>,
+}
+
+impl Peers {
+    /// `None`: the id is taken.
+    pub(crate) fn insert(&mut self, peer: Peer) -> Option<PeerKey> {
+        if self.ids.contains_key(&peer.id) {
+            return None;
+        }
+        let id = peer.id;
+        let key = self.slots.insert(Box::new(peer));
+        self.ids.insert(id, key);
+        Some(key)
+    }
+
+    pub(crate) fn remove(&mut self, key: PeerKey) -> Option<Box<Peer>> {
+        let peer = self.slots.remove(key)?;
+        self.ids.remove(&peer.id);
+        Some(peer)
+    }
+
+    #[inline]
+    pub(crate) fn get(&self, key: PeerKey) -> Option<&Peer> {
+        self.slots.get(key).map(|peer| &**peer)
+    }
+
+    #[inline]
+    pub(crate) fn get_mut(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        self.slots.get_mut(key).map(|peer| &mut **peer)
+    }
+
+    pub(crate) fn find(&self, id: PeerId) -> Option<PeerKey> {
+        self.ids.get(&id).copied()
+    }
+
+    pub(crate) fn keys(&self) -> Vec<PeerKey> {
+        self.slots.keys()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (PeerKey, &Peer)> {
+        self.slots.iter().map(|(key, peer)| (key, &**peer))
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// The peer's events, datagrams and deadline are to be looked at before the tick ends.
+    #[inline]
+    pub(crate) fn touch(&mut self, key: PeerKey) {
+        self.touch_and_get(key);
+    }
+
+    #[inline]
+    pub(crate) fn touch_and_get(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        let peer = self.slots.get_mut(key)?;
+        if !peer.touched {
+            peer.touched = true;
+            self.touched.push(key);
+        }
+        Some(peer)
+    }
+
+    /// Moves the touched peers to the empty `into`, keeping both allocations. They stay marked until they were flushed.
+    pub(crate) fn take_touched(&mut self, into: &mut Vec<PeerKey>) {
+        std::mem::swap(&mut self.touched, into);
+    }
+
+    pub(crate) fn has_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quality_falls_at_once_and_rises_on_the_second_report() {
+        let mut grade = Grade::default();
+        assert_eq!(grade.update(Quality::Excellent), Some(Quality::Excellent));
+        assert_eq!(grade.update(Quality::Poor), Some(Quality::Poor));
+        assert_eq!(grade.update(Quality::Good), None);
+        assert_eq!(grade.update(Quality::Poor), None);
+        assert_eq!(grade.update(Quality::Good), None);
+        assert_eq!(grade.update(Quality::Excellent), Some(Quality::Excellent));
+        assert_eq!(grade.update(Quality::Excellent), None);
+    }
+}

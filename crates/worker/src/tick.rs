@@ -1,0 +1,396 @@
+//! The thread's loop. One tick: commands, a batch of datagrams, timers, then everything that follows from them, then
+//! sleep. The data path is marked with the five hops that a packet takes; none of them locks or allocates.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use contract::media::Command;
+use udp::Slab;
+use wire::media::{Decision, Received};
+
+use crate::demux::{Lost, Routes};
+use crate::events::Outgoing;
+use crate::flush::{self, Scratch};
+use crate::guard::guard;
+use crate::metrics::{Counts, Metrics};
+use crate::outbox::Entry;
+use crate::peers::Peers;
+use crate::rooms::{Rooms, Sink};
+use crate::slots::{PeerKey, RoomKey};
+use crate::socket::Io;
+use crate::timers::{Owner, Timers};
+
+/// What follows from what, in one tick: a peer's event changes a room, whose event changes a peer, which then has
+/// something to send. What is still left after this many rounds goes on in the next tick.
+const ROUNDS: usize = 4;
+/// Events of one peer in one round.
+const MAX_EVENTS: usize = 512;
+/// Timers that fire in one tick; more only after a stall, and they are due in the next tick at once.
+const MAX_TIMERS: usize = 10_000;
+/// While events wait for room in control's queue, it is tried again this often.
+const RETRY_EVENTS: Duration = Duration::from_millis(5);
+/// Totals over all peers are published this often, while anything happens.
+const PUBLISH: Duration = Duration::from_secs(1);
+
+/// A worker's whole state. Owned by its thread.
+pub(crate) struct Worker {
+    pub(crate) commands: async_channel::Receiver<Command>,
+    pub(crate) events: Outgoing,
+    pub(crate) io: Io,
+    pub(crate) config: Arc<rtc::Config>,
+    pub(crate) wall: rtc::WallClock,
+    pub(crate) candidate: SocketAddr,
+    pub(crate) peers: Peers,
+    pub(crate) rooms: Rooms,
+    pub(crate) routes: Routes,
+    pub(crate) timers: Timers,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) counts: Counts,
+    /// Counters of peers that are gone.
+    pub(crate) gone: rtc::Counters,
+    /// Peers whose messages are left in SCTP because control does not keep up.
+    pub(crate) paused: Vec<PeerKey>,
+    random: u64,
+    publish_at: Option<Instant>,
+    decisions: Vec<Decision<Sink>>,
+    scratch: Scratch,
+    peers_in_hand: Vec<PeerKey>,
+    rooms_in_hand: Vec<RoomKey>,
+}
+
+/// What a worker is made of.
+pub(crate) struct Parts {
+    pub(crate) commands: async_channel::Receiver<Command>,
+    pub(crate) events: async_channel::Sender<contract::media::Event>,
+    pub(crate) io: Io,
+    pub(crate) config: Arc<rtc::Config>,
+    pub(crate) wall: rtc::WallClock,
+    pub(crate) candidate: SocketAddr,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) seed: u64,
+}
+
+impl Worker {
+    pub(crate) fn new(parts: Parts) -> Self {
+        Self {
+            commands: parts.commands,
+            events: Outgoing::new(parts.events),
+            io: parts.io,
+            config: parts.config,
+            wall: parts.wall,
+            candidate: parts.candidate,
+            peers: Peers::default(),
+            rooms: Rooms::default(),
+            routes: Routes::default(),
+            timers: Timers::default(),
+            metrics: parts.metrics,
+            counts: Counts::default(),
+            gone: rtc::Counters::default(),
+            paused: Vec::new(),
+            random: parts.seed,
+            publish_at: None,
+            decisions: Vec::new(),
+            scratch: Scratch::default(),
+            peers_in_hand: Vec::new(),
+            rooms_in_hand: Vec::new(),
+        }
+    }
+
+    /// Runs until control says stop or is gone.
+    pub(crate) fn run(mut self) {
+        if let Ok(clock) = udp::CpuClock::current_thread() {
+            self.metrics.set_clock(clock);
+        }
+        let mut slab = Slab::new();
+        loop {
+            let now = Instant::now();
+            if !self.tick(now, &mut slab) {
+                break;
+            }
+            self.observe(now);
+            if let Some(timeout) = self.sleep() {
+                self.io.wait(timeout);
+            }
+        }
+        self.stop();
+    }
+
+    /// One tick. `false`: the worker is to stop.
+    fn tick(&mut self, now: Instant, slab: &mut Slab) -> bool {
+        if !self.take_commands(now) {
+            return false;
+        }
+        // Hop 1: a batch is read.
+        self.io.receive(slab, &mut self.counts);
+        for index in 0..slab.len() {
+            self.take_datagram(now, slab, index);
+        }
+        self.take_timers(now);
+        for _ in 0..ROUNDS {
+            if !self.has_work() {
+                break;
+            }
+            self.settle(now);
+        }
+        self.io.flush();
+        self.events.flush();
+        self.resume_data(now);
+        true
+    }
+
+    fn has_work(&self) -> bool {
+        self.peers.has_touched() || self.rooms.has_touched()
+    }
+
+    /// Hops 2 and 3 of one datagram.
+    fn take_datagram(&mut self, now: Instant, slab: &mut Slab, index: usize) {
+        let Some(datagram) = slab.get(index) else { return };
+        self.counts.bytes_in += datagram.bytes.len() as u64;
+        // Hop 2: its peer is found.
+        let key = match self.routes.find(datagram.source, datagram.bytes) {
+            Ok(key) => key,
+            Err(lost) => return self.count_lost(lost),
+        };
+        let Some(peer) = self.peers.touch_and_get(key) else { return };
+        if let Some(local) = datagram.local {
+            peer.note_path(datagram.source, local);
+        }
+        // Hop 3: it is authenticated and decrypted in place.
+        let outcome = guard(|| {
+            #[cfg(test)]
+            crate::guard::trap::spring(peer.id.0);
+            peer.rtc.receive(now, datagram.source, datagram.bytes)
+        });
+        match outcome {
+            Some(Some(received)) => self.forward(now, key, &received, datagram.bytes),
+            Some(None) => {}
+            None => self.peer_panicked(now, key),
+        }
+    }
+
+    fn count_lost(&mut self, lost: Lost) {
+        match lost {
+            Lost::Class => self.counts.dropped_class += 1,
+            Lost::User => self.counts.dropped_user += 1,
+            Lost::Source => self.counts.dropped_source += 1,
+        }
+    }
+
+    /// Hop 4: the payload is stored once, and it is decided who gets it, changed how.
+    fn forward(&mut self, now: Instant, publisher: PeerKey, received: &Received, datagram: &[u8]) {
+        let Some(peer) = self.peers.get(publisher) else { return };
+        let (room_key, published) = (peer.room, peer.published(received.mid));
+        let (Some(published), Some(room)) = (published, self.rooms.get_mut(room_key)) else {
+            self.counts.dropped_unpublished += 1;
+            return;
+        };
+        let (track, rings_key) = (published.key, published.rings);
+        let rings = room.rings.get_mut(rings_key);
+        let payload = datagram.get(received.payload.clone()).unwrap_or_default();
+        let slot = rings.and_then(|rings| rings.push(received.layer, payload));
+        let (Some(slot), Some(media)) = (slot, &mut room.media) else {
+            self.counts.dropped_unpublished += 1;
+            return;
+        };
+        self.counts.forwarded_in += 1;
+        self.decisions.clear();
+        let decisions = &mut self.decisions;
+        #[cfg(test)]
+        let id = room.id.0;
+        let outcome = guard(|| {
+            #[cfg(test)]
+            crate::guard::trap::spring(id);
+            media.forward(now, track, received, payload, slot, decisions);
+        });
+        if outcome.is_none() {
+            self.decisions.clear();
+            return self.room_panicked(room_key);
+        }
+        self.rooms.touch(room_key);
+        self.hand_out(received, rings_key, payload.len());
+    }
+
+    /// From the decision to the receivers: handles only, no bytes. They are sealed when the tick ends (hop 5).
+    fn hand_out(&mut self, received: &Received, rings: crate::slots::RingsKey, len: usize) {
+        for decision in &self.decisions {
+            let Some(peer) = self.peers.touch_and_get(decision.sink.peer) else { continue };
+            let entry = Entry {
+                section: decision.sink.section,
+                rings,
+                slot: decision.slot,
+                len: len as u16,
+                rewrite: decision.rewrite,
+            };
+            if !peer.outbox.push(received.media, entry) {
+                self.counts.dropped_outbox += 1;
+            }
+        }
+    }
+
+    fn take_timers(&mut self, now: Instant) {
+        for _ in 0..MAX_TIMERS {
+            let Some((at, owner)) = self.timers.pop(now) else { return };
+            match owner {
+                Owner::Peer(key) => self.peer_timer(now, key, at),
+                Owner::Room(key) => self.room_timer(now, key, at),
+            }
+        }
+    }
+
+    fn peer_timer(&mut self, now: Instant, key: PeerKey, at: Instant) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.armed != Some(at) {
+            return;
+        }
+        peer.armed = None;
+        let outcome = guard(|| {
+            let due = peer.rtc.poll_timeout().is_some_and(|deadline| deadline <= now);
+            if due {
+                peer.rtc.handle_timeout(now);
+            }
+        });
+        match outcome {
+            Some(()) => self.peers.touch(key),
+            None => self.peer_panicked(now, key),
+        }
+    }
+
+    fn room_timer(&mut self, now: Instant, key: RoomKey, at: Instant) {
+        let Some(room) = self.rooms.get_mut(key) else { return };
+        if room.armed == Some(at) {
+            room.armed = None;
+            self.with_media(key, |media| {
+                if media.poll_timeout().is_some_and(|deadline| deadline <= now) {
+                    media.handle_timeout(now);
+                }
+            });
+        }
+    }
+
+    /// Peers' events, then rooms' events, then what the peers have to send.
+    fn settle(&mut self, now: Instant) {
+        let mut peers = std::mem::take(&mut self.peers_in_hand);
+        self.peers.take_touched(&mut peers);
+        for key in &peers {
+            self.drain_peer(now, *key, MAX_EVENTS);
+        }
+        let mut rooms = std::mem::take(&mut self.rooms_in_hand);
+        self.rooms.take_touched(&mut rooms);
+        for key in rooms.drain(..) {
+            self.drain_room(now, key);
+        }
+        self.rooms_in_hand = rooms;
+        for key in peers.drain(..) {
+            self.flush_peer(now, key);
+        }
+        self.peers_in_hand = peers;
+    }
+
+    /// Hop 5: what this peer gets is sealed into the batch.
+    pub(crate) fn flush_peer(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.touched = false;
+        let (room_key, room) = (peer.room, self.rooms.get(peer.room));
+        let (io, counts, scratch) = (&mut self.io, &mut self.counts, &mut self.scratch);
+        let outcome = guard(|| {
+            let left = flush::flush(now, peer, room, io, counts, scratch);
+            (left, peer.rtc.poll_timeout())
+        });
+        let Some((left, deadline)) = outcome else {
+            self.io.rollback();
+            self.scratch.overruns.clear();
+            return self.peer_panicked(now, key);
+        };
+        self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
+        if left {
+            self.peers.touch(key);
+        }
+        if !self.scratch.overruns.is_empty() {
+            self.ask_for_keyframes(now, key, room_key);
+        }
+    }
+
+    /// Frames that could not be completed: only a keyframe helps their receivers.
+    #[cold]
+    fn ask_for_keyframes(&mut self, now: Instant, key: PeerKey, room: RoomKey) {
+        let overruns = std::mem::take(&mut self.scratch.overruns);
+        for overrun in &overruns {
+            let section = overrun.section;
+            let Some(track) = self.peers.get(key).and_then(|peer| Some(peer.subscribed(section)?.track))
+            else {
+                continue;
+            };
+            self.with_media(room, |media| media.keyframe_wanted(now, track, Sink { peer: key, section }));
+        }
+        self.scratch.overruns = overruns;
+        self.scratch.overruns.clear();
+    }
+
+    /// `None`: there is work, do not sleep. Otherwise how long to sleep at most; `Some(None)` is for ever.
+    fn sleep(&mut self) -> Option<Option<Duration>> {
+        if self.has_work() || !self.commands.is_empty() {
+            return None;
+        }
+        let now = Instant::now();
+        let retry = (!self.events.is_clear()).then(|| now + RETRY_EVENTS);
+        let next = [self.timers.next(), self.publish_at, retry].into_iter().flatten().min();
+        Some(next.map(|next| next.saturating_duration_since(now)))
+    }
+
+    /// Publishes what was counted. Totals over all peers only now and then: they cost a walk.
+    fn observe(&mut self, began: Instant) {
+        let now = Instant::now();
+        let lag = now.saturating_duration_since(began).as_micros() as u64;
+        self.counts.ticks += 1;
+        self.counts.lag_max_us = self.counts.lag_max_us.max(lag);
+        self.counts.peers = self.peers.len() as u64;
+        self.counts.rooms = self.rooms.len() as u64;
+        self.counts.events_delayed = self.events.delayed;
+        self.io.count(&mut self.counts);
+        self.metrics.store(&self.counts);
+        self.metrics.observe_lag(lag);
+        match self.publish_at {
+            Some(at) if at <= now => {
+                self.publish_at = None;
+                self.publish_peers();
+            }
+            // What wakes an idle worker for nothing but this must not make it publish again.
+            None if self.peers.len() > 0 => self.publish_at = Some(now + PUBLISH),
+            _ => {}
+        }
+    }
+
+    fn publish_peers(&mut self) {
+        let mut total = self.gone;
+        self.peers.iter().for_each(|(_, peer)| total.add(peer.rtc.counters()));
+        self.metrics.store_peers(&total);
+    }
+
+    /// Says goodbye to everybody.
+    fn stop(&mut self) {
+        let now = Instant::now();
+        for key in self.peers.keys() {
+            if let Some(peer) = self.peers.get_mut(key)
+                && guard(|| peer.rtc.close(now)).is_some()
+            {
+                self.flush_peer(now, key);
+            }
+        }
+        self.io.flush();
+        self.publish_peers();
+        self.io.count(&mut self.counts);
+        self.counts.peers = 0;
+        self.counts.rooms = 0;
+        self.metrics.store(&self.counts);
+    }
+
+    /// SplitMix64 (Steele, Lea, Flood 2014): spreads the seed of the worker to what it makes.
+    pub(crate) fn draw(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.random;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+}
