@@ -23,13 +23,13 @@ mod sctp;
 mod section;
 pub mod srtp;
 pub mod streams;
-pub mod streams;
 
 pub use config::{
     Certificate, Config, ConfigError, DtlsRole, DtlsVersions, Fingerprint, IceCredentials, IceRole, WallClock,
 };
 pub use counters::Counters;
 pub use event::{CloseReason, Event};
-pub use peer::{Clock, Peer, PeerSnapshot, Resend};
+pub use peer::{FeedbackTotals, Peer, PeerSnapshot, ReceiveSnapshot, Resend, SendSnapshot};
 pub use sctp::{ChannelError, MAX_MESSAGE};
 pub use section::{ReceiveSection, SendIndex, SendSection};
+pub use streams::Clock;

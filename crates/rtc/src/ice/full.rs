@@ -5,7 +5,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use is::stun::{StunMessage, StunPacket};
 use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Protocol};
@@ -13,6 +13,8 @@ use is::{Candidate, IceAgent, IceAgentEvent, IceConnectionState, IceCreds, Proto
 use super::{IceEvent, stun};
 use crate::{Counters, IceCredentials};
 
+/// How long no pair may work before the connection is given up. Meanwhile the application may restart ICE.
+const LOST_TIMEOUT: Duration = Duration::from_secs(15);
 /// Addresses that may belong to the other side.
 const MAX_SOURCES: usize = 16;
 
@@ -25,6 +27,8 @@ pub(crate) struct Full {
     events: VecDeque<IceEvent>,
     /// The agent evaluates itself only when time is handed to it, and hands out one check at a time.
     next: Option<Instant>,
+    /// Since when no pair works; the application may still restart ICE.
+    lost_since: Option<Instant>,
 }
 
 impl Full {
@@ -48,6 +52,7 @@ impl Full {
             nominated: None,
             events: VecDeque::new(),
             next: Some(now),
+            lost_since: None,
         }
     }
 
@@ -140,7 +145,11 @@ impl Full {
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
         self.agent.handle_timeout(now);
         while let Some(event) = self.agent.poll_event() {
-            self.handle_event(event);
+            self.handle_event(now, event);
+        }
+        if self.lost_since.is_some_and(|since| now >= since + LOST_TIMEOUT) {
+            self.lost_since = None;
+            self.events.push_back(IceEvent::TimedOut);
         }
         self.next = self.agent.poll_timeout();
     }
@@ -149,7 +158,7 @@ impl Full {
         self.next
     }
 
-    fn handle_event(&mut self, event: IceAgentEvent) {
+    fn handle_event(&mut self, now: Instant, event: IceAgentEvent) {
         match event {
             IceAgentEvent::DiscoveredRecv { source, .. } => self.validate(source),
             IceAgentEvent::NominatedSend { destination, .. } => {
@@ -158,10 +167,11 @@ impl Full {
                 }
             }
             IceAgentEvent::IceConnectionStateChange(IceConnectionState::Disconnected) => {
-                if self.nominated.is_some() {
-                    self.events.push_back(IceEvent::TimedOut);
-                }
+                self.lost_since.get_or_insert(now);
             }
+            IceAgentEvent::IceConnectionStateChange(
+                IceConnectionState::Connected | IceConnectionState::Completed,
+            ) => self.lost_since = None,
             IceAgentEvent::IceConnectionStateChange(_) | IceAgentEvent::IceRestart(_) => {}
         }
     }

@@ -1,0 +1,307 @@
+//! DTLS on `dimpl`: role, version, certificate check, keys, application data.
+//!
+//! The library wants its outputs drained after every call that changes it (its queues are short and an overflow is
+//! fatal), so each such call here ends in [`Dtls::drain`].
+
+mod hello;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use dimpl::Output;
+use hello::{Assembler, Offer, Peek};
+
+use crate::config::fingerprint_of;
+use crate::srtp::{MasterKey, Profile};
+use crate::{Config, Counters, DtlsRole, DtlsVersions, Fingerprint};
+
+/// Largest DTLS datagram that we make: fits every path that WebRTC works on (RFC 8261 section 5 allows 1,200).
+pub(crate) const MTU: usize = 1_200;
+/// Outgoing datagrams that wait for a destination or to be polled; a handshake flight has fewer than ten.
+const MAX_OUT: usize = 64;
+/// How often a handshake that broke before it was authenticated is begun anew. What broke it may have been noise; a
+/// client that does it over and over is cut off.
+const MAX_RESTARTS: u32 = 8;
+/// Largest record: 2^14 bytes of text and its overhead.
+const MAX_RECORD: usize = 17_000;
+
+/// What DTLS tells the peer.
+pub(crate) enum DtlsEvent {
+    /// The certificate is the announced one; these are the keys, ours for sending first.
+    Connected { send: MasterKey, receive: MasterKey },
+    /// Decrypted application data: one SCTP packet.
+    Data(Bytes),
+    /// The other side said close_notify.
+    Closed,
+    /// The handshake failed or broke.
+    Failed,
+    /// The certificate is not the announced one.
+    WrongFingerprint,
+}
+
+enum State {
+    /// Server, until a ClientHello is complete; or role not known yet.
+    Listening(Assembler),
+    Running(Box<dimpl::Dtls>),
+    Ended,
+}
+
+/// One side of a DTLS connection.
+pub(crate) struct Dtls {
+    config: Arc<Config>,
+    state: State,
+    role: Option<DtlsRole>,
+    announced: Option<Fingerprint>,
+    presented: Option<Fingerprint>,
+    exported: Option<(Profile, Vec<u8>)>,
+    finished: bool,
+    connected: bool,
+    restarts: u32,
+    /// The library's next deadline.
+    next: Option<Instant>,
+    out: VecDeque<Vec<u8>>,
+    events: VecDeque<DtlsEvent>,
+    scratch: Vec<u8>,
+}
+
+impl Dtls {
+    pub(crate) fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            state: State::Listening(Assembler::default()),
+            role: None,
+            announced: None,
+            presented: None,
+            exported: None,
+            finished: false,
+            connected: false,
+            restarts: 0,
+            next: None,
+            out: VecDeque::new(),
+            events: VecDeque::new(),
+            scratch: vec![0; 2_048],
+        }
+    }
+
+    /// What was announced of the other side; only the first announcement counts. A handshake that the other side began
+    /// before is completed by it.
+    pub(crate) fn set_remote(&mut self, announced: Fingerprint, role: DtlsRole) {
+        self.announced.get_or_insert(announced);
+        self.role.get_or_insert(role);
+        self.complete();
+    }
+
+    pub(crate) fn role(&self) -> Option<DtlsRole> {
+        self.role
+    }
+
+    /// In the client role: sends the ClientHello, when ICE has a pair.
+    pub(crate) fn start(&mut self, now: Instant) {
+        if self.role != Some(DtlsRole::Client) || !matches!(self.state, State::Listening(_)) {
+            return;
+        }
+        let mut dtls = self.instance(now, self.config.versions());
+        dtls.set_active(true);
+        let started = dtls.handle_timeout(now).is_ok();
+        self.run(dtls, started);
+    }
+
+    /// A datagram of the DTLS class from a validated address.
+    pub(crate) fn receive(&mut self, now: Instant, datagram: &[u8], counters: &mut Counters) {
+        match &mut self.state {
+            State::Ended => counters.dtls_unexpected += 1,
+            State::Running(dtls) => {
+                let fine = dtls.handle_timeout(now).is_ok() && tolerate(dtls.handle_packet(datagram));
+                self.after(fine, counters);
+            }
+            State::Listening(_) if self.role == Some(DtlsRole::Client) => counters.dtls_unexpected += 1,
+            State::Listening(assembler) => match assembler.add(datagram) {
+                Peek::Other => counters.dtls_malformed += 1,
+                Peek::Incomplete => {}
+                Peek::Complete(offer) => {
+                    let hello = assembler.take();
+                    self.accept(now, choose(self.config.versions(), offer), &hello, counters);
+                }
+                Peek::Undecidable => {
+                    let hello = assembler.take();
+                    self.accept(now, self.config.versions(), &hello, counters);
+                }
+            },
+        }
+    }
+
+    /// Encrypts one SCTP packet; the result is the next [`Self::poll_transmit`].
+    pub(crate) fn send(&mut self, data: &[u8], counters: &mut Counters) {
+        let State::Running(dtls) = &mut self.state else { return };
+        let fine = dtls.send_application_data(data).is_ok();
+        self.after(fine, counters);
+    }
+
+    /// Says close_notify.
+    pub(crate) fn close(&mut self) {
+        if let State::Running(dtls) = &mut self.state {
+            let _ = dtls.close();
+            self.drain();
+        }
+        self.end();
+    }
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant, counters: &mut Counters) {
+        let State::Running(dtls) = &mut self.state else { return };
+        let fine = dtls.handle_timeout(now).is_ok();
+        self.after(fine, counters);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.next
+    }
+
+    pub(crate) fn poll_event(&mut self) -> Option<DtlsEvent> {
+        self.events.pop_front()
+    }
+
+    /// Appends the next datagram to `out`.
+    pub(crate) fn poll_transmit(&mut self, out: &mut Vec<u8>) -> bool {
+        self.out.pop_front().inspect(|datagram| out.extend_from_slice(datagram)).is_some()
+    }
+
+    fn accept(&mut self, now: Instant, versions: DtlsVersions, hello: &[Vec<u8>], counters: &mut Counters) {
+        self.role = Some(DtlsRole::Server);
+        let mut dtls = self.instance(now, versions);
+        let fine = dtls.handle_timeout(now).is_ok() && hello.iter().all(|d| dtls.handle_packet(d).is_ok());
+        self.state = State::Running(Box::new(dtls));
+        self.after(fine, counters);
+    }
+
+    fn instance(&self, now: Instant, versions: DtlsVersions) -> dimpl::Dtls {
+        let (config, certificate) = (self.config.dimpl(), self.config.certificate().dimpl());
+        match versions {
+            DtlsVersions::Automatic => dimpl::Dtls::new_auto(config, certificate, now),
+            DtlsVersions::Only12 => dimpl::Dtls::new_12(config, certificate, now),
+            DtlsVersions::Only13 => dimpl::Dtls::new_13(config, certificate, now),
+        }
+    }
+
+    fn run(&mut self, dtls: dimpl::Dtls, fine: bool) {
+        self.state = State::Running(Box::new(dtls));
+        self.drain();
+        if !fine {
+            self.fail(DtlsEvent::Failed);
+        }
+    }
+
+    /// After every call into the library. Its errors are final for the instance.
+    fn after(&mut self, fine: bool, counters: &mut Counters) {
+        self.drain();
+        if fine {
+            return;
+        }
+        let again = self.role == Some(DtlsRole::Server) && !self.finished && self.restarts < MAX_RESTARTS;
+        if !again {
+            self.fail(DtlsEvent::Failed);
+            return;
+        }
+        self.restarts += 1;
+        counters.dtls_restarted += 1;
+        self.state = State::Listening(Assembler::default());
+        (self.next, self.presented, self.exported) = (None, None, None);
+    }
+
+    /// Takes everything the library has to say.
+    fn drain(&mut self) {
+        while let State::Running(dtls) = &mut self.state {
+            match dtls.poll_output(&mut self.scratch) {
+                Output::Timeout(at) => {
+                    self.next = Some(at);
+                    break;
+                }
+                Output::BufferTooSmall { needed } if needed <= MAX_RECORD => self.scratch.resize(needed, 0),
+                Output::BufferTooSmall { .. } => return self.fail(DtlsEvent::Failed),
+                Output::Packet(packet) => {
+                    if self.out.len() == MAX_OUT {
+                        // The oldest: it is the one most likely to be out of date.
+                        self.out.pop_front();
+                    }
+                    self.out.push_back(packet.to_vec());
+                }
+                Output::Connected => self.finished = true,
+                Output::PeerCert(certificate) => self.presented = Some(fingerprint_of(certificate)),
+                Output::KeyingMaterial(material, profile) => {
+                    self.exported = profile_of(profile).map(|profile| (profile, material.to_vec()));
+                }
+                // Before the certificate is checked there is nobody to take data from.
+                Output::ApplicationData(data) if self.connected => {
+                    self.events.push_back(DtlsEvent::Data(Bytes::copy_from_slice(data)));
+                }
+                Output::CloseNotify => {
+                    self.end();
+                    self.events.push_back(DtlsEvent::Closed);
+                }
+                _ => {}
+            }
+        }
+        self.complete();
+    }
+
+    /// Once handshake, certificate, announcement and keys are all there: compares, and hands out the keys.
+    fn complete(&mut self) {
+        if self.connected || !self.finished || matches!(self.state, State::Ended) {
+            return;
+        }
+        let (Some(announced), Some((profile, exported))) = (self.announced, &self.exported) else { return };
+        if self.presented != Some(announced) {
+            return self.fail(DtlsEvent::WrongFingerprint);
+        }
+        let Some((client, server)) = MasterKey::from_dtls(*profile, exported) else {
+            return self.fail(DtlsEvent::Failed);
+        };
+        let (send, receive) = match self.role {
+            Some(DtlsRole::Client) => (client, server),
+            _ => (server, client),
+        };
+        self.connected = true;
+        self.exported = None;
+        self.events.push_back(DtlsEvent::Connected { send, receive });
+    }
+
+    fn fail(&mut self, why: DtlsEvent) {
+        if !matches!(self.state, State::Ended) {
+            self.end();
+            self.events.push_back(why);
+        }
+    }
+
+    fn end(&mut self) {
+        self.state = State::Ended;
+        self.next = None;
+    }
+}
+
+/// 1.3 where it yields an AEAD or nothing else is offered; else 1.2, whose server prefers AEADs.
+fn choose(versions: DtlsVersions, offer: Offer) -> DtlsVersions {
+    match versions {
+        DtlsVersions::Automatic if offer.dtls_13 && (offer.aead_first || !offer.dtls_12) => {
+            DtlsVersions::Only13
+        }
+        DtlsVersions::Automatic => DtlsVersions::Only12,
+        fixed => fixed,
+    }
+}
+
+/// The library reports an unreadable first answer to a client that offered both versions, and stays usable.
+fn tolerate(outcome: Result<(), dimpl::Error>) -> bool {
+    use dimpl::{Error, UnexpectedMessageError};
+    let unreadable = Err(Error::UnexpectedMessage(UnexpectedMessageError::UnrecognizedAutoServerResponse));
+    outcome.is_ok() || outcome == unreadable
+}
+
+fn profile_of(profile: dimpl::SrtpProfile) -> Option<Profile> {
+    match profile {
+        dimpl::SrtpProfile::AES128_CM_SHA1_80 => Some(Profile::Aes128CmSha1_80),
+        dimpl::SrtpProfile::AEAD_AES_128_GCM => Some(Profile::AeadAes128Gcm),
+        dimpl::SrtpProfile::AEAD_AES_256_GCM => Some(Profile::AeadAes256Gcm),
+        _ => None,
+    }
+}

@@ -1,0 +1,302 @@
+//! Outgoing RTP: the send sections, sealed packets, retransmissions.
+
+use std::collections::VecDeque;
+use std::time::Instant;
+
+use base::Mid;
+use base::ring::Slot;
+use wire::ext::abs_send_time;
+use wire::media::Rewrite;
+
+use super::Resend;
+use super::receive::earlier;
+use crate::streams::{Clock, SendStream, Stamp, TransportFeedbackHistory, Written};
+use crate::{Counters, SendIndex, SendSection, WallClock, srtp};
+
+/// Send sections of one peer: more subscriptions than one connection can carry.
+const MAX_SECTIONS: usize = 1_024;
+/// Tags in the transport-wide history.
+const TAG_MEDIA: u8 = 0;
+const TAG_RTX: u8 = 1;
+
+/// One send section.
+pub(super) struct Outgoing {
+    pub(super) section: SendSection,
+    pub(super) stream: SendStream,
+    /// SRTP state of the primary and of the RTX stream, once keys are known.
+    primary: Option<srtp::StreamHandle>,
+    rtx: Option<srtp::StreamHandle>,
+    /// Number of the last full intra request, to tell a repeated one.
+    pub(super) last_fir: Option<u8>,
+}
+
+struct Place {
+    generation: u16,
+    outgoing: Option<Box<Outgoing>>,
+}
+
+/// All send sections of a peer.
+pub(super) struct Send {
+    places: Vec<Place>,
+    pub(super) history: TransportFeedbackHistory,
+    /// Places whose streams have packets to send again.
+    resends: VecDeque<u16>,
+    /// Not later than the first moment at which a stream has a sender report to send.
+    pub(super) next_report: Option<Instant>,
+    random: u64,
+}
+
+impl Send {
+    pub(super) fn new(now: Instant, seed: u64) -> Self {
+        Self {
+            places: Vec::new(),
+            history: TransportFeedbackHistory::new(now),
+            resends: VecDeque::new(),
+            next_report: None,
+            random: seed,
+        }
+    }
+
+    /// Takes over the wanted sections. State of those with the same mid and SSRC is kept.
+    pub(super) fn set_sections(
+        &mut self,
+        now: Instant,
+        sections: &[SendSection],
+        mut keys: Option<&mut srtp::Sender>,
+    ) {
+        for place in &mut self.places {
+            let stays =
+                |o: &Outgoing| sections.iter().any(|s| s.mid == o.section.mid && s.ssrc == o.section.ssrc);
+            if place.outgoing.as_deref().is_some_and(|outgoing| !stays(outgoing)) {
+                place.outgoing = None;
+                place.generation = place.generation.wrapping_add(1);
+            }
+        }
+        for section in sections {
+            match self.index(section.mid).and_then(|index| self.get_mut(index)) {
+                Some(outgoing) => {
+                    outgoing.stream.update(section);
+                    outgoing.section = section.clone();
+                }
+                None => self.add(now, section, keys.as_deref_mut()),
+            }
+        }
+    }
+
+    fn add(&mut self, now: Instant, section: &SendSection, keys: Option<&mut srtp::Sender>) {
+        let rtx_start = self.random() as u16;
+        let mut outgoing = Box::new(Outgoing {
+            section: section.clone(),
+            stream: SendStream::new(now, section, rtx_start),
+            primary: None,
+            rtx: None,
+            last_fir: None,
+        });
+        if let Some(keys) = keys {
+            outgoing.take_keys(keys);
+        }
+        if let Some(place) = self.places.iter_mut().find(|place| place.outgoing.is_none()) {
+            place.outgoing = Some(outgoing);
+        } else if self.places.len() < MAX_SECTIONS {
+            self.places.push(Place { generation: 0, outgoing: Some(outgoing) });
+        }
+    }
+
+    /// Keys are known: every stream gets its SRTP state.
+    pub(super) fn set_keys(&mut self, keys: &mut srtp::Sender) {
+        self.all_mut().for_each(|outgoing| outgoing.take_keys(keys));
+    }
+
+    /// The next of a sequence of numbers that the seed decides (splitmix64).
+    pub(super) fn random(&mut self) -> u64 {
+        self.random = self.random.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.random;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    pub(super) fn index(&self, mid: Mid) -> Option<SendIndex> {
+        let of_mid = |place: &Place| place.outgoing.as_ref().is_some_and(|o| o.section.mid == mid);
+        let slot = self.places.iter().position(of_mid)?;
+        Some(SendIndex { slot: slot as u16, generation: self.places[slot].generation })
+    }
+
+    #[inline]
+    pub(super) fn get(&self, index: SendIndex) -> Option<&Outgoing> {
+        let place = self.places.get(usize::from(index.slot))?;
+        place.outgoing.as_deref().filter(|_| place.generation == index.generation)
+    }
+
+    #[inline]
+    fn get_mut(&mut self, index: SendIndex) -> Option<&mut Outgoing> {
+        let place = self.places.get_mut(usize::from(index.slot))?;
+        place.outgoing.as_deref_mut().filter(|_| place.generation == index.generation)
+    }
+
+    /// The section with this primary SSRC.
+    pub(super) fn by_ssrc(&mut self, ssrc: u32) -> Option<&mut Outgoing> {
+        self.all_mut().find(|outgoing| outgoing.stream.ssrc() == ssrc)
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Outgoing> {
+        self.places.iter().filter_map(|place| place.outgoing.as_deref())
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Outgoing> {
+        self.places.iter_mut().filter_map(|place| place.outgoing.as_deref_mut())
+    }
+
+    pub(super) fn set_clock(&mut self, index: SendIndex, clock: Clock) {
+        if let Some(outgoing) = self.get_mut(index) {
+            outgoing.stream.set_clock(clock);
+            let due = outgoing.stream.poll_timeout();
+            self.next_report = earlier(self.next_report, due);
+        }
+    }
+
+    /// Appends one sealed packet.
+    pub(super) fn send(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        keys: &mut srtp::Sender,
+        packet: &Packet<'_>,
+        out: &mut Vec<u8>,
+        counters: &mut Counters,
+    ) -> Option<usize> {
+        let overhead = keys.profile().rtp_overhead();
+        let place = self.places.get_mut(usize::from(packet.index.slot))?;
+        let outgoing =
+            place.outgoing.as_deref_mut().filter(|_| place.generation == packet.index.generation)?;
+        let handle = outgoing.primary?;
+        let size = overhead + outgoing.stream.packet_len(packet.rewrite, packet.payload.len());
+        let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_MEDIA);
+        let start = out.len();
+        let pad_to = packet.pad_to.and_then(|total| total.checked_sub(overhead));
+        let Packet { rewrite, slot, payload, .. } = *packet;
+        let written = outgoing.stream.write(now, rewrite, slot, payload, &stamp, pad_to, out)?;
+        let due = outgoing.stream.poll_timeout();
+        self.next_report = earlier(self.next_report, due);
+        seal(keys, handle, &written, start, out, counters)
+    }
+
+    /// The receiver misses these packets of this SSRC.
+    pub(super) fn nacked(
+        &mut self,
+        now: Instant,
+        ssrc: u32,
+        sequences: impl Iterator<Item = u16>,
+        counters: &mut Counters,
+    ) {
+        let of_ssrc = |place: &Place| place.outgoing.as_ref().is_some_and(|o| o.stream.ssrc() == ssrc);
+        let Some(slot) = self.places.iter().position(of_ssrc) else { return };
+        let Some(outgoing) = &mut self.places[slot].outgoing else { return };
+        let mut queued = false;
+        for sequence in sequences {
+            counters.nacks_received += 1;
+            if outgoing.stream.nack(now, sequence) {
+                queued = true;
+            } else {
+                counters.rtx_refused += 1;
+            }
+        }
+        if queued && !self.resends.contains(&(slot as u16)) {
+            self.resends.push_back(slot as u16);
+        }
+    }
+
+    pub(super) fn poll_resend(&mut self, now: Instant) -> Option<Resend> {
+        while let Some(slot) = self.resends.front().copied() {
+            let place = &mut self.places[usize::from(slot)];
+            let next = place.outgoing.as_mut().and_then(|outgoing| outgoing.stream.poll_resend(now));
+            if let Some(resend) = next {
+                let index = SendIndex { slot, generation: place.generation };
+                return Some(Resend { index, slot: resend.slot, rewrite: resend.rewrite });
+            }
+            self.resends.pop_front();
+        }
+        None
+    }
+
+    /// Appends one sealed RTX packet.
+    #[expect(clippy::too_many_arguments, reason = "the data path passes plain values")]
+    pub(super) fn send_rtx(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        keys: &mut srtp::Sender,
+        resend: &Resend,
+        payload: &[u8],
+        out: &mut Vec<u8>,
+        counters: &mut Counters,
+    ) -> Option<usize> {
+        let overhead = keys.profile().rtp_overhead();
+        let place = self.places.get_mut(usize::from(resend.index.slot))?;
+        let outgoing =
+            place.outgoing.as_deref_mut().filter(|_| place.generation == resend.index.generation)?;
+        let handle = outgoing.rtx?;
+        let size = overhead + outgoing.stream.packet_len(&resend.rewrite, payload.len());
+        let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_RTX);
+        let start = out.len();
+        let what = crate::streams::Resend { slot: resend.slot, rewrite: resend.rewrite };
+        let Some(written) = outgoing.stream.write_rtx(&what, payload, &stamp, None, out) else {
+            counters.rtx_refused += 1;
+            return None;
+        };
+        let len = seal(keys, handle, &written, start, out, counters)?;
+        counters.rtx_sent += 1;
+        Some(len)
+    }
+}
+
+/// What [`Send::send`] is given.
+#[derive(Clone, Copy)]
+pub(super) struct Packet<'a> {
+    pub(super) index: SendIndex,
+    pub(super) rewrite: &'a Rewrite,
+    pub(super) slot: Slot,
+    pub(super) payload: &'a [u8],
+    pub(super) pad_to: Option<usize>,
+}
+
+impl Outgoing {
+    fn take_keys(&mut self, keys: &mut srtp::Sender) {
+        self.primary = keys.stream(self.section.ssrc);
+        self.rtx = self.section.rtx_ssrc.and_then(|ssrc| keys.stream(ssrc));
+    }
+}
+
+#[inline]
+fn stamp(
+    stream: &SendStream,
+    history: &mut TransportFeedbackHistory,
+    now: Instant,
+    clock: &WallClock,
+    size: usize,
+    tag: u8,
+) -> Stamp<'static> {
+    Stamp {
+        transport_sequence: stream.wants_transport_sequence().then(|| history.register(now, size, tag)),
+        abs_send_time: stream.wants_abs_send_time().then(|| abs_send_time(clock.ntp(now))),
+        dependency_descriptor: None,
+    }
+}
+
+#[inline]
+fn seal(
+    keys: &mut srtp::Sender,
+    handle: srtp::StreamHandle,
+    written: &Written,
+    start: usize,
+    out: &mut Vec<u8>,
+    counters: &mut Counters,
+) -> Option<usize> {
+    if keys.seal_rtp(handle, written.sequence, out, start, written.header_len).is_err() {
+        out.truncate(start);
+        counters.srtp_seal_refused += 1;
+        return None;
+    }
+    counters.rtp_sent += 1;
+    Some(out.len() - start)
+}
