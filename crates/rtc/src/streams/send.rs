@@ -13,7 +13,7 @@ use super::packet::{self, Stamp, Target, Written};
 use super::report::{Clock, Reception, Reports};
 use crate::section::SendSection;
 
-/// Packets of a video stream (or of an audio stream with NACK) that can be sent again: one second of 10 Mbit/s.
+/// Packets of a video stream (or of an audio stream with NACK) that can be sent again, at most: 0.7 s of 13 Mbit/s.
 const HISTORY: usize = 1_024;
 /// Retransmissions that wait to be sent.
 const MAX_PENDING: usize = 256;
