@@ -1,6 +1,6 @@
 import { ConnectionError, DisconnectReason } from "livekit-client";
 import { describe, expect, test } from "vitest";
-import { deviceProblem, endingProblem, InsecureContextError, joinProblem, screenProblem, TokenRefused } from "../src/lib/problems";
+import { deviceProblem, deviceProblems, endingProblem, InsecureContextError, joinProblem, screenProblem, TokenRefused } from "../src/lib/problems";
 
 const failure = (name: string, message = "") => Object.assign(new Error(message), { name });
 
@@ -8,13 +8,25 @@ describe("a device that does not open", () => {
   test.each([
     ["NotAllowedError", "Camera access is blocked"],
     ["NotFoundError", "No camera found"],
-    ["NotReadableError", "The camera is busy"],
+    ["NotReadableError", "Camera in use"],
     ["OverconstrainedError", "The chosen camera is gone"],
   ])("%s is told as: %s", (name, title) => expect(deviceProblem(failure(name), "camera").title).toBe(title));
 
   test("on an insecure page is told to use https", () =>
     expect(deviceProblem(new InsecureContextError(), "microphone").advice).toContain("https"));
   test("for an unknown reason shows that reason", () => expect(deviceProblem(failure("Odd", "lens cap"), "camera").advice).toContain("lens cap"));
+});
+
+describe("two devices that do not open", () => {
+  test("for the same reason are one problem", () => {
+    const problems = deviceProblems({ camera: failure("NotAllowedError"), microphone: failure("NotAllowedError") });
+    expect(problems.map(({ title }) => title)).toEqual(["Camera and microphone access is blocked"]);
+  });
+  test("for different reasons are two", () => {
+    const problems = deviceProblems({ camera: failure("NotFoundError"), microphone: failure("NotAllowedError") });
+    expect(problems.map(({ title }) => title)).toEqual(["No camera found", "Microphone access is blocked"]);
+  });
+  test("are none when they open", () => expect(deviceProblems({})).toEqual([]));
 });
 
 describe("screen sharing", () => {
@@ -27,6 +39,7 @@ describe("a room that cannot be entered", () => {
   test("because the token endpoint is off", () => expect(joinProblem(new TokenRefused(404, "")).title).toContain("visitors"));
   test("because the server refused, in the server's words", () =>
     expect(joinProblem(new TokenRefused(400, "The name is too long.")).advice).toBe("The name is too long."));
+  test("because a proxy finds no server", () => expect(joinProblem(new TokenRefused(502, "")).title).toContain("reached"));
   test("because the server is overloaded", () => expect(joinProblem(new TokenRefused(503, "")).title).toBe("The server is busy"));
   test("because the network is down", () => expect(joinProblem(new TypeError("Failed to fetch")).title).toContain("reached"));
   test("because signalling cannot be reached", () =>

@@ -12,46 +12,52 @@ export interface Problem {
 
 export type Device = "camera" | "microphone";
 
-/** Why the camera or microphone could not be opened. `error` is what `getUserMedia` rejected with. */
+/** Why devices could not be opened. The errors are what `getUserMedia` rejected with; two of one kind make one problem. */
+export function deviceProblems(errors: Partial<Record<Device, unknown>>): Problem[] {
+  const { camera, microphone } = errors;
+  if (camera && microphone && nameOf(camera) === nameOf(microphone)) return [problemOf(camera, "camera and microphone")];
+  return (["camera", "microphone"] as const).filter((device) => errors[device]).map((device) => problemOf(errors[device], device));
+}
+
+/** Why one device could not be opened. */
 export function deviceProblem(error: unknown, device: Device): Problem {
-  const Name = device === "camera" ? "Camera" : "Microphone";
+  return problemOf(error, device);
+}
+
+function problemOf(error: unknown, what: Device | "camera and microphone"): Problem {
+  const What = what.charAt(0).toUpperCase() + what.slice(1);
+  const it = what === "camera and microphone" ? "them" : "it";
   switch (nameOf(error)) {
     case "NotAllowedError":
     case "PermissionDeniedError":
     case "SecurityError":
       return {
-        title: `${Name} access is blocked`,
-        advice: `Allow the ${device} for this page (the icon beside the address), and check that your system's privacy settings let the browser use it. You can join without it.`,
+        title: `${What} access is blocked`,
+        advice: `Allow ${it} for this page (the icon beside the address), and in your system's privacy settings. You can join without ${it}.`,
       };
     case "NotFoundError":
     case "DevicesNotFoundError":
       return {
-        title: `No ${device} found`,
-        advice: `Plug one in or switch it on; it appears here by itself. You can join without it.`,
+        title: `No ${what} found`,
+        advice: `Plug in or switch on what is missing; it appears here by itself. You can join without ${it}.`,
       };
     case "NotReadableError":
     case "TrackStartError":
     case "AbortError":
       return {
-        title: `The ${device} is busy`,
-        advice: `Another program or tab is probably using it. Close that one, or choose another ${device}.`,
+        title: `${What} in use`,
+        advice: `Another program or tab is probably using ${it}. Close that one, or choose another device.`,
       };
     case "OverconstrainedError":
     case "ConstraintNotSatisfiedError":
-      return {
-        title: `The chosen ${device} is gone`,
-        advice: `Choose another ${device} in the list.`,
-      };
+      return { title: `The chosen ${what} is gone`, advice: "Choose another one in the list." };
     case "InsecureContextError":
       return {
-        title: `${Name} needs a secure address`,
+        title: `${What} only at a secure address`,
         advice: "Browsers give access only on https:// pages and on localhost. Open this page by its https address.",
       };
     default:
-      return {
-        title: `The ${device} did not start`,
-        advice: `Choose another ${device}, or reload the page. (${messageOf(error)})`,
-      };
+      return { title: `${What} did not start`, advice: `Choose another device, or reload the page. (${messageOf(error)})` };
   }
 }
 
@@ -98,6 +104,8 @@ function refusalProblem(refused: TokenRefused): Problem {
       advice: "Its built-in entrance is off, as it should be in production. Use the link of the application that runs your meetings.",
     };
   }
+  // What a proxy says when there is no server behind it.
+  if (refused.status === 502 || refused.status === 504) return unreachable();
   if (refused.status === 429 || refused.status >= 500) {
     return { title: "The server is busy", advice: "Wait a moment and try again." };
   }

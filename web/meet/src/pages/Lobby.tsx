@@ -2,6 +2,7 @@ import type { LocalAudioTrack, LocalVideoTrack } from "livekit-client";
 import { useEffect, useRef, useState, type FormEvent } from "react";
 import { usePreview } from "../hooks/usePreview";
 import { loadChoices, saveChoices, type Choices } from "../lib/choices";
+import { deviceProblems } from "../lib/problems";
 import { Avatar } from "../parts/Avatar";
 import { DeviceSelect } from "../parts/DeviceSelect";
 import { InviteButton } from "../parts/InviteButton";
@@ -29,7 +30,7 @@ export function Lobby({ room, onJoin }: { room: string; onJoin: (joining: Joinin
   };
   const camera = usePreview("camera", choices.camera, choices.cameraId);
   const microphone = usePreview("microphone", choices.microphone, choices.microphoneId);
-  const problems = [camera.problem, microphone.problem].filter((problem) => problem !== undefined);
+  const problems = deviceProblems({ camera: camera.error, microphone: microphone.error });
 
   const name = choices.name.trim();
   const join = (event: FormEvent) => {
@@ -43,10 +44,10 @@ export function Lobby({ room, onJoin }: { room: string; onJoin: (joining: Joinin
         <InviteButton room={room} />
       </header>
       <section className="preview" aria-label="Preview">
-        {camera.track ? <SelfView track={camera.track} /> : <NoPicture name={name} waiting={choices.camera && !camera.problem} />}
+        {camera.track ? <SelfView track={camera.track} /> : <NoPicture name={name} waiting={choices.camera && !camera.error} />}
         <div className="preview-controls">
-          <MediaToggle device="microphone" on={choices.microphone && !microphone.problem} onToggle={microphone.problem ? microphone.retry : () => change({ microphone: !choices.microphone })} />
-          <MediaToggle device="camera" on={choices.camera && !camera.problem} onToggle={camera.problem ? camera.retry : () => change({ camera: !choices.camera })} />
+          <MediaToggle device="microphone" on={choices.microphone && !microphone.error} onToggle={microphone.error ? microphone.retry : () => change({ microphone: !choices.microphone })} />
+          <MediaToggle device="camera" on={choices.camera && !camera.error} onToggle={camera.error ? camera.retry : () => change({ camera: !choices.camera })} />
         </div>
         <LevelMeter track={microphone.track} />
       </section>

@@ -1,0 +1,214 @@
+// One person with the stock LiveKit client, driven from the tests through `window.e2e`. Every call takes and returns plain values.
+
+const LK = window.LivekitClient;
+LK.setLogLevel("warn");
+
+/** Addresses of all WebSockets that the client opened: which signalling path it took. */
+const sockets = [];
+window.WebSocket = class extends window.WebSocket {
+  constructor(address, ...rest) {
+    super(address, ...rest);
+    sockets.push(new URL(address).pathname);
+  }
+};
+
+let room;
+let media;
+let events = [];
+let messages = [];
+const shown = new Map();
+
+const decoder = new TextDecoder();
+const encoder = new TextEncoder();
+
+function trackOf(identity, source) {
+  const participant = room.remoteParticipants.get(identity);
+  return participant?.getTrackPublication(source)?.track;
+}
+
+function show(track, participant) {
+  const element = track.attach();
+  if (track.kind === "video") Object.assign(element, { muted: true, playsInline: true });
+  element.dataset.who = `${participant.identity}/${track.source}`;
+  document.body.append(element);
+  shown.set(track.sid, element);
+}
+
+function hide(track) {
+  track.detach().forEach((element) => element.remove());
+  shown.delete(track.sid);
+}
+
+function watch() {
+  const note = (kind, details = {}) => events.push({ kind, ...details });
+  room
+    .on("trackSubscribed", (track, _, participant) => {
+      show(track, participant);
+      note("trackSubscribed", { who: participant.identity, source: track.source });
+    })
+    .on("trackUnsubscribed", (track, _, participant) => {
+      hide(track);
+      note("trackUnsubscribed", { who: participant.identity, source: track.source });
+    })
+    .on("trackMuted", (publication, participant) => note("muted", { who: participant.identity, source: publication.source }))
+    .on("trackUnmuted", (publication, participant) => note("unmuted", { who: participant.identity, source: publication.source }))
+    .on("participantConnected", (participant) => note("joined", { who: participant.identity, sid: participant.sid }))
+    .on("participantDisconnected", (participant) => note("left", { who: participant.identity, sid: participant.sid }))
+    .on("activeSpeakersChanged", (speakers) => note("speakers", { who: speakers.map((speaker) => speaker.identity) }))
+    .on("connectionQualityChanged", (quality, participant) => note("quality", { who: participant.identity, quality }))
+    .on("disconnected", (reason) => note("disconnected", { reason: LK.DisconnectReason[reason] }))
+    .on("reconnecting", () => note("reconnecting"))
+    .on("mediaDevicesError", (error) => note("mediaDevicesError", { error: error.message }))
+    .on("dataReceived", (payload, participant, kind, topic) =>
+      messages.push({ from: participant?.identity, text: payload.length > 1000 ? `${payload.length} bytes` : decoder.decode(payload), topic, reliable: kind === LK.DataPacket_Kind.RELIABLE }),
+    );
+}
+
+async function inboundOf(track) {
+  const report = await track.receiver.getStats();
+  return [...report.values()].find((entry) => entry.type === "inbound-rtp");
+}
+
+window.e2e = {
+  /** Enters a room. `single` chooses one connection over `/rtc/v1`, or two over `/rtc`. */
+  async join({ url, token, single, options = {} }) {
+    sockets.length = 0;
+    events = [];
+    messages = [];
+    room = new LK.Room({ singlePeerConnection: single, adaptiveStream: false, dynacast: false, ...options });
+    watch();
+    const started = performance.now();
+    await room.connect(url, token);
+    return { identity: room.localParticipant.identity, sid: room.localParticipant.sid, paths: [...sockets], ms: Math.round(performance.now() - started) };
+  },
+
+  /** Publishes a coloured picture as camera and a tone as microphone. */
+  async publish({ colour, tone, width, height, simulcast = false, codec = "vp8", layers }) {
+    media?.stop();
+    media = await makeMedia({ colour, tone, width, height });
+    const { localParticipant } = room;
+    await localParticipant.publishTrack(media.audio, { source: LK.Track.Source.Microphone, dtx: false, red: true });
+    await localParticipant.publishTrack(media.video, {
+      source: LK.Track.Source.Camera,
+      simulcast,
+      videoCodec: codec,
+      videoEncoding: { maxBitrate: 900_000, maxFramerate: 20 },
+      ...(layers && { videoSimulcastLayers: layers.map(([w, h, bitrate]) => new LK.VideoPreset(w, h, bitrate, 20)) }),
+    });
+  },
+
+  /** Shares the screen with the browser's own picker. */
+  async shareScreen() {
+    await room.localParticipant.setScreenShareEnabled(true, { resolution: { width: 640, height: 360, frameRate: 10 } });
+  },
+
+  async stopScreen() {
+    await room.localParticipant.setScreenShareEnabled(false);
+  },
+
+  /** Publishes a canvas as if it were a screen, where the browser has no screen to record. */
+  async shareCanvas({ colour }) {
+    const picture = makePicture({ colour, width: 640, height: 360 });
+    await room.localParticipant.publishTrack(picture.track, { source: LK.Track.Source.ScreenShare, simulcast: false });
+  },
+
+  async setMuted({ source, muted }) {
+    const publication = room.localParticipant.getTrackPublication(source);
+    await (muted ? publication.mute() : publication.unmute());
+  },
+
+  async unpublish({ source }) {
+    const publication = room.localParticipant.getTrackPublication(source);
+    await room.localParticipant.unpublishTrack(publication.track);
+  },
+
+  async leave() {
+    media?.stop();
+    media = undefined;
+    await room.disconnect();
+    shown.forEach((element) => element.remove());
+    shown.clear();
+  },
+
+  async send({ text, bytes, reliable, topic, to }) {
+    const payload = bytes ? new Uint8Array(bytes).fill(7) : encoder.encode(text);
+    await room.localParticipant.publishData(payload, { reliable, topic, destinationIdentities: to });
+  },
+
+  messages: () => messages,
+  events: () => events,
+  state: () => room.state,
+
+  /** The others, and what each has published. */
+  people() {
+    return [...room.remoteParticipants.values()].map((participant) => ({
+      identity: participant.identity,
+      sid: participant.sid,
+      name: participant.name,
+      speaking: participant.isSpeaking,
+      quality: participant.connectionQuality,
+      tracks: [...participant.trackPublications.values()].map((publication) => ({
+        source: publication.source,
+        muted: publication.isMuted,
+        subscribed: publication.isSubscribed,
+        simulcasted: publication.simulcasted,
+        mimeType: publication.mimeType,
+        width: publication.dimensions?.width,
+        height: publication.dimensions?.height,
+      })),
+    }));
+  },
+
+  /** What arrives of somebody's picture: frames decoded so far, their size, and the colour in the middle. */
+  async video({ identity, source = "camera" }) {
+    const track = trackOf(identity, source);
+    if (!track) return { frames: 0 };
+    const inbound = await inboundOf(track);
+    const element = shown.get(track.sid);
+    return {
+      frames: inbound?.framesDecoded ?? 0,
+      width: inbound?.frameWidth ?? element?.videoWidth,
+      height: inbound?.frameHeight ?? element?.videoHeight,
+      colour: element && colourOf(element),
+      lost: inbound?.packetsLost,
+      freezes: inbound?.freezeCount,
+      keyFrames: inbound?.keyFramesDecoded,
+    };
+  },
+
+  /** The tone in somebody's sound; a negative amplitude when there is no track. */
+  async tone({ identity }) {
+    const track = trackOf(identity, "microphone");
+    return track ? toneOf(track.mediaStreamTrack) : { hz: 0, amplitude: -1 };
+  },
+
+  /** How far somebody's sound lags behind the picture: one number of milliseconds per flash. */
+  lag({ identity, count }) {
+    const camera = trackOf(identity, "camera");
+    return measureLag(shown.get(camera.sid), trackOf(identity, "microphone").mediaStreamTrack, count);
+  },
+
+  /** Asks the server for one of somebody's layers: "LOW", "MEDIUM" or "HIGH". */
+  setQuality({ identity, quality }) {
+    room.remoteParticipants.get(identity).getTrackPublication("camera").setVideoQuality(LK.VideoQuality[quality]);
+  },
+
+  setSubscribed({ identity, source, subscribed }) {
+    room.remoteParticipants.get(identity).getTrackPublication(source).setSubscribed(subscribed);
+  },
+
+  /** What this person sends as camera, by layer. */
+  async sent() {
+    const report = await room.localParticipant.getTrackPublication("camera").track.sender.getStats();
+    return [...report.values()]
+      .filter((entry) => entry.type === "outbound-rtp")
+      .map(({ rid, frameWidth, frameHeight, framesEncoded, active }) => ({ rid, width: frameWidth, height: frameHeight, frames: framesEncoded ?? 0, active }));
+  },
+
+  /** Cipher and DTLS version of every connection, for the log. */
+  async transports() {
+    const { publisher, subscriber } = room.engine.pcManager;
+    const reports = await Promise.all([publisher, subscriber].filter(Boolean).map((connection) => connection.getStats()));
+    return reports.flatMap((report) => [...report.values()].filter((entry) => entry.type === "transport").map(({ srtpCipher, tlsVersion, dtlsRole }) => ({ srtpCipher, tlsVersion, dtlsRole })));
+  },
+};

@@ -1,0 +1,15 @@
+import { mkdirSync } from "node:fs";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+
+export const SUITE = dirname(dirname(fileURLToPath(import.meta.url)));
+export const REPOSITORY = dirname(dirname(SUITE));
+
+/** Screenshots, logs and generated media. */
+export const ARTEFACTS = join(REPOSITORY, "target", "e2e");
+mkdirSync(ARTEFACTS, { recursive: true });
+
+/** The server binary under test. Relative paths are the caller's: npm moves into the suite's folder and keeps the origin in INIT_CWD. */
+export const STOA = process.env.STOA_BIN
+  ? resolve(process.env.INIT_CWD ?? process.cwd(), process.env.STOA_BIN)
+  : join(REPOSITORY, "target", "debug", "stoa");

@@ -1,0 +1,58 @@
+// The native Python SDK in a virtual environment of the suite's own.
+
+import { execFile, spawn } from "node:child_process";
+import { existsSync } from "node:fs";
+import { copyFile, readFile } from "node:fs/promises";
+import { join } from "node:path";
+import { createInterface } from "node:readline";
+import { promisify } from "node:util";
+import { SUITE } from "./paths.mjs";
+import { until } from "./until.mjs";
+
+const run = promisify(execFile);
+const VENV = join(SUITE, ".venv");
+const PYTHON = join(VENV, "bin", "python");
+const WANTED = join(SUITE, "requirements.txt");
+const INSTALLED = join(VENV, "requirements.installed.txt");
+
+/** Makes the environment when it is missing or was made from another list of packages. */
+export async function preparePython() {
+  if (existsSync(INSTALLED) && (await readFile(INSTALLED, "utf8")) === (await readFile(WANTED, "utf8"))) return;
+  console.log("installing the Python packages of tests/e2e/requirements.txt from PyPI");
+  if (!existsSync(PYTHON)) {
+    await run("python3", ["-m", "venv", VENV]).catch((error) => {
+      throw new Error(`python3 -m venv failed: apt-get install python3-venv\n${error.stdout ?? ""}${error.stderr ?? error.message}`);
+    });
+  }
+  await run(PYTHON, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", WANTED]);
+  await copyFile(WANTED, INSTALLED);
+}
+
+/**
+ * Starts `python/person.py`, which joins, publishes, and prints one JSON object per line of what it receives.
+ * `sees(what, good)` waits until the latest report satisfies `good`; `say(text)` sends a message into the room.
+ */
+export function startPython({ url, token, tone, colour }) {
+  const child = spawn(PYTHON, [join(SUITE, "python", "person.py"), url, token, String(tone), colour.join(",")], { stdio: ["pipe", "pipe", "pipe"] });
+  process.once("exit", () => child.kill("SIGKILL"));
+  let latest = {};
+  let errors = "";
+  createInterface({ input: child.stdout }).on("line", (line) => { latest = JSON.parse(line); });
+  child.stderr.on("data", (chunk) => { errors = (errors + chunk).slice(-4000); });
+  const report = () => {
+    if (child.exitCode !== null) throw new Error(`the Python client ended with status ${child.exitCode}:\n${errors}`);
+    return latest;
+  };
+  return {
+    sees: (what, good) => until(`the Python client to report ${what}`, report, good),
+    say: (text) => child.stdin.write(`${JSON.stringify({ say: text })}\n`),
+    async stop() {
+      if (child.exitCode !== null) return;
+      const ended = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.end();
+      const hard = setTimeout(() => child.kill("SIGKILL"), 5000);
+      await ended;
+      clearTimeout(hard);
+    },
+  };
+}

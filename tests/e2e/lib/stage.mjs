@@ -1,0 +1,40 @@
+// What every test file sets up: server, harness page, browsers; and takes down again, in any case.
+
+import { startChromium, startFirefox } from "./browsers.mjs";
+import { LOOKS, Person } from "./person.mjs";
+import { startServer } from "./server.mjs";
+import { startSite } from "./site.mjs";
+
+/** Starts what is asked for. `close()` stops everything that was started, also after a failure half-way. */
+export async function openStage(name, { firefox = false, chromiumArgs = [] } = {}) {
+  const running = [];
+  const start = async (starting) => {
+    const part = await starting;
+    running.push(part);
+    return part;
+  };
+  const stage = {
+    async close() {
+      for (const part of running.reverse()) await part.stop();
+    },
+    person: (browser, identity) => Person.open(stage.server, stage.site, browser, identity),
+  };
+  try {
+    stage.server = await start(startServer(name));
+    stage.site = await start(startSite());
+    stage.chromium = await start(startChromium({ args: chromiumArgs }));
+    if (firefox) stage.firefox = await start(startFirefox({ tone: LOOKS.fay.tone }));
+  } catch (error) {
+    await stage.close();
+    throw error;
+  }
+  return stage;
+}
+
+let rooms = 0;
+
+/** A room name that no other test uses. */
+export function freshRoom(topic) {
+  rooms += 1;
+  return `${topic}-${process.pid}-${rooms}`;
+}
