@@ -335,5 +335,4 @@ impl SendStream {
 }
 
 #[cfg(test)]
-#[path = "send_tests.rs"]
 mod tests;
