@@ -1,1 +1,107 @@
-//! (being written)
+//! Runs the control plane: finds and makes rooms, one task per room, and routes between adapters and workers.
+//!
+//! ```text
+//!  adapters --Call--> door --ToRoom--> room task --Command--> worker
+//!     ^                                 ^  |                    |
+//!     |------------ Event --------------|--+                    |
+//!     '----------- Request -------------'^----- routes <--Event-'
+//! ```
+//!
+//! Nobody waits for somebody who may wait for him: workers never block; a room waits for its worker alone; the routes wait
+//! for rooms, which slows the reliable data of that worker's senders (its event queue fills and the messages stay in
+//! their SCTP windows); an adapter that does not drain its events is closed; a call to a room that is far behind is
+//! refused.
+//!
+//! All decisions about a session are [`room::Room`]'s; this crate has the clock, the randomness and the queues. It knows
+//! nothing of SDP, sockets or protocols.
+
+mod data;
+mod door;
+mod journey;
+mod media;
+mod metrics;
+mod requests;
+mod room_task;
+mod routes;
+mod seat;
+mod sections;
+mod snapshot;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use contract::media::{Event as MediaEvent, WorkerHandle};
+use contract::session::ControlHandle;
+use tokio::sync::{mpsc, oneshot};
+
+pub use metrics::Metrics;
+
+use door::Door;
+use routes::{Routes, route};
+
+/// Calls that wait at the front door before callers are made to wait.
+const CALL_QUEUE: usize = 1_024;
+
+/// How rooms are made.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Config {
+    /// How long an empty room waits for its first participant. Default 300 s.
+    pub empty_timeout: Duration,
+    /// How long an empty room waits after its last participant left. Default 20 s.
+    pub departure_timeout: Duration,
+    /// Most participants of a room; 0 (default) = no limit but the room's own bound.
+    pub max_participants: u32,
+    /// Most rooms. Default 100,000: what is left of 4 GB after media, at some 30 kB per room.
+    pub max_rooms: usize,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            empty_timeout: Duration::from_secs(300),
+            departure_timeout: Duration::from_secs(20),
+            max_participants: 0,
+            max_rooms: 100_000,
+        }
+    }
+}
+
+/// The running control plane, for whoever started it. Dropping it stops nothing.
+#[derive(Clone)]
+pub struct Control {
+    metrics: Arc<Metrics>,
+    stop: mpsc::Sender<oneshot::Sender<()>>,
+}
+
+impl Control {
+    /// What it counts.
+    pub fn metrics(&self) -> &Arc<Metrics> {
+        &self.metrics
+    }
+
+    /// Lets nobody in any more, closes every participant with `ServerShutdown`, and returns when all rooms are done.
+    /// Events already queued for adapters can still be read. Workers keep running: stop them afterwards.
+    pub async fn shutdown(&self) {
+        let (done, wait) = oneshot::channel();
+        if self.stop.send(done).await.is_ok() {
+            // An error means that it is gone altogether.
+            let _ = wait.await;
+        }
+    }
+}
+
+/// Starts the control plane on the current tokio runtime. `worker_events` carries the events of all `workers`.
+pub fn spawn(
+    config: Config,
+    workers: Vec<WorkerHandle>,
+    worker_events: async_channel::Receiver<MediaEvent>,
+) -> (ControlHandle, Control) {
+    let metrics = Arc::new(Metrics::default());
+    let routes = Arc::new(Routes::default());
+    let (calls, call_queue) = async_channel::bounded(CALL_QUEUE);
+    let (stop, stops) = mpsc::channel(1);
+    tokio::spawn(route(worker_events, Arc::clone(&routes), Arc::clone(&metrics)));
+    let door = Door::new(config, workers, routes, Arc::clone(&metrics));
+    tokio::spawn(door.run(call_queue, stops));
+    (ControlHandle::new(calls), Control { metrics, stop })
+}

@@ -1,0 +1,325 @@
+//! The front door: rooms by name. It makes them, hands calls to them, and forgets them when they end.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+
+use base::model::{LeaveReason, RoomInfo};
+use base::{RoomId, RoomName, UnixMillis};
+use contract::media::{Command, WorkerHandle};
+use contract::session::{AdminRequest, Call, JoinCall, JoinError};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{Id as TaskId, JoinError as TaskError, JoinSet};
+use tokio::time::Instant;
+
+use crate::Config;
+use crate::metrics::{Metrics, count, uncount};
+use crate::room_task::{RoomTask, ToRoom};
+use crate::routes::Routes;
+
+/// Longest room name, in bytes.
+const ROOM_NAME_BYTES: usize = 256;
+/// Calls that may wait for one room; further ones are refused.
+const ROOM_CALL_QUEUE: usize = 1_024;
+
+/// A worker and how much it has to do.
+pub(crate) struct Worker {
+    pub handle: WorkerHandle,
+    /// Participants on it.
+    pub participants: AtomicUsize,
+    rooms: AtomicUsize,
+    /// Its thread is gone.
+    pub gone: AtomicBool,
+}
+
+impl Worker {
+    fn load(&self) -> usize {
+        self.participants.load(Relaxed) + self.rooms.load(Relaxed)
+    }
+}
+
+struct Entry {
+    id: RoomId,
+    calls: mpsc::Sender<ToRoom>,
+    info: watch::Receiver<RoomInfo>,
+}
+
+/// What the end of a room's task needs to know.
+struct Running {
+    id: RoomId,
+    name: RoomName,
+    worker: Arc<Worker>,
+}
+
+pub(crate) struct Door {
+    config: Config,
+    workers: Vec<Arc<Worker>>,
+    routes: Arc<Routes>,
+    metrics: Arc<Metrics>,
+    rooms: BTreeMap<RoomName, Entry>,
+    tasks: JoinSet<Vec<ToRoom>>,
+    running: HashMap<TaskId, Running>,
+    stopping: bool,
+}
+
+impl Door {
+    pub fn new(
+        config: Config,
+        workers: Vec<WorkerHandle>,
+        routes: Arc<Routes>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let worker = |handle| Worker {
+            handle,
+            participants: AtomicUsize::new(0),
+            rooms: AtomicUsize::new(0),
+            gone: AtomicBool::new(false),
+        };
+        Self {
+            config,
+            workers: workers.into_iter().map(|handle| Arc::new(worker(handle))).collect(),
+            routes,
+            metrics,
+            rooms: BTreeMap::new(),
+            tasks: JoinSet::new(),
+            running: HashMap::new(),
+            stopping: false,
+        }
+    }
+
+    /// Serves until every handle to it is gone and the last room has ended.
+    pub async fn run(
+        mut self,
+        calls: async_channel::Receiver<Call>,
+        mut stops: mpsc::Receiver<oneshot::Sender<()>>,
+    ) {
+        let mut waiting: Vec<oneshot::Sender<()>> = Vec::new();
+        loop {
+            tokio::select! {
+                Ok(call) = calls.recv() => self.call(call),
+                Some(ended) = self.tasks.join_next_with_id() => self.room_ended(ended),
+                Some(done) = stops.recv() => {
+                    self.stop();
+                    waiting.push(done);
+                }
+                else => return,
+            }
+            if self.stopping && self.tasks.is_empty() {
+                // Who waited may have given up.
+                for done in waiting.drain(..) {
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, call: Call) {
+        match call {
+            Call::Join(call) => self.join(call, Instant::now()),
+            Call::Admin(request) => self.admin(request),
+        }
+    }
+
+    fn join(&mut self, call: Box<JoinCall>, at: Instant) {
+        let name = call.join.room.clone();
+        if self.stopping || self.workers.iter().all(|worker| worker.gone.load(Relaxed)) {
+            return self.refuse(&call, JoinError::Unavailable);
+        }
+        if name.as_str().len() > ROOM_NAME_BYTES {
+            return self.refuse(&call, JoinError::LimitExceeded);
+        }
+        // A room that has just ended is made anew.
+        if self.rooms.get(&name).is_none_or(|entry| entry.calls.is_closed()) {
+            if !call.join.create {
+                return self.refuse(&call, JoinError::NoSuchRoom);
+            }
+            if self.rooms.len() >= self.config.max_rooms {
+                return self.refuse(&call, JoinError::Unavailable);
+            }
+            self.make(name.clone());
+        }
+        self.pass(&name, ToRoom::Join { call, at });
+    }
+
+    fn refuse(&self, call: &JoinCall, error: JoinError) {
+        count(match error {
+            JoinError::NoSuchRoom => &self.metrics.refused_no_room,
+            JoinError::RoomFull => &self.metrics.refused_full,
+            JoinError::LimitExceeded => &self.metrics.refused_limit,
+            JoinError::Unavailable => &self.metrics.refused_unavailable,
+        });
+        let join = &call.join;
+        tracing::info!(room = %join.room, identity = %join.identity, client = join.client, reason = %error, "join refused");
+        answer(&call.reply, Err(error));
+    }
+
+    /// Hands a call to a room, which answers it.
+    fn pass(&mut self, name: &RoomName, call: ToRoom) {
+        let Some(entry) = self.rooms.get(name) else { return self.absent(call) };
+        match entry.calls.try_send(call) {
+            Ok(()) => {}
+            // The room has ended, and its task is about to be collected.
+            Err(mpsc::error::TrySendError::Closed(call)) => self.absent(call),
+            Err(mpsc::error::TrySendError::Full(ToRoom::Join { call, .. })) => {
+                self.refuse(&call, JoinError::Unavailable);
+            }
+            // The reply handle goes with it: the caller sees that there is no answer.
+            Err(mpsc::error::TrySendError::Full(_)) => {}
+        }
+    }
+
+    /// Answers for a room that does not exist.
+    fn absent(&self, call: ToRoom) {
+        match call {
+            ToRoom::Join { call, .. } => self.refuse(&call, JoinError::Unavailable),
+            ToRoom::Admin(AdminRequest::ListParticipants { reply, .. }) => answer(&reply, Vec::new()),
+            ToRoom::Admin(AdminRequest::RemoveParticipant { reply, .. }) => answer(&reply, false),
+            ToRoom::Admin(AdminRequest::Snapshot { reply, .. }) => answer(&reply, None),
+            ToRoom::Admin(AdminRequest::DeleteRoom { reply, .. }) => answer(&reply, false),
+            ToRoom::Admin(AdminRequest::ListRooms { reply, .. }) => answer(&reply, Vec::new()),
+            ToRoom::Close { done, .. } => {
+                if let Some(done) = done {
+                    answer(&done, true);
+                }
+            }
+        }
+    }
+
+    fn admin(&mut self, request: AdminRequest) {
+        match request {
+            AdminRequest::ListRooms { names, reply } => answer(&reply, self.list(&names)),
+            AdminRequest::DeleteRoom { room, reply } => self.delete(&room, reply),
+            AdminRequest::ListParticipants { ref room, .. }
+            | AdminRequest::RemoveParticipant { ref room, .. }
+            | AdminRequest::Snapshot { ref room, .. } => {
+                let name = room.clone();
+                self.pass(&name, ToRoom::Admin(request));
+            }
+        }
+    }
+
+    fn list(&self, names: &[RoomName]) -> Vec<RoomInfo> {
+        let all = names.is_empty();
+        let entries = self.rooms.iter().filter(|(name, _)| all || names.contains(name));
+        let alive = entries.filter(|(_, entry)| !entry.calls.is_closed());
+        alive.map(|(_, entry)| entry.info.borrow().clone()).collect()
+    }
+
+    /// The name is free at once; the answer comes when everybody is out.
+    fn delete(&mut self, name: &RoomName, reply: async_channel::Sender<bool>) {
+        match self.rooms.remove(name).filter(|entry| !entry.calls.is_closed()) {
+            Some(entry) => close(entry, LeaveReason::RoomDeleted, Some(reply)),
+            None => answer(&reply, false),
+        }
+    }
+
+    fn stop(&mut self) {
+        self.stopping = true;
+        for entry in std::mem::take(&mut self.rooms).into_values() {
+            close(entry, LeaveReason::ServerShutdown, None);
+        }
+    }
+
+    fn make(&mut self, name: RoomName) {
+        let alive = self.workers.iter().filter(|worker| !worker.gone.load(Relaxed));
+        let Some(worker) = alive.min_by_key(|worker| worker.load()).cloned() else { return };
+        let info = self.new_info(name.clone());
+        let id = info.id;
+        let (calls, queue) = mpsc::channel(ROOM_CALL_QUEUE);
+        let (said, heard) = watch::channel(info.clone());
+        let task = RoomTask::new(
+            info,
+            queue,
+            said,
+            Arc::clone(&worker),
+            Arc::clone(&self.routes),
+            Arc::clone(&self.metrics),
+        );
+        count(&self.metrics.rooms);
+        worker.rooms.fetch_add(1, Relaxed);
+        let handle = self.tasks.spawn(task.run());
+        self.running.insert(handle.id(), Running { id, name: name.clone(), worker });
+        self.rooms.insert(name, Entry { id, calls, info: heard });
+    }
+
+    fn new_info(&self, name: RoomName) -> RoomInfo {
+        let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
+        RoomInfo {
+            id: RoomId(rand::random()),
+            name,
+            metadata: String::new(),
+            empty_timeout_s: seconds(self.config.empty_timeout),
+            departure_timeout_s: seconds(self.config.departure_timeout),
+            max_participants: self.config.max_participants,
+            created_at: wall_clock(),
+            participants: 0,
+            publishers: 0,
+            recording: false,
+        }
+    }
+
+    /// Forgets a room and serves again what it left unanswered.
+    fn room_ended(&mut self, ended: Result<(TaskId, Vec<ToRoom>), TaskError>) {
+        let (task, unanswered, panicked) = match ended {
+            Ok((task, unanswered)) => (task, unanswered, false),
+            Err(error) => (error.id(), Vec::new(), true),
+        };
+        let Some(Running { id, name, worker }) = self.running.remove(&task) else { return };
+        uncount(&self.metrics.rooms);
+        worker.rooms.fetch_sub(1, Relaxed);
+        if self.rooms.get(&name).is_some_and(|entry| entry.id == id) {
+            self.rooms.remove(&name);
+        }
+        if panicked {
+            tracing::error!(room = %name, "the task of this room panicked; its participants have to join again");
+            count(&self.metrics.room_panics);
+            abandon(&self.routes, id, &worker);
+        } else {
+            self.routes.remove_room(id);
+        }
+        for call in unanswered {
+            match call {
+                ToRoom::Join { call, at } => self.join(call, at),
+                ToRoom::Admin(request) => self.admin(request),
+                close => self.absent(close),
+            }
+        }
+    }
+}
+
+/// Tells a room to end, even if its queue is full.
+fn close(entry: Entry, reason: LeaveReason, done: Option<async_channel::Sender<bool>>) {
+    let full = match entry.calls.try_send(ToRoom::Close { reason, done }) {
+        Ok(()) => return,
+        Err(mpsc::error::TrySendError::Full(close)) => close,
+        Err(mpsc::error::TrySendError::Closed(ToRoom::Close { done: Some(done), .. })) => {
+            return answer(&done, true);
+        }
+        Err(mpsc::error::TrySendError::Closed(_)) => return,
+    };
+    tokio::spawn(async move { entry.calls.send(full).await });
+}
+
+/// Removes what a room's task left on its worker.
+fn abandon(routes: &Routes, room: RoomId, worker: &Arc<Worker>) {
+    let (peers, worker) = (routes.abandon_room(room), Arc::clone(worker));
+    tokio::spawn(async move {
+        for peer in peers {
+            if worker.handle.send(Command::RemovePeer { peer }).await.is_err() {
+                return;
+            }
+        }
+    });
+}
+
+/// Answers a call; whoever called may have given up.
+pub(crate) fn answer<T>(reply: &async_channel::Sender<T>, value: T) {
+    let _ = reply.try_send(value);
+}
+
+/// Milliseconds since 1970.
+pub(crate) fn wall_clock() -> UnixMillis {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    // A clock before 1970 counts as 1970.
+    UnixMillis(since.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX)))
+}

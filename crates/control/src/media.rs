@@ -1,0 +1,124 @@
+//! What the worker says about connections and media.
+
+use base::model::LeaveReason;
+use base::{ParticipantId, PeerId};
+use contract::media::{ChannelSpec, Event as MediaEvent, PeerEnd, SetupTimes};
+use contract::session::Event;
+
+use crate::data::RELIABLE;
+use crate::journey::FIRST_MEDIA_WAIT;
+use crate::metrics::count;
+use crate::room_task::{RoomTask, Timer, now};
+use crate::seat::Seat;
+
+impl RoomTask {
+    pub(crate) fn media_event(&mut self, event: MediaEvent) {
+        match &event {
+            MediaEvent::Connected { peer, times } => {
+                let (peer, times) = (*peer, *times);
+                self.forward(peer, event);
+                self.connected(peer, times);
+            }
+            MediaEvent::FirstMedia { peer, times } => self.first_media(*peer, *times),
+            MediaEvent::ChannelOpen { peer, channel } => {
+                self.channel_open(*peer, channel);
+                self.forward(*peer, event);
+            }
+            MediaEvent::Data { peer, .. } => self.forward(*peer, event),
+            MediaEvent::Speakers { speakers, .. } => self.room.set_speakers(now(), speakers),
+            MediaEvent::Quality { peer, quality } => {
+                let (peer, quality) = (*peer, *quality);
+                let Some((id, seat)) = self.seat_of(peer) else { return };
+                if let Some(peer) = seat.peers.get_mut(&peer) {
+                    peer.quality = Some(quality);
+                }
+                if let Some(worst) = seat.quality() {
+                    self.room.set_quality(now(), id, worst);
+                }
+            }
+            MediaEvent::Closed { peer, end, times } => {
+                let (peer, end, times) = (*peer, *end, *times);
+                self.forward(peer, event);
+                self.closed(peer, end, times);
+            }
+            MediaEvent::RoomLost { .. } => {
+                count(&self.metrics.rooms_lost);
+                self.room.close(LeaveReason::StateMismatch);
+            }
+        }
+    }
+
+    fn seat_of(&mut self, peer: PeerId) -> Option<(ParticipantId, &mut Seat)> {
+        let id = *self.peers.get(&peer)?;
+        Some((id, self.seats.get_mut(&id)?))
+    }
+
+    fn forward(&mut self, peer: PeerId, event: MediaEvent) {
+        if let Some(id) = self.peers.get(&peer).copied() {
+            self.deliver(id, Event::Media(event));
+        }
+    }
+
+    fn connected(&mut self, peer: PeerId, times: SetupTimes) {
+        let Some((id, seat)) = self.seat_of(peer) else { return };
+        if seat.primary != Some(peer) {
+            return;
+        }
+        seat.journey.reached(times);
+        let is_first = !seat.journey.connected();
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.journey.connect(&self.metrics);
+        }
+        if is_first {
+            self.timers.insert((now() + FIRST_MEDIA_WAIT, Timer::Settled, id));
+        }
+        self.room.activate(now(), id);
+    }
+
+    fn first_media(&mut self, peer: PeerId, times: SetupTimes) {
+        let Some(id) = self.peers.get(&peer) else { return };
+        if let Some(seat) = self.seats.get_mut(id) {
+            seat.journey.first_media(times, &self.metrics);
+        }
+    }
+
+    fn channel_open(&mut self, peer: PeerId, channel: &ChannelSpec) {
+        if channel.label != RELIABLE {
+            return;
+        }
+        let Some((id, seat)) = self.seat_of(peer) else { return };
+        if let Some(peer) = seat.peers.get_mut(&peer) {
+            peer.reliable_open = true;
+        }
+        if seat.reliable_peer() == Some(peer) {
+            self.send_backlog(id);
+        }
+    }
+
+    fn closed(&mut self, peer: PeerId, end: PeerEnd, times: SetupTimes) {
+        let Some((id, seat)) = self.seat_of(peer) else { return };
+        seat.peers.remove(&peer);
+        let was_primary = seat.primary == Some(peer);
+        let was_connected = seat.journey.connected();
+        if was_primary {
+            seat.journey.reached(times);
+            seat.primary = None;
+        }
+        self.drop_peer(peer);
+        if was_primary {
+            self.room.leave(now(), id, leave_reason(end, was_connected));
+        }
+    }
+}
+
+/// What the end of the primary connection means for the participant.
+fn leave_reason(end: PeerEnd, was_connected: bool) -> LeaveReason {
+    match (end, was_connected) {
+        (PeerEnd::ClosedByRemote, _) => LeaveReason::ClientInitiated,
+        (PeerEnd::IceTimeout, true) => LeaveReason::ConnectionTimeout,
+        (PeerEnd::IceTimeout, false) => LeaveReason::JoinFailure,
+        (PeerEnd::DtlsFailed | PeerEnd::SctpFailed, _) => LeaveReason::MediaFailure,
+        // Ours to blame: the client is asked to come again.
+        (PeerEnd::Panicked, _) => LeaveReason::StateMismatch,
+    }
+}

@@ -1,0 +1,82 @@
+//! What the control plane counts: relaxed atomics, read by whoever renders metrics.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+macro_rules! metrics {
+    ($($(#[$doc:meta])* $field:ident => $name:literal $(, $label:literal = $value:literal)*;)*) => {
+        /// Counters and states of the control plane. Never a room or a person as a label.
+        #[derive(Debug, Default)]
+        pub struct Metrics {
+            $($(#[$doc])* pub(crate) $field: AtomicU64,)*
+        }
+
+        impl Metrics {
+            /// Calls `visit` with each metric: Prometheus name, labels, value. Names that end in `_total` only grow, the
+            /// others are states.
+            pub fn for_each(&self, mut visit: impl FnMut(&'static str, &[(&'static str, &'static str)], u64)) {
+                $(visit($name, &[$(($label, $value)),*], self.$field.load(Relaxed));)*
+            }
+        }
+    };
+}
+
+metrics! {
+    /// Rooms now.
+    rooms => "stoa_rooms";
+    /// Participants now.
+    participants => "stoa_participants";
+    /// Let into their room.
+    admitted => "stoa_joins_total", "stage" = "admission", "outcome" = "ok";
+    /// The room does not exist and may not be made.
+    refused_no_room => "stoa_joins_total", "stage" = "admission", "outcome" = "no_such_room";
+    /// The room is full.
+    refused_full => "stoa_joins_total", "stage" = "admission", "outcome" = "room_full";
+    /// Names or metadata are too large.
+    refused_limit => "stoa_joins_total", "stage" = "admission", "outcome" = "limit_exceeded";
+    /// No capacity, or stopping.
+    refused_unavailable => "stoa_joins_total", "stage" = "admission", "outcome" = "unavailable";
+    /// The primary connection passed its ICE checks.
+    ice_ok => "stoa_joins_total", "stage" = "ice", "outcome" = "ok";
+    /// No ICE check arrived.
+    ice_failed => "stoa_joins_total", "stage" = "ice", "outcome" = "failed";
+    /// Left before the first ICE check.
+    ice_abandoned => "stoa_joins_total", "stage" = "ice", "outcome" = "abandoned";
+    /// The primary connection is encrypted and up.
+    dtls_ok => "stoa_joins_total", "stage" = "dtls", "outcome" = "ok";
+    /// The DTLS handshake failed or never ended.
+    dtls_failed => "stoa_joins_total", "stage" = "dtls", "outcome" = "failed";
+    /// The first media packet of a participant arrived.
+    media_ok => "stoa_joins_total", "stage" = "first_media", "outcome" = "ok";
+    /// Adapters that did not drain their events.
+    slow_adapters => "stoa_slow_sessions_closed_total";
+    /// Messages from participants, passed on.
+    data_messages => "stoa_data_messages_total", "outcome" = "sent";
+    /// Messages of participants that may not send.
+    data_forbidden => "stoa_data_messages_total", "outcome" = "forbidden";
+    /// Copies of messages queued for receivers' connections.
+    data_copies => "stoa_data_copies_total", "outcome" = "sent";
+    /// Lossy copies dropped since the worker's queue was full.
+    data_dropped => "stoa_data_copies_total", "outcome" = "worker_queue_full";
+    /// Reliable copies dropped since the receiver's channel stayed closed for too many of them.
+    data_backlog_full => "stoa_data_copies_total", "outcome" = "backlog_full";
+    /// Lossy messages from a connection dropped since the adapter was behind.
+    data_in_dropped => "stoa_data_received_dropped_total";
+    /// Media sections that a connection asked for and may not have.
+    sections_refused => "stoa_sections_refused_total";
+    /// Events of workers about connections and rooms that are gone.
+    unrouted => "stoa_worker_events_unrouted_total";
+    /// Rooms whose task panicked; the others did not notice.
+    room_panics => "stoa_recovered_panics_total", "scope" = "room_task";
+    /// Rooms whose media state was lost.
+    rooms_lost => "stoa_rooms_lost_total";
+}
+
+/// Adds one.
+pub(crate) fn count(counter: &AtomicU64) {
+    counter.fetch_add(1, Relaxed);
+}
+
+/// Takes one from a state.
+pub(crate) fn uncount(counter: &AtomicU64) {
+    counter.fetch_sub(1, Relaxed);
+}

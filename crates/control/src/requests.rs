@@ -1,0 +1,203 @@
+//! What adapters ask on behalf of their participants.
+
+use base::model::{Track, TrackSettings};
+use base::{ParticipantId, PeerId, TrackId};
+use contract::media::{ChannelSpec, Command, IceCredentials, Sections};
+use contract::session::{Event, PublishRefused, PublishTrack, Request};
+
+use crate::metrics::count;
+use crate::room_task::{RoomTask, now};
+use crate::seat::{MAX_PEERS, Peer};
+use crate::sections::{grant, receives, refused, sends};
+
+/// Data channels that are opened from our side on one connection.
+const MAX_CHANNELS: usize = 16;
+
+impl RoomTask {
+    /// Handles one request. Requests about connections and tracks that are not the participant's are ignored.
+    pub(crate) fn request(&mut self, id: ParticipantId, request: Request) {
+        if !self.seats.contains_key(&id) {
+            return;
+        }
+        match request {
+            Request::AddPeer { peer, local, channels, primary } => {
+                self.add_peer(id, peer, local, channels, primary);
+            }
+            Request::SetRemote { peer, remote, fingerprint, role } => {
+                self.peer_command(id, peer, Command::SetRemote { peer, remote, fingerprint, role });
+            }
+            Request::RestartIce { peer, local } => {
+                self.peer_command(id, peer, Command::RestartIce { peer, local });
+            }
+            Request::SetSections { peer, sections } => self.set_sections(id, peer, sections),
+            Request::Publish(track) => self.publish(id, track),
+            Request::TrackNegotiated { track, mid, codec, simulcast } => {
+                self.room.negotiated(now(), id, track, mid, codec, simulcast);
+            }
+            Request::Unpublish { track } => {
+                if self.room.unpublish(now(), id, track) {
+                    self.refresh_receiving(id, track);
+                }
+            }
+            Request::Mute { track, muted } => {
+                self.room.mute(now(), id, track, muted);
+            }
+            Request::UpdateSubscription { tracks, subscribe } => {
+                for track in self.room.update_subscription(now(), id, &tracks, subscribe) {
+                    self.deliver(id, Event::SubscriptionRefused { track });
+                }
+            }
+            Request::TrackSettings { tracks, settings } => self.track_settings(id, &tracks, settings),
+            Request::SubscriptionPermission { all, allowed } => {
+                self.room.set_audience(now(), id, all, allowed);
+            }
+            Request::ChangeMetadata { request_id, change } => {
+                let allowed = self.room.change_metadata(now(), id, change);
+                self.deliver(id, Event::MetadataChanged { request_id, allowed });
+            }
+            Request::Data { kind, target, payload } => self.send_data(id, kind, &target, &payload),
+            Request::Leave(reason) => {
+                self.room.leave(now(), id, reason);
+            }
+        }
+    }
+
+    /// Holds the sections of the connection that sends `track` against what the participant may receive now.
+    pub(crate) fn refresh_sending(&mut self, id: ParticipantId, track: TrackId) {
+        self.refresh(id, |peer| sends(&peer.wanted, track));
+    }
+
+    /// Holds the sections of the connection that brings `track` against what the participant publishes now.
+    pub(crate) fn refresh_receiving(&mut self, id: ParticipantId, track: TrackId) {
+        self.refresh(id, |peer| receives(&peer.wanted, track));
+    }
+
+    /// It no longer receives this track.
+    pub(crate) fn forget_settings(&mut self, id: ParticipantId, track: TrackId) {
+        if let Some(seat) = self.seats.get_mut(&id) {
+            seat.settings.remove(&track);
+        }
+    }
+
+    fn add_peer(
+        &mut self,
+        participant: ParticipantId,
+        peer: PeerId,
+        local: IceCredentials,
+        channels: Vec<ChannelSpec>,
+        primary: bool,
+    ) {
+        let room = self.room.info().id;
+        let Some(seat) = self.seats.get_mut(&participant) else { return };
+        if seat.peers.len() >= MAX_PEERS || !self.routes.add_peer(peer, room) {
+            return tracing::warn!(%participant, "connection refused: too many, or its id is taken");
+        }
+        seat.peers.insert(peer, Peer::default());
+        if primary {
+            seat.primary = Some(peer);
+        }
+        self.peers.insert(peer, participant);
+        self.command(Command::AddPeer { peer, room, participant, local });
+        for channel in channels.into_iter().take(MAX_CHANNELS) {
+            self.command(Command::OpenChannel { peer, channel });
+        }
+    }
+
+    fn peer_command(&mut self, id: ParticipantId, peer: PeerId, command: Command) {
+        if self.peers.get(&peer) == Some(&id) {
+            self.command(command);
+        }
+    }
+
+    fn set_sections(&mut self, id: ParticipantId, peer: PeerId, wanted: Sections) {
+        let granted = grant(&self.room, id, &wanted);
+        if refused(&wanted, &granted) > 0 {
+            count(&self.metrics.sections_refused);
+        }
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(state) = seat.peers.get_mut(&peer) else { return };
+        state.wanted = wanted;
+        self.grant_sections(id, peer, granted);
+    }
+
+    fn refresh(&mut self, id: ParticipantId, concerns: impl Fn(&Peer) -> bool) {
+        let Some(seat) = self.seats.get(&id) else { return };
+        let concerned = seat.peers.iter().filter(|(_, peer)| concerns(peer));
+        let changed: Vec<(PeerId, Sections)> = concerned
+            .map(|(id_of_peer, peer)| (*id_of_peer, grant(&self.room, id, &peer.wanted), &peer.granted))
+            .filter(|(_, granted, before)| granted != *before)
+            .map(|(peer, granted, _)| (peer, granted))
+            .collect();
+        for (peer, granted) in changed {
+            self.grant_sections(id, peer, granted);
+        }
+    }
+
+    /// Tells the worker the sections, and what it must know about tracks that are new in them.
+    fn grant_sections(&mut self, id: ParticipantId, peer: PeerId, granted: Sections) {
+        let room = self.room.info().id;
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(state) = seat.peers.get_mut(&peer) else { return };
+        let before = std::mem::replace(&mut state.granted, granted.clone());
+        let brought = granted.receive.iter().filter_map(|section| section.track);
+        let muted = brought.filter(|track| !receives(&before, *track) && self.room.is_muted(*track));
+        let mut after: Vec<Command> =
+            muted.map(|track| Command::SetMuted { room, track, muted: true }).collect();
+        let sent = granted.send.iter().map(|section| section.track);
+        after.extend(sent.filter(|track| !sends(&before, *track)).filter_map(|track| {
+            let settings = *seat.settings.get(&track)?;
+            Some(Command::SetTrackSettings { peer, track, settings })
+        }));
+        self.command(Command::SetSections { peer, sections: granted });
+        after.into_iter().for_each(|command| self.command(command));
+    }
+
+    fn publish(&mut self, id: ParticipantId, asked: PublishTrack) {
+        let cid = asked.cid.clone();
+        let track = new_track(TrackId(rand::random()), asked);
+        let outcome = self.room.publish(id, track).map_err(|refused| match refused {
+            room::PublishRefused::NotAllowed => PublishRefused::NotAllowed,
+            room::PublishRefused::LimitExceeded => PublishRefused::LimitExceeded,
+        });
+        self.deliver(id, Event::Published { cid, outcome });
+    }
+
+    /// Settings for a track that is not negotiated yet hold from when it is.
+    fn track_settings(&mut self, id: ParticipantId, tracks: &[TrackId], settings: TrackSettings) {
+        for track in tracks.iter().copied() {
+            if !self.room.is_subscribed(id, track) {
+                continue;
+            }
+            let Some(seat) = self.seats.get_mut(&id) else { return };
+            if seat.settings.insert(track, settings) == Some(settings) {
+                continue;
+            }
+            let carrier = seat.peers.iter().find(|(_, peer)| sends(&peer.granted, track));
+            if let Some(peer) = carrier.map(|(peer, _)| *peer) {
+                self.command(Command::SetTrackSettings { peer, track, settings });
+            }
+        }
+    }
+}
+
+fn new_track(id: TrackId, asked: PublishTrack) -> Track {
+    Track {
+        id,
+        kind: asked.kind,
+        source: asked.source,
+        name: asked.name,
+        muted: asked.muted,
+        width: asked.width,
+        height: asked.height,
+        layers: asked.layers,
+        simulcast: false,
+        codec: asked.codec,
+        mid: None,
+        cid: asked.cid,
+        disable_red: asked.disable_red,
+        stereo: asked.stereo,
+        no_dtx: asked.no_dtx,
+        encryption: asked.encryption,
+        stream: asked.stream,
+    }
+}

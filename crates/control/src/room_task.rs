@@ -1,0 +1,395 @@
+//! One room: its state, the seats of its participants, and the loop that drives them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::{Duration, Instant};
+
+use base::model::{LeaveReason, Notice, RoomInfo};
+use base::{ParticipantId, PeerId};
+use contract::media::{Command, Event as MediaEvent};
+use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
+use room::{JoinRefused, Limits, Newcomer, Room};
+use tokio::sync::{mpsc, watch};
+
+use crate::data::Labels;
+use crate::door::{Worker, answer, wall_clock};
+use crate::journey::Journey;
+use crate::metrics::{Metrics, count, uncount};
+use crate::routes::Routes;
+use crate::seat::{Delivery, Seat};
+
+/// Requests of participants that wait for their room; adapters wait behind them. Allocated at once: small.
+const REQUEST_QUEUE: usize = 64;
+/// Events of the worker that wait for the room; the routes wait behind them.
+const MEDIA_QUEUE: usize = 1_024;
+/// A participant whose adapter went away without a word stays this long if it ever had media: its socket may have
+/// broken, and come back. Without media it goes at once.
+const ADAPTER_GRACE: Duration = Duration::from_secs(5);
+
+/// What the front door hands to a room.
+pub(crate) enum ToRoom {
+    /// A participant comes; it called at `at`.
+    Join { call: Box<JoinCall>, at: tokio::time::Instant },
+    /// The server API asks.
+    Admin(AdminRequest),
+    /// The room is to end; `done` is told when everybody is out.
+    Close { reason: LeaveReason, done: Option<async_channel::Sender<bool>> },
+}
+
+/// What a participant's deadline is for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Timer {
+    /// Its adapter went away.
+    AdapterGone,
+    /// It has been up for a while: tell how it joined.
+    Settled,
+}
+
+pub(crate) struct RoomTask {
+    pub(crate) room: Room,
+    pub(crate) worker: Arc<Worker>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) seats: BTreeMap<ParticipantId, Seat>,
+    pub(crate) peers: BTreeMap<PeerId, ParticipantId>,
+    pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
+    pub(crate) labels: Labels,
+    /// What the worker is to be told at the end of this turn; `true`: may be lost.
+    commands: Vec<(Command, bool)>,
+    /// Who waits for the end of the room.
+    closing: Vec<async_channel::Sender<bool>>,
+    /// What the front door lists.
+    info: watch::Sender<RoomInfo>,
+    calls: mpsc::Receiver<ToRoom>,
+    requests: async_channel::Receiver<(ParticipantId, Request)>,
+    request_sender: async_channel::Sender<(ParticipantId, Request)>,
+    media: mpsc::Receiver<MediaEvent>,
+    gone: mpsc::UnboundedReceiver<ParticipantId>,
+    /// One message per participant at most.
+    gone_sender: mpsc::UnboundedSender<ParticipantId>,
+}
+
+impl RoomTask {
+    pub fn new(
+        info: RoomInfo,
+        calls: mpsc::Receiver<ToRoom>,
+        said: watch::Sender<RoomInfo>,
+        worker: Arc<Worker>,
+        routes: Arc<Routes>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
+        let (request_sender, requests) = async_channel::bounded(REQUEST_QUEUE);
+        let (media_sender, media) = mpsc::channel(MEDIA_QUEUE);
+        let (gone_sender, gone) = mpsc::unbounded_channel();
+        routes.add_room(info.id, media_sender);
+        Self {
+            room: Room::new(now(), info, Limits::default()),
+            worker,
+            routes,
+            metrics,
+            seats: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            timers: BTreeSet::new(),
+            labels: Labels::default(),
+            commands: Vec::new(),
+            closing: Vec::new(),
+            info: said,
+            calls,
+            requests,
+            request_sender,
+            media,
+            gone,
+            gone_sender,
+        }
+    }
+
+    /// Runs until the room is over. Returns the calls that came too late for it.
+    pub async fn run(mut self) -> Vec<ToRoom> {
+        while !self.room.has_ended() {
+            self.turn().await;
+            self.settle().await;
+        }
+        for done in self.closing {
+            answer(&done, true);
+        }
+        self.calls.close();
+        let mut unanswered = Vec::new();
+        while let Some(call) = self.calls.recv().await {
+            unanswered.push(call);
+        }
+        unanswered
+    }
+
+    /// Waits for one thing to happen and handles it.
+    async fn turn(&mut self) {
+        let deadline = self.deadline();
+        let timeout = async {
+            match deadline {
+                Some(at) => tokio::time::sleep_until(at.into()).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            call = self.calls.recv() => match call {
+                Some(call) => self.call(call),
+                // The front door is gone, and with it the control plane.
+                None => self.room.close(LeaveReason::ServerShutdown),
+            },
+            // The task holds a sender, so the queue never ends.
+            Ok((id, request)) = self.requests.recv() => self.request(id, request),
+            Some(event) = self.media.recv() => self.media_event(event),
+            Some(id) = self.gone.recv() => self.adapter_gone(id),
+            () = timeout => self.timeouts(),
+        }
+    }
+
+    /// Carries out what the room decided, until it has nothing more to say.
+    async fn settle(&mut self) {
+        let now = now();
+        if self.room.poll_timeout().is_some_and(|at| at <= now) {
+            self.room.handle_timeout(now);
+        }
+        while let Some(event) = self.room.poll_event() {
+            self.carry_out(event);
+        }
+        self.publish_info();
+        for (command, may_be_lost) in std::mem::take(&mut self.commands) {
+            self.send_command(command, may_be_lost).await;
+        }
+    }
+
+    async fn send_command(&mut self, command: Command, may_be_lost: bool) {
+        if may_be_lost {
+            let sent = self.worker.handle.try_send(command);
+            return count(if sent { &self.metrics.data_copies } else { &self.metrics.data_dropped });
+        }
+        if self.worker.handle.send(command).await.is_err() && !self.worker.gone.swap(true, Relaxed) {
+            tracing::error!(worker = self.worker.handle.info.index, "a media worker is gone");
+        }
+        if self.worker.gone.load(Relaxed) {
+            self.room.close(LeaveReason::StateMismatch);
+            while let Some(event) = self.room.poll_event() {
+                self.carry_out(event);
+            }
+        }
+    }
+
+    /// Tells the worker at the end of this turn.
+    pub(crate) fn command(&mut self, command: Command) {
+        self.commands.push((command, false));
+    }
+
+    /// Tells the worker at the end of this turn, if its queue has room.
+    pub(crate) fn lossy_command(&mut self, command: Command) {
+        self.commands.push((command, true));
+    }
+
+    /// Queues an event for a participant's adapter; closes the participant when its adapter is too far behind.
+    pub(crate) fn deliver(&mut self, id: ParticipantId, event: Event) {
+        let Some(seat) = self.seats.get(&id) else { return };
+        match seat.deliver(event) {
+            Delivery::Done => {}
+            Delivery::Dropped => count(&self.metrics.data_in_dropped),
+            Delivery::Slow => {
+                if self.room.leave(now(), id, LeaveReason::SignalClosed) {
+                    count(&self.metrics.slow_adapters);
+                    tracing::warn!(participant = %id, "session closed: its adapter does not drain its events");
+                }
+            }
+        }
+    }
+
+    fn deadline(&self) -> Option<Instant> {
+        let timer = self.timers.first().map(|(at, _, _)| *at);
+        self.room.poll_timeout().into_iter().chain(timer).min()
+    }
+
+    fn timeouts(&mut self) {
+        let now = now();
+        self.room.handle_timeout(now);
+        while let Some((at, timer, id)) = self.timers.first().copied() {
+            if at > now {
+                break;
+            }
+            self.timers.pop_first();
+            match timer {
+                Timer::AdapterGone => {
+                    self.room.leave(now, id, LeaveReason::SignalClosed);
+                }
+                Timer::Settled => {
+                    if let Some(seat) = self.seats.get_mut(&id) {
+                        seat.journey.settled();
+                    }
+                }
+            }
+        }
+    }
+
+    fn call(&mut self, call: ToRoom) {
+        match call {
+            ToRoom::Join { call, at } => self.join(*call, at.into_std()),
+            ToRoom::Admin(request) => self.admin(request),
+            ToRoom::Close { reason, done } => {
+                self.room.close(reason);
+                self.closing.extend(done);
+            }
+        }
+    }
+
+    fn join(&mut self, call: JoinCall, started: Instant) {
+        let JoinCall { join, reply } = call;
+        let (now, id) = (now(), ParticipantId(rand::random()));
+        let (identity, client) = (join.identity.clone(), join.client.clone());
+        let welcome = match self.room.join(now, newcomer(id, join)) {
+            Ok(welcome) => welcome,
+            Err(refused) => return answer(&reply, Err(self.refusal(refused))),
+        };
+        let (sender, events) = async_channel::unbounded();
+        self.watch(id, sender.clone());
+        let initial = self.room.subscriptions(id).count();
+        let journey = Journey::new(id, identity, client, started, now);
+        self.seats.insert(id, Seat::new(sender, initial, journey));
+        count(&self.metrics.admitted);
+        count(&self.metrics.participants);
+        self.worker.participants.fetch_add(1, Relaxed);
+        let joined = Joined {
+            participant: welcome.participant,
+            room: welcome.room,
+            others: welcome.others,
+            worker: self.worker.handle.info.clone(),
+            session: Session::new(id, self.request_sender.clone()),
+            events,
+        };
+        self.publish_info();
+        if reply.try_send(Ok(joined)).is_err() {
+            // Whoever called has gone.
+            self.room.leave(now, id, LeaveReason::SignalClosed);
+        }
+    }
+
+    fn refusal(&self, refused: JoinRefused) -> JoinError {
+        let (error, counter) = match refused {
+            JoinRefused::Full => (JoinError::RoomFull, &self.metrics.refused_full),
+            JoinRefused::LimitExceeded => (JoinError::LimitExceeded, &self.metrics.refused_limit),
+            JoinRefused::Ended => (JoinError::Unavailable, &self.metrics.refused_unavailable),
+        };
+        count(counter);
+        tracing::info!(room = %self.room.info().name, reason = %error, "join refused");
+        error
+    }
+
+    /// Notices when the adapter stops reading.
+    fn watch(&self, id: ParticipantId, events: async_channel::Sender<Event>) {
+        let gone = self.gone_sender.clone();
+        tokio::spawn(async move {
+            events.closed().await;
+            let _ = gone.send(id);
+        });
+    }
+
+    fn adapter_gone(&mut self, id: ParticipantId) {
+        let Some(seat) = self.seats.get(&id) else { return };
+        if seat.journey.connected() {
+            self.timers.insert((now() + ADAPTER_GRACE, Timer::AdapterGone, id));
+        } else {
+            self.room.leave(now(), id, LeaveReason::SignalClosed);
+        }
+    }
+
+    fn admin(&mut self, request: AdminRequest) {
+        match request {
+            AdminRequest::ListParticipants { reply, .. } => {
+                answer(&reply, self.room.participants().cloned().collect());
+            }
+            AdminRequest::RemoveParticipant { identity, reply, .. } => {
+                let id = self.room.find(&identity);
+                let removed =
+                    id.is_some_and(|id| self.room.leave(now(), id, LeaveReason::ParticipantRemoved));
+                self.publish_info();
+                answer(&reply, removed);
+            }
+            AdminRequest::Snapshot { reply, .. } => self.snapshot(reply),
+            // The front door's own.
+            AdminRequest::ListRooms { .. } | AdminRequest::DeleteRoom { .. } => {}
+        }
+    }
+
+    fn carry_out(&mut self, event: room::Event) {
+        match event {
+            room::Event::Notice(id, notice) => self.notify(id, notice),
+            room::Event::SetMuted { track, muted } => {
+                let room = self.room.info().id;
+                self.command(Command::SetMuted { room, track, muted });
+            }
+            room::Event::Ended(reason) => {
+                tracing::info!(room = %self.room.info().name, ?reason, "room ended");
+            }
+        }
+    }
+
+    fn notify(&mut self, id: ParticipantId, notice: Notice) {
+        match &notice {
+            Notice::Closed(reason) => return self.unseat(id, *reason),
+            Notice::Subscribe { track, .. } => self.refresh_sending(id, track.id),
+            Notice::Unsubscribe { track } => {
+                self.refresh_sending(id, *track);
+                self.forget_settings(id, *track);
+            }
+            Notice::TrackRemoved { track } => self.refresh_receiving(id, *track),
+            _ => {}
+        }
+        self.deliver(id, Event::Notice(notice));
+    }
+
+    /// The participant is out of the room: its connections go, its adapter is told.
+    fn unseat(&mut self, id: ParticipantId, reason: LeaveReason) {
+        let Some(mut seat) = self.seats.remove(&id) else { return };
+        for peer in seat.peers.keys() {
+            self.drop_peer(*peer);
+            self.command(Command::RemovePeer { peer: *peer });
+        }
+        self.timers.retain(|(_, _, of)| *of != id);
+        seat.journey.end(now(), reason, &self.metrics);
+        uncount(&self.metrics.participants);
+        self.worker.participants.fetch_sub(1, Relaxed);
+        // A full queue loses this; that it is closed says the same.
+        let _ = seat.deliver(Event::Notice(Notice::Closed(reason)));
+        seat.close();
+    }
+
+    pub(crate) fn drop_peer(&mut self, peer: PeerId) {
+        self.peers.remove(&peer);
+        self.routes.remove_peer(peer);
+    }
+
+    /// What the front door lists is what has been answered.
+    fn publish_info(&self) {
+        self.info.send_if_modified(|info| {
+            let is_news = info != self.room.info();
+            if is_news {
+                info.clone_from(self.room.info());
+            }
+            is_news
+        });
+    }
+}
+
+fn newcomer(id: ParticipantId, join: Join) -> Newcomer {
+    Newcomer {
+        id,
+        identity: join.identity,
+        name: join.name,
+        metadata: join.metadata,
+        attributes: join.attributes,
+        kind: join.kind,
+        permissions: join.permissions,
+        auto_subscribe: join.auto_subscribe,
+        joined_at: wall_clock(),
+    }
+}
+
+/// The time, in tests the virtual one.
+pub(crate) fn now() -> Instant {
+    tokio::time::Instant::now().into_std()
+}

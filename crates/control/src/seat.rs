@@ -1,0 +1,130 @@
+//! What the control plane holds for one participant: its adapter's event queue and its connections.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use base::model::{Quality, TrackSettings};
+use base::{PeerId, TrackId};
+use bytes::Bytes;
+use contract::media::Sections;
+use contract::session::Event;
+
+use crate::data::RELIABLE;
+use crate::journey::Journey;
+
+/// Events that may wait for an adapter, beyond those of its join. One that falls further behind is closed.
+const EVENT_QUEUE: usize = 1_024;
+/// With more events than this waiting, data is not added: a message may have 64 kB.
+const DATA_QUEUE: usize = 256;
+/// Connections of one participant: two are in use, two more while they are replaced.
+pub(crate) const MAX_PEERS: usize = 4;
+/// Reliable messages kept for a participant whose channel is not open yet.
+const BACKLOG_MESSAGES: usize = 64;
+/// Bytes of them.
+const BACKLOG_BYTES: usize = 256 * 1024;
+
+/// How an event fared.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Delivery {
+    /// It is in the queue, or nobody reads any more.
+    Done,
+    /// It may be lost, and was.
+    Dropped,
+    /// The adapter is too far behind to be served.
+    Slow,
+}
+
+pub(crate) struct Seat {
+    events: async_channel::Sender<Event>,
+    /// Most events that may wait.
+    capacity: usize,
+    pub peers: BTreeMap<PeerId, Peer>,
+    /// The connection that makes the participant active and carries data to it.
+    pub primary: Option<PeerId>,
+    /// What it wants of the tracks that it receives.
+    pub settings: BTreeMap<TrackId, TrackSettings>,
+    pub backlog: Backlog,
+    pub journey: Journey,
+}
+
+/// One connection.
+#[derive(Default)]
+pub(crate) struct Peer {
+    /// The sections that the adapter asked for.
+    pub wanted: Sections,
+    /// What of them the worker was told.
+    pub granted: Sections,
+    pub quality: Option<Quality>,
+    /// Its channel for reliable messages is open.
+    pub reliable_open: bool,
+}
+
+impl Seat {
+    /// `initial` events are about to be queued for the join itself.
+    pub fn new(events: async_channel::Sender<Event>, initial: usize, journey: Journey) -> Self {
+        Self {
+            events,
+            capacity: EVENT_QUEUE + initial,
+            peers: BTreeMap::new(),
+            primary: None,
+            settings: BTreeMap::new(),
+            backlog: Backlog::default(),
+            journey,
+        }
+    }
+
+    /// Queues an event for the adapter.
+    pub fn deliver(&self, event: Event) -> Delivery {
+        let waiting = self.events.len();
+        if let Event::Media(contract::media::Event::Data { label, .. }) = &event
+            && waiting >= DATA_QUEUE
+        {
+            return if &**label == RELIABLE { Delivery::Slow } else { Delivery::Dropped };
+        }
+        if waiting >= self.capacity {
+            return Delivery::Slow;
+        }
+        // The queue itself has no bound; it fails only when nobody reads, which is noticed elsewhere.
+        let _ = self.events.try_send(event);
+        Delivery::Done
+    }
+
+    /// Nothing follows; what is queued can still be read.
+    pub fn close(&self) {
+        self.events.close();
+    }
+
+    /// The primary connection, when its channel for reliable messages is open.
+    pub fn reliable_peer(&self) -> Option<PeerId> {
+        self.primary.filter(|peer| self.peers.get(peer).is_some_and(|peer| peer.reliable_open))
+    }
+
+    /// The worst of its connections.
+    pub fn quality(&self) -> Option<Quality> {
+        self.peers.values().filter_map(|peer| peer.quality).min()
+    }
+}
+
+/// Reliable messages that arrived before the receiver's channel was open, oldest first.
+#[derive(Default)]
+pub(crate) struct Backlog {
+    messages: VecDeque<Bytes>,
+    bytes: usize,
+}
+
+impl Backlog {
+    /// `false`: full, the message is lost.
+    pub fn push(&mut self, message: Bytes) -> bool {
+        let fits = self.messages.len() < BACKLOG_MESSAGES && self.bytes + message.len() <= BACKLOG_BYTES;
+        if fits {
+            self.bytes += message.len();
+            self.messages.push_back(message);
+        }
+        fits
+    }
+
+    /// All of them, in order.
+    pub fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
+        self.bytes = 0;
+        std::mem::take(&mut self.messages).into_iter()
+    }
+}
