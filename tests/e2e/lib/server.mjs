@@ -15,13 +15,14 @@ const SECRET = "secret";
 
 /** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead. */
 export async function startServer(name) {
-  if (process.env.STOA_URL) return new Server(process.env.STOA_URL, undefined);
+  if (process.env.STOA_URL) return new Server(process.env.STOA_URL, undefined, []);
   if (!existsSync(STOA)) throw new Error(`no server at ${STOA}: build it with \`cargo build -p stoa\`, or set STOA_BIN`);
   const port = await freeTcpPort();
-  const udp = await freeUdpPorts(Math.max(8, availableParallelism()));
+  // One port per worker, and there are as many workers as cores.
+  const udpPorts = await freeUdpPorts(availableParallelism());
   const log = join(ARTEFACTS, `server-${name}.log`);
-  const child = spawn(STOA, ["dev", "--port", String(port), "--udp-port", String(udp)], { stdio: ["ignore", "pipe", "pipe"] });
-  const server = new Server(`http://127.0.0.1:${port}`, child);
+  const child = spawn(STOA, ["dev", "--port", String(port), "--udp-port", String(udpPorts[0])], { stdio: ["ignore", "pipe", "pipe"] });
+  const server = new Server(`http://127.0.0.1:${port}`, child, udpPorts);
   const file = createWriteStream(log);
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { file.write(chunk); server.keep(chunk); });
   process.once("exit", () => child.kill("SIGKILL"));
@@ -37,9 +38,10 @@ const TAIL_CHARACTERS = 6000;
 class Server {
   tail = "";
 
-  constructor(url, child) {
+  constructor(url, child, udpPorts) {
     this.url = url;
     this.child = child;
+    this.udpPorts = udpPorts;
     this.socketUrl = url.replace(/^http/, "ws");
     this.api = new RoomServiceClient(url, KEY, SECRET);
   }
@@ -62,7 +64,8 @@ class Server {
 
   async stop() {
     const child = this.child;
-    if (!child || child.exitCode !== null) return;
+    if (!child) return;
+    if (child.exitCode !== null) return void console.error(`the server ended by itself, with status ${child.exitCode}:\n${this.tail}`);
     const ended = new Promise((resolve) => child.once("exit", resolve));
     child.kill("SIGTERM");
     const hard = setTimeout(() => child.kill("SIGKILL"), 5000);
@@ -81,12 +84,12 @@ function freeTcpPort() {
   });
 }
 
-/** The first of `count` neighbouring free UDP ports, below the range from which the system hands out its own. */
+/** `count` neighbouring free UDP ports, below the range from which the system hands out its own. */
 async function freeUdpPorts(count) {
   for (let attempt = 0; attempt < 100; attempt++) {
     const first = 20_000 + Math.floor(Math.random() * 10_000);
     const ports = Array.from({ length: count }, (_, index) => first + index);
-    if ((await Promise.all(ports.map(udpPortIsFree))).every(Boolean)) return first;
+    if ((await Promise.all(ports.map(udpPortIsFree))).every(Boolean)) return ports;
   }
   throw new Error(`no ${count} free UDP ports in a row`);
 }
