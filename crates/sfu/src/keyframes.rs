@@ -28,7 +28,7 @@ impl KeyframeRequests {
         !quiet
     }
 
-    /// A keyframe begins: what was asked so far is served.
+    /// What was asked so far needs no answer any more: a keyframe begins, or nothing is forwarded from now on.
     pub fn served(&mut self) {
         self.pending = false;
     }

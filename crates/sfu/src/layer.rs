@@ -6,12 +6,14 @@ use base::Bitrate;
 use wire::media::Received;
 
 use crate::clock::Clock;
+use crate::drops::Dropped;
 use crate::keyframes::KeyframeRequests;
 use crate::segment::Stream;
 
-/// A layer is dead when nothing of it arrived for this long while another layer of the publication was heard; or for three
-/// of its frame intervals (a shared screen may send one frame a second), but no longer than [`DEAD_AFTER_MOST`].
-const DEAD_AFTER: Duration = Duration::from_secs(1);
+/// A layer is dead when no media of it arrived for this long while another layer of the publication was heard: longer than
+/// the second between two frames of a screen on which nothing moves. Slower layers have three of their frame intervals,
+/// but no more than [`DEAD_AFTER_MOST`].
+const DEAD_AFTER: Duration = Duration::from_millis(1_200);
 const DEAD_AFTER_MOST: Duration = Duration::from_secs(4);
 
 /// A jump of sequence numbers this large is a new stream under the old SSRC, not loss: receivers tell order from 16 bits,
@@ -30,10 +32,6 @@ pub(crate) enum Arrival {
     Late,
     /// The first of a new stream: SSRC or numbering changed, or the layer was never heard.
     Restart,
-    /// Heard before.
-    Duplicate,
-    /// Too far behind to tell whether it was heard before.
-    TooLate,
 }
 
 /// One simulcast layer, or the only one.
@@ -61,24 +59,25 @@ impl Layer {
         }
     }
 
-    /// Notes the packet.
-    pub fn receive(&mut self, received: &Received, bytes: usize) -> Arrival {
+    /// Notes the packet with `bytes` of payload.
+    pub fn receive(&mut self, received: &Received, bytes: usize) -> Result<Arrival, Dropped> {
         let jumped = received.sequence.abs_diff(self.heard.newest) > MAX_JUMP;
-        let restart = self.ssrc != Some(received.ssrc) || jumped;
-        if restart {
+        let arrival = if self.ssrc != Some(received.ssrc) || jumped {
             // What was heard first may be a sender report: only a stream that was known takes its clock along.
             if self.ssrc.is_some() {
                 self.restart();
             }
             self.ssrc = Some(received.ssrc);
             self.heard = Window::starting_at(received.sequence);
-        }
-        let arrival = if restart { Arrival::Restart } else { self.heard.note(received.sequence) };
-        if matches!(arrival, Arrival::Newest | Arrival::Restart) {
+            Arrival::Restart
+        } else {
+            self.heard.note(received.sequence)?
+        };
+        if arrival != Arrival::Late && bytes > 0 {
             self.last = Some(received.arrival);
             self.meter.count(received, bytes);
         }
-        arrival
+        Ok(arrival)
     }
 
     /// What comes next has nothing to do with what came before.
@@ -86,9 +85,10 @@ impl Layer {
         self.stream.epoch = self.stream.epoch.wrapping_add(1);
         self.ssrc = None;
         self.clock = None;
+        self.keyframes.served();
     }
 
-    /// Was it heard of late, as seen at a moment in which some layer of the publication was?
+    /// Was it heard of late, as seen in a moment in which some layer of the publication was?
     pub fn is_alive(&self, now: Instant) -> bool {
         let frames = self.meter.frame_interval().unwrap_or_default() * 3;
         let limit = frames.clamp(DEAD_AFTER, DEAD_AFTER_MOST);
@@ -128,19 +128,19 @@ impl Window {
         window
     }
 
-    fn note(&mut self, sequence: u64) -> Arrival {
+    fn note(&mut self, sequence: u64) -> Result<Arrival, Dropped> {
         if sequence > self.newest {
             self.advance(sequence);
-            return Arrival::Newest;
+            return Ok(Arrival::Newest);
         }
         if self.newest - sequence >= Self::LEN {
-            return Arrival::TooLate;
+            return Err(Dropped::TooLate);
         }
         if self.has(sequence) {
-            return Arrival::Duplicate;
+            return Err(Dropped::Duplicate);
         }
         self.set(sequence);
-        Arrival::Late
+        Ok(Arrival::Late)
     }
 
     fn advance(&mut self, sequence: u64) {
@@ -230,28 +230,28 @@ mod tests {
     #[test]
     fn a_sequence_number_is_heard_once() {
         let mut window = Window::starting_at(5);
-        assert_eq!(window.note(5), Arrival::Duplicate);
-        assert_eq!(window.note(8), Arrival::Newest);
-        assert_eq!(window.note(7), Arrival::Late);
-        assert_eq!(window.note(7), Arrival::Duplicate);
-        assert_eq!(window.note(3), Arrival::Late, "from before the start");
+        assert_eq!(window.note(5), Err(Dropped::Duplicate));
+        assert_eq!(window.note(8), Ok(Arrival::Newest));
+        assert_eq!(window.note(7), Ok(Arrival::Late));
+        assert_eq!(window.note(7), Err(Dropped::Duplicate));
+        assert_eq!(window.note(3), Ok(Arrival::Late), "from before the start");
     }
 
     #[test]
     fn a_jump_over_the_whole_window_forgets_what_lay_before() {
         let mut window = Window::starting_at(10);
-        assert_eq!(window.note(10 + Window::LEN), Arrival::Newest);
-        assert_eq!(window.note(10), Arrival::TooLate);
-        assert_eq!(window.note(11), Arrival::Late, "its place held number 1,035 of the lap before");
+        assert_eq!(window.note(10 + Window::LEN), Ok(Arrival::Newest));
+        assert_eq!(window.note(10), Err(Dropped::TooLate));
+        assert_eq!(window.note(11), Ok(Arrival::Late), "its place held number 1,035 of the lap before");
     }
 
     #[test]
     fn places_of_a_former_lap_are_cleared() {
         let mut window = Window::starting_at(0);
         for sequence in 1..Window::LEN {
-            window.note(sequence);
+            assert_eq!(window.note(sequence), Ok(Arrival::Newest));
         }
-        window.note(Window::LEN + 9);
-        assert_eq!(window.note(Window::LEN + 4), Arrival::Late);
+        assert_eq!(window.note(Window::LEN + 9), Ok(Arrival::Newest));
+        assert_eq!(window.note(Window::LEN + 4), Ok(Arrival::Late));
     }
 }

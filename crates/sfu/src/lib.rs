@@ -12,9 +12,11 @@
 //! How a packet's numbers are rewritten is told in `docs/forwarding.md`.
 
 mod clock;
+mod drops;
 mod keyframes;
 mod layer;
 mod media;
+mod packet;
 mod publication;
 mod rewriter;
 mod segment;
@@ -24,8 +26,9 @@ mod speakers;
 mod subscription;
 
 pub use clock::Clock;
+pub use drops::Drops;
 pub use media::{Event, Full, Media, TrackKey};
-pub use publication::{Drops, PublicationSpec};
+pub use publication::PublicationSpec;
 pub use snapshot::{LayerSnapshot, PublicationSnapshot, Snapshot, SubscriptionSnapshot};
 
 /// Publications in one room on one worker, at most.

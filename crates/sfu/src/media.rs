@@ -105,17 +105,12 @@ impl<Sink: Copy + Ord> Media<Sink> {
     /// The track is published no more. Subscriptions stay until they are removed: should the track come back, their
     /// numbering goes on.
     pub fn remove_publication(&mut self, now: Instant, track: TrackId) {
-        self.set_muted(now, track, false);
-        if let Some(key) = self.key(track) {
-            let silenced = self.change(key, |publication, events| {
-                publication.set_spec(now, None, events);
-                publication.voice.silence()
-            });
-            if silenced == Some(true) {
-                self.speakers.wake(now);
-            }
-            self.forget(track, key);
-        }
+        let Some(key) = self.key(track) else { return };
+        self.change(key, |publication, events| {
+            publication.set_spec(now, None, events);
+            publication.set_muted(now, false, events);
+        });
+        self.forget(track, key);
     }
 
     /// The key of a published or subscribed track.
@@ -128,13 +123,9 @@ impl<Sink: Copy + Ord> Media<Sink> {
     /// bound of [`MAX_PUBLICATIONS`] an unknown track is not remembered.
     pub fn set_muted(&mut self, now: Instant, track: TrackId, muted: bool) {
         let key = if muted { self.find_or_add(track).ok() } else { self.key(track) };
-        if let Some(key) = key {
-            let silenced = self.change(key, |publication, events| publication.set_muted(now, muted, events));
-            if silenced == Some(true) {
-                self.speakers.wake(now);
-            }
-            self.forget(track, key);
-        }
+        let Some(key) = key else { return };
+        self.change(key, |publication, events| publication.set_muted(now, muted, events));
+        self.forget(track, key);
     }
 
     /// `sink` receives the track from now on, with its next keyframe; the publication may come later. It accepts `codecs`.

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 use base::model::TrackSettings;
 use base::ring::Slot;
 use base::{Codec, CodecKind, MediaKind, ParticipantId, TrackId};
-use wire::keyframe;
 use wire::media::{Decision, Received};
-use wire::vp8::{self, Patch};
 
 use crate::clock::Clock;
+use crate::drops::{Dropped, Drops};
 use crate::layer::{Arrival, Layer};
 use crate::media::{Event, Events, Full};
+use crate::packet::{Content, Packet};
 use crate::rewriter::Start;
-use crate::segment::Stream;
 use crate::select::{self, Layers};
 use crate::snapshot::{LayerSnapshot, PublicationSnapshot, SubscriptionSnapshot};
 use crate::speakers::Voice;
@@ -35,54 +34,6 @@ pub struct PublicationSpec {
     /// Width and height of each layer in pixels, as announced, lowest first. Unless there is one for each layer, receivers
     /// are served by the quality they ask for.
     pub sizes: Vec<(u32, u32)>,
-}
-
-/// What was found out about a packet, once for all its receivers.
-#[derive(Debug)]
-pub(crate) struct Packet {
-    pub stream: Stream,
-    pub sequence: u64,
-    pub timestamp: u32,
-    pub marker: bool,
-    pub codec: CodecKind,
-    pub vp8: Option<Patch>,
-    pub audio_level: Option<u8>,
-    pub abs_capture_time: Option<u64>,
-    pub arrival: Instant,
-    /// Padding alone.
-    pub empty: bool,
-    /// Ahead of all others of its stream.
-    pub newest: bool,
-    /// A receiver may begin with it: the start of a keyframe that did not come late, since what followed the start was
-    /// not forwarded then and would be missing.
-    pub begins: bool,
-    /// The publisher's clock for its stream.
-    pub clock: Option<Clock>,
-}
-
-/// The VP8 indices of a payload, and whether a keyframe starts in it. `None` when it is malformed.
-fn read(codec: CodecKind, payload: &[u8]) -> Option<(Option<Patch>, bool)> {
-    if codec != CodecKind::Vp8 || payload.is_empty() {
-        return Some((None, keyframe::is_keyframe_start(codec, payload, None)));
-    }
-    let found = vp8::Descriptor::parse(payload)?;
-    let indices = Patch { picture_id: found.picture_id, tl0: found.tl0, key_idx: found.key_idx };
-    Some((Some(indices), found.keyframe))
-}
-
-/// What became of received packets that were not simply forwarded.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Drops {
-    /// Heard before.
-    pub duplicate: u64,
-    /// So late that nobody knows their place.
-    pub too_late: u64,
-    /// Of a layer that was not announced.
-    pub unknown_layer: u64,
-    /// With a codec header that is cut off.
-    pub malformed: u64,
-    /// While the track was muted or not published.
-    pub unwanted: u64,
 }
 
 /// What the room has to know of a forwarded packet.
@@ -139,21 +90,22 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         if count != before {
             self.alive = Layers::default();
             self.codec = None;
+            self.voice = Voice::default();
             self.layers.iter_mut().for_each(Layer::restart);
             (self.layers.len() as u8..count).for_each(|layer| self.layers.push(Layer::new(layer)));
         }
         self.select_all();
-        self.ask_for_waiting(now, events);
+        self.ask_for_all(now, events);
     }
 
-    /// Returns whether a speaking voice went silent by it.
-    pub fn set_muted(&mut self, now: Instant, muted: bool, events: &mut Events<Sink>) -> bool {
+    pub fn set_muted(&mut self, now: Instant, muted: bool, events: &mut Events<Sink>) {
         self.muted = muted;
         if muted {
             self.rows.iter_mut().for_each(Subscription::pause);
+            self.layers.iter_mut().for_each(|layer| layer.keyframes.served());
+            self.voice = Voice::default();
         }
-        self.ask_for_waiting(now, events);
-        muted && self.voice.silence()
+        self.ask_for_all(now, events);
     }
 
     /// A new receiver, or an old one's new codecs. The numbering of an old one goes on.
@@ -166,14 +118,17 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         events: &mut Events<Sink>,
     ) -> Result<(), Full> {
         match self.find(sink) {
-            Ok(row) => self.rows[row].set_codecs(codecs),
+            Ok(row) => {
+                self.rows[row].set_codecs(codecs);
+                self.ask_for(now, row, events);
+            }
             Err(_) if self.rows.len() >= MAX_SUBSCRIPTIONS => return Err(Full),
             Err(row) => {
                 self.rows.insert(row, Subscription::new(sink, codecs, start));
                 self.select(row);
+                self.ask_for(now, row, events);
             }
         }
-        self.ask_for_waiting(now, events);
         Ok(())
     }
 
@@ -194,7 +149,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         let Ok(row) = self.find(sink) else { return false };
         self.rows[row].settings = *settings;
         self.select(row);
-        self.ask_for_waiting(now, events);
+        self.ask_for(now, row, events);
         true
     }
 
@@ -264,16 +219,20 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         }
     }
 
-    /// Asks for the keyframes without which somebody cannot begin. Audio begins anywhere.
-    fn ask_for_waiting(&mut self, now: Instant, events: &mut Events<Sink>) {
-        for layer in 0..self.layers.len() {
-            let stream = self.layers[layer].stream;
-            if self.rows.iter().any(|row| row.waits_for(stream, self.codec)) {
-                self.ask(now, stream.layer, events);
-            }
+    fn ask_for_all(&mut self, now: Instant, events: &mut Events<Sink>) {
+        (0..self.rows.len()).for_each(|row| self.ask_for(now, row, events));
+    }
+
+    /// Asks for the keyframe without which the row cannot begin.
+    fn ask_for(&mut self, now: Instant, row: usize, events: &mut Events<Sink>) {
+        let row = &self.rows[row];
+        let Some(layer) = row.target.and_then(|layer| self.layers.get(usize::from(layer))) else { return };
+        if row.waits_for(layer.stream, self.codec) {
+            self.ask(now, layer.stream.layer, events);
         }
     }
 
+    /// Nobody is asked for a keyframe of audio, which begins anywhere, or while nothing is forwarded.
     fn ask(&mut self, now: Instant, layer: u8, events: &mut Events<Sink>) {
         let sensible = self.is_active() && self.is_video();
         let Some(layer) = self.layers.get_mut(usize::from(layer)).filter(|_| sensible) else { return };
@@ -295,8 +254,12 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         out: &mut Vec<Decision<Sink>>,
         events: &mut Events<Sink>,
     ) -> Forwarding {
-        let Some((packet, changed)) = self.receive(now, received, payload) else {
-            return Forwarding::default();
+        let (packet, changed) = match self.receive(now, received, payload) {
+            Ok(packet) => packet,
+            Err(reason) => {
+                self.drops.count(reason);
+                return Forwarding::default();
+            }
         };
         for row in &mut self.rows {
             let Some(forwarded) = row.forward(&packet) else { continue };
@@ -305,68 +268,41 @@ impl<Sink: Copy + Ord> Publication<Sink> {
             }
             out.push(Decision { sink: row.sink, slot, rewrite: forwarded.rewrite });
         }
-        if packet.begins {
-            self.layers[usize::from(packet.stream.layer)].keyframes.served();
+        if packet.begins() {
+            self.layers[usize::from(received.layer)].keyframes.served();
         }
         if changed {
-            self.ask_for_waiting(now, events);
+            self.ask_for_all(now, events);
         }
-        let level = packet.audio_level.filter(|_| packet.newest);
+        let level = received.extensions.audio_level.filter(|_| packet.newest);
         Forwarding { asked: changed, voice_began: level.is_some_and(|level| self.voice.hear(now, level)) }
     }
 
-    /// What there is to be known of the packet, and whether its coming changed who waits for a keyframe. `None` when it
-    /// ends here.
-    fn receive(&mut self, now: Instant, received: &Received, payload: &[u8]) -> Option<(Packet, bool)> {
+    /// What there is to be known of the packet, and whether somebody may wait for a keyframe by its coming.
+    fn receive<'a>(
+        &mut self,
+        now: Instant,
+        received: &'a Received,
+        payload: &[u8],
+    ) -> Result<(Packet<'a>, bool), Dropped> {
         if !self.is_active() {
-            self.drops.unwanted += 1;
-            return None;
+            return Err(Dropped::Unwanted);
         }
-        let Some((vp8, start)) = read(received.codec, payload) else {
-            self.drops.malformed += 1;
-            return None;
-        };
+        let content = Content::read(received.codec, payload).ok_or(Dropped::Malformed)?;
         let count = self.count();
         let layer = self.layers.get_mut(usize::from(received.layer)).filter(|_| received.layer < count);
-        let Some(layer) = layer else {
-            self.drops.unknown_layer += 1;
-            return None;
-        };
-        let arrival = layer.receive(received, payload.len());
-        let (stream, clock) = (layer.stream, layer.clock());
-        let newest = match arrival {
-            Arrival::Newest | Arrival::Restart => true,
-            Arrival::Late => false,
-            Arrival::Duplicate => {
-                self.drops.duplicate += 1;
-                return None;
-            }
-            Arrival::TooLate => {
-                self.drops.too_late += 1;
-                return None;
-            }
-        };
-        let changed = self.review(now, received, arrival == Arrival::Restart);
-        let packet = Packet {
-            stream,
-            sequence: received.sequence,
-            timestamp: received.timestamp,
-            marker: received.marker,
-            codec: received.codec,
-            vp8,
-            audio_level: received.extensions.audio_level,
-            abs_capture_time: received.extensions.abs_capture_time,
-            arrival: received.arrival,
-            empty: payload.is_empty(),
-            newest,
-            begins: start && newest && !payload.is_empty(),
-            clock,
-        };
-        Some((packet, changed))
+        let layer = layer.ok_or(Dropped::UnknownLayer)?;
+        let arrival = layer.receive(received, payload.len())?;
+        let (stream, clock, newest) = (layer.stream, layer.clock(), arrival != Arrival::Late);
+        let mut changed = arrival == Arrival::Restart;
+        if newest && !content.empty {
+            changed |= self.review(now, received);
+        }
+        Ok((Packet { received, content, stream, clock, newest }, changed))
     }
 
-    /// Looks at what is alive, now that a packet arrived. True when somebody may wait for a keyframe by it.
-    fn review(&mut self, now: Instant, received: &Received, restarted: bool) -> bool {
+    /// Looks at what is alive, now that media arrived. True when somebody may wait for a keyframe by it.
+    fn review(&mut self, now: Instant, received: &Received) -> bool {
         let mut alive = self.alive.with(received.layer);
         if self.review_at.is_none_or(|at| at <= now) {
             self.review_at = Some(now + REVIEW);
@@ -380,7 +316,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
             self.alive = alive;
             self.select_all();
         }
-        alive_changed || codec_changed || restarted
+        alive_changed || codec_changed
     }
 }
 

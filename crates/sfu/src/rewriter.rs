@@ -8,7 +8,7 @@ use wire::media::Rewrite;
 use wire::vp8::Patch;
 
 use crate::clock::{Clock, ahead, ticks};
-use crate::publication::Packet;
+use crate::packet::Packet;
 use crate::segment::{Past, Segment, Stream, Vp8Shift};
 
 /// A sender report that places a frame further than this from where its arrival places it is not believed: the
@@ -63,23 +63,23 @@ impl Rewriter {
 
     /// The stream being forwarded.
     pub fn stream(&self) -> Option<Stream> {
-        self.open.map(|open| open.stream)
+        self.open.as_ref().map(|open| open.stream)
     }
 
     /// Goes over to the packet's stream, beginning with this packet. Its output follows all that was forwarded before,
     /// in sequence number, timestamp and VP8 indices.
-    pub fn begin(&mut self, packet: &Packet) {
+    pub fn begin(&mut self, packet: &Packet<'_>) {
         self.close();
         self.past.cut(self.newest.media);
         let timestamp = self.timestamp_shift(packet);
         self.newest.shift = Some((packet.stream, timestamp));
         self.open = Some(Segment {
             stream: packet.stream,
-            first: packet.sequence,
-            end: packet.sequence,
-            sequence: self.newest.next.wrapping_sub(packet.sequence),
+            first: packet.sequence(),
+            end: packet.sequence(),
+            sequence: self.newest.next.wrapping_sub(packet.sequence()),
             timestamp,
-            vp8: packet.vp8.map_or(Vp8Shift::default(), |indices| self.newest.vp8_shift(indices)),
+            vp8: packet.content.vp8.map_or(Vp8Shift::default(), |indices| self.newest.vp8_shift(indices)),
         });
     }
 
@@ -92,15 +92,15 @@ impl Rewriter {
 
     /// The packet's numbers, or `None` when it has no place in the output.
     #[inline]
-    pub fn rewrite(&mut self, packet: &Packet) -> Option<Rewrite> {
+    pub fn rewrite(&mut self, packet: &Packet<'_>) -> Option<Rewrite> {
         let segment = match &mut self.open {
-            Some(open) if open.stream == packet.stream && packet.sequence >= open.first => {
-                open.end = open.end.max(packet.sequence.wrapping_add(1));
+            Some(open) if open.stream == packet.stream && packet.sequence() >= open.first => {
+                open.end = open.end.max(packet.sequence().wrapping_add(1));
                 &*open
             }
             // The newest packet of another stream is in no past segment: those hold what was there before.
             _ if packet.newest => return None,
-            _ => self.past.find(packet.stream, packet.sequence)?,
+            _ => self.past.find(packet.stream, packet.sequence())?,
         };
         let rewrite = segment.apply(packet);
         self.newest.advance(&rewrite, packet);
@@ -109,16 +109,16 @@ impl Rewriter {
 
     /// Closes up the numbering behind a packet that is not forwarded. False when its number is behind what was forwarded
     /// already, so that the receiver sees a gap.
-    pub fn skip(&mut self, packet: &Packet) -> bool {
+    pub fn skip(&mut self, packet: &Packet<'_>) -> bool {
         let Some(open) = &mut self.open else { return false };
-        if open.stream != packet.stream || packet.sequence < open.end {
+        if open.stream != packet.stream || packet.sequence() < open.end {
             return false;
         }
         // What was lost just before keeps its number.
         let mut rest = *open;
-        open.end = packet.sequence;
+        open.end = packet.sequence();
         self.past.push(*open);
-        rest.first = packet.sequence.wrapping_add(1);
+        rest.first = packet.sequence().wrapping_add(1);
         rest.end = rest.first;
         rest.sequence = rest.sequence.wrapping_sub(1);
         *open = rest;
@@ -133,34 +133,36 @@ impl Rewriter {
 
     /// Where the packet's frame belongs: its own stream's place when that is taken up again, else where the publisher's
     /// clock puts it, else where its arrival puts it; never at or before what was forwarded.
-    fn timestamp_shift(&self, packet: &Packet) -> u32 {
+    fn timestamp_shift(&self, packet: &Packet<'_>) -> u32 {
         let newest = &self.newest;
-        let Some(arrival) = newest.arrival else { return newest.timestamp.wrapping_sub(packet.timestamp) };
-        let rate = packet.codec.clock_rate();
-        let elapsed = packet.arrival.saturating_duration_since(arrival);
+        let Some(arrival) = newest.arrival else {
+            return newest.timestamp.wrapping_sub(packet.received.timestamp);
+        };
+        let rate = packet.received.codec.clock_rate();
+        let elapsed = packet.received.arrival.saturating_duration_since(arrival);
         let by_arrival = newest.timestamp.wrapping_add(ticks(elapsed, rate));
         let resumed = newest
             .shift
             .filter(|(stream, _)| *stream == packet.stream)
-            .map(|(_, shift)| packet.timestamp.wrapping_add(shift));
+            .map(|(_, shift)| packet.received.timestamp.wrapping_add(shift));
         let by_clock =
-            || Some(self.clock.as_ref()?.translate(packet.clock.as_ref()?, packet.timestamp, rate));
+            || Some(self.clock.as_ref()?.translate(packet.clock.as_ref()?, packet.received.timestamp, rate));
         let place = resumed
             .or_else(by_clock)
             .filter(|place| ahead(*place, by_arrival).unsigned_abs() <= ticks(BELIEVABLE, rate))
             .unwrap_or(by_arrival);
         let place = if ahead(place, newest.timestamp) > 0 { place } else { newest.timestamp.wrapping_add(1) };
-        place.wrapping_sub(packet.timestamp)
+        place.wrapping_sub(packet.received.timestamp)
     }
 }
 
 impl Newest {
-    fn advance(&mut self, rewrite: &Rewrite, packet: &Packet) {
+    fn advance(&mut self, rewrite: &Rewrite, packet: &Packet<'_>) {
         if rewrite.sequence >= self.next {
             self.next = rewrite.sequence.wrapping_add(1);
-            self.arrival = Some(packet.arrival);
+            self.arrival = Some(packet.received.arrival);
         }
-        if rewrite.sequence < self.media || packet.empty {
+        if rewrite.sequence < self.media || packet.content.empty {
             return;
         }
         self.media = rewrite.sequence.wrapping_add(1);

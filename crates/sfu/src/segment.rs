@@ -3,7 +3,7 @@
 use wire::media::Rewrite;
 use wire::vp8::Patch;
 
-use crate::publication::Packet;
+use crate::packet::Packet;
 
 /// Which run of sequence numbers a packet belongs to. A layer whose numbering starts over gets a new epoch, so that two
 /// runs are never taken for one.
@@ -55,15 +55,16 @@ impl Segment {
         }
     }
 
-    pub fn apply(&self, packet: &Packet) -> Rewrite {
+    pub fn apply(&self, packet: &Packet<'_>) -> Rewrite {
+        let received = packet.received;
         Rewrite {
-            sequence: packet.sequence.wrapping_add(self.sequence),
-            timestamp: packet.timestamp.wrapping_add(self.timestamp),
-            marker: packet.marker,
-            codec: packet.codec,
-            vp8: packet.vp8.map(|indices| self.vp8.apply(indices)),
-            audio_level: packet.audio_level,
-            abs_capture_time: packet.abs_capture_time,
+            sequence: received.sequence.wrapping_add(self.sequence),
+            timestamp: received.timestamp.wrapping_add(self.timestamp),
+            marker: received.marker,
+            codec: received.codec,
+            vp8: packet.content.vp8.map(|indices| self.vp8.apply(indices)),
+            audio_level: received.extensions.audio_level,
+            abs_capture_time: received.extensions.abs_capture_time,
         }
     }
 }

@@ -3,7 +3,7 @@
 use base::model::TrackSettings;
 use base::{Bitrate, CodecKind, MediaKind, ParticipantId, TrackId};
 
-use crate::publication::Drops;
+use crate::drops::Drops;
 
 /// One room on one worker.
 #[derive(Clone, PartialEq, Debug)]

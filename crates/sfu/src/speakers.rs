@@ -39,13 +39,11 @@ impl Voice {
     /// A packet with this level byte (V bit and -dBov) arrived. True when the voice became active with it.
     pub fn hear(&mut self, now: Instant, level: u8) -> bool {
         let gap = self.heard.map_or(LONGEST_PACKET, |heard| now.saturating_duration_since(heard));
-        let packet = gap.min(LONGEST_PACKET);
-        self.fade(gap - packet);
         self.heard = Some(now);
+        self.activity *= fading(gap);
+        let weight = 1.0 - fading(gap.min(LONGEST_PACKET));
         // The V bit is left aside: encoders disagree on what it means.
         let dbov = level & 0x7F;
-        let weight = 1.0 - fading(packet);
-        self.fade(packet);
         if dbov <= LOUD {
             self.activity += weight;
             let level = 1.0 - f32::from(dbov) / FLOOR;
@@ -63,15 +61,6 @@ impl Voice {
         let silence = gap.saturating_sub(LONGEST_PACKET);
         self.active &= self.activity * fading(silence) >= ENDS;
         self.active.then(|| (self.level.clamp(0.0, 1.0) * STEPS).ceil() / STEPS)
-    }
-
-    /// It is silent from now on. True when that is news.
-    pub fn silence(&mut self) -> bool {
-        std::mem::take(self).active
-    }
-
-    fn fade(&mut self, time: Duration) {
-        self.activity *= fading(time);
     }
 }
 

@@ -5,7 +5,7 @@ use base::{Codec, CodecKind};
 use wire::media::Rewrite;
 
 use crate::clock::Clock;
-use crate::publication::Packet;
+use crate::packet::Packet;
 use crate::rewriter::{Rewriter, Start};
 use crate::segment::Stream;
 
@@ -79,21 +79,27 @@ impl<Sink> Subscription<Sink> {
         self.rewriter.close();
     }
 
+    /// What it receives of the packet.
     #[inline]
-    pub fn forward(&mut self, packet: &Packet) -> Option<Forwarded> {
-        let accepted = self.codecs.has(packet.codec);
-        let begins = self.target == Some(packet.stream.layer)
-            && packet.begins
-            && accepted
-            && self.rewriter.stream() != Some(packet.stream);
-        let clock = if begins { self.begin(packet) } else { None };
-        if (packet.empty || !accepted) && (self.rewriter.skip(packet) || !packet.empty) {
-            return None;
+    pub fn forward(&mut self, packet: &Packet<'_>) -> Option<Forwarded> {
+        let accepted = self.codecs.has(packet.received.codec);
+        let clock = if accepted && self.begins(packet) { self.begin(packet) } else { None };
+        if packet.content.empty || !accepted {
+            let closed_up = self.rewriter.skip(packet);
+            // An empty packet whose number is taken already fills the gap that the receiver sees.
+            if closed_up || !packet.content.empty {
+                return None;
+            }
         }
-        // An empty packet whose number could not be closed up fills the gap that the receiver sees.
         let rewrite = self.rewriter.rewrite(packet)?;
         self.forwarded += 1;
         Some(Forwarded { rewrite, clock })
+    }
+
+    fn begins(&self, packet: &Packet<'_>) -> bool {
+        self.target == Some(packet.stream.layer)
+            && self.rewriter.stream() != Some(packet.stream)
+            && packet.begins()
     }
 
     /// A new sender report for `stream`. Returns the clock in the receiver's timestamps when it receives that stream.
@@ -105,7 +111,7 @@ impl<Sink> Subscription<Sink> {
     }
 
     #[cold]
-    fn begin(&mut self, packet: &Packet) -> Option<Clock> {
+    fn begin(&mut self, packet: &Packet<'_>) -> Option<Clock> {
         self.rewriter.begin(packet);
         self.begun += 1;
         self.rewriter.set_clock(packet.clock?)

@@ -77,8 +77,9 @@ fn reports_of_a_layer_that_a_receiver_does_not_get_do_not_reach_it() {
 }
 
 /// A call of Anna, whose camera's layers number time differently, and whose packets are late by a jitter of up to `jitter`.
-/// Returns the largest skew between sound and picture that Ben would see, in microseconds.
-fn skew_through_switches(reports_from: Duration, jitter: u64) -> i64 {
+/// Returns the largest skew between sound and picture that Ben would see, in microseconds, and by how many ticks the time
+/// between two frames was wrong at most, the first second apart.
+fn play_with_switches(reports_from: Duration, jitter: u64) -> (i64, u32) {
     let (mut stage, mut sources) = Stage::camera(3);
     stage.publish(MICROPHONE, MediaKind::Audio, 1);
     let mut microphone = Source::audio(stage.begin);
@@ -115,31 +116,57 @@ fn skew_through_switches(reports_from: Duration, jitter: u64) -> i64 {
     }
     let got = stage.take(BEN);
     assert!(layers(&got).len() > 8, "it did switch: {:?}", layers(&got));
+    let mut wrong = 0;
     for pair in got.windows(2) {
         let step = pair[1].timestamp.wrapping_sub(pair[0].timestamp) as i32;
         assert!(step >= 0, "time went back by {step} ticks");
         let frame = |got: &Got| got.truth.map(|truth| (truth.layer, truth.frame));
         assert_eq!(step == 0, frame(&pair[0]) == frame(&pair[1]));
+        let [was, is] = [pair[0], pair[1]].map(|got| got.truth.unwrap().capture);
+        if was > ms(1_000) {
+            let truth = ((is - was).as_micros() * 9 / 100) as u32;
+            wrong = wrong.max(truth.abs_diff(step as u32));
+        }
     }
-    largest
+    (largest, wrong)
 }
 
 #[test]
 fn sound_and_picture_stay_together_through_layer_switches() {
-    let skew = skew_through_switches(ms(0), 0);
+    let (skew, wrong) = play_with_switches(ms(0), 0);
     assert!(skew <= 1_000, "{skew} us");
+    assert!(wrong <= 5, "{wrong} ticks");
 }
 
 #[test]
-fn sound_and_picture_stay_together_on_a_network_with_jitter() {
-    let skew = skew_through_switches(ms(0), 60);
-    assert!(skew <= 1_000, "alignment by reports does not feel jitter: {skew} us");
+fn alignment_by_reports_does_not_feel_the_jitter_of_the_network() {
+    let (skew, wrong) = play_with_switches(ms(0), 60);
+    assert!(skew <= 1_000, "{skew} us");
+    assert!(wrong <= 5, "{wrong} ticks");
 }
 
 #[test]
 fn sound_and_picture_stay_together_when_the_first_switches_come_before_any_report() {
-    let skew = skew_through_switches(ms(7_000), 60);
+    let (skew, wrong) = play_with_switches(ms(7_000), 60);
     assert!(skew <= SKEW, "{skew} us");
+    assert!(wrong <= 80 * 90, "{wrong} ticks");
+}
+
+#[test]
+fn a_stream_that_starts_over_does_not_take_the_old_ones_clock_along() {
+    let (mut stage, mut sources) = Stage::camera(1);
+    stage.subscribe(CAMERA, BEN);
+    stage.deliver_all(&sources[0].frame(ms(0), true, 1));
+    stage.report(CAMERA, &sources[0]);
+    stage.advance(ms(100));
+    let mut again = Source::video(stage.begin, 0);
+    (again.ssrc, again.timestamp_base) = (77, 123);
+    stage.deliver_all(&again.frame(ms(100), true, 1));
+    assert_eq!(stage.clocks(BEN).len(), 1, "the old clock holds until the new stream reports");
+    assert!(error(&stage, BEN, CodecKind::Vp8).abs() < 1_000);
+    stage.advance(ms(1_000));
+    stage.report(CAMERA, &again);
+    assert!(error(&stage, BEN, CodecKind::Vp8).abs() < 1_000);
 }
 
 #[test]

@@ -143,7 +143,7 @@ fn a_loss_just_before_padding_still_finds_its_place() {
     stage.subscribe(CAMERA, BEN);
     let source = &mut sources[0];
     let first = source.frame(ms(0), true, 3);
-    let padding = [source.padding(), source.padding()];
+    let padding: Vec<Sent> = (0..40).map(|_| source.padding()).collect();
     let second = source.frame(ms(33), false, 1);
     stage.deliver_all(&first[..2]);
     stage.deliver_all(&padding);
@@ -311,6 +311,32 @@ fn packets_of_a_codec_that_the_receiver_lacks_leave_no_gap() {
     let got = stage.take(BEN);
     assert_eq!(got.len(), 6);
     assert_gap_free(&got);
+}
+
+#[test]
+fn a_late_packet_of_a_codec_that_the_receiver_lacks_is_not_forwarded() {
+    let mut stage = Stage::new();
+    stage.publish(MICROPHONE, MediaKind::Audio, 1);
+    stage.subscribe(MICROPHONE, BEN);
+    let mut source = Source::audio(stage.begin);
+    let mut sent: Vec<Sent> = (0..3).map(|n| source.frame(ms(20 * n), false, 1).remove(0)).collect();
+    sent[1].received.codec = CodecKind::Red;
+    for at in [0, 2, 1] {
+        stage.deliver(MICROPHONE, &sent[at]);
+    }
+    assert_eq!(stage.take(BEN).len(), 2);
+}
+
+#[test]
+fn a_receiver_whose_codec_the_publisher_turns_to_is_asked_for() {
+    let (mut stage, mut sources) = Stage::camera(1);
+    stage.media.set_subscription(stage.now, CAMERA, BEN, &[codec(CodecKind::H264)], 0).unwrap();
+    stage.deliver_all(&sources[0].frame(ms(0), true, 1));
+    assert!(stage.requested_layers().is_empty());
+    let mut sent = sources[0].frame(ms(33), false, 1).remove(0);
+    sent.received.codec = CodecKind::H264;
+    stage.deliver(CAMERA, &sent);
+    assert_eq!(stage.requested_layers(), [0]);
 }
 
 #[test]

@@ -68,6 +68,33 @@ fn a_receiver_that_left_is_not_waited_for() {
 }
 
 #[test]
+fn what_was_asked_before_a_mute_is_not_asked_during_it() {
+    let (mut stage, mut sources) = Stage::camera(1);
+    stage.subscribe(CAMERA, BEN);
+    stage.deliver_all(&sources[0].frame(ms(0), true, 1));
+    stage.want_keyframe(BEN);
+    stage.want_keyframe(BEN);
+    stage.take_requests();
+    stage.mute(CAMERA, true);
+    stage.advance(ms(3_000));
+    assert!(stage.take_requests().is_empty());
+    assert_eq!(stage.media.poll_timeout(), None);
+}
+
+#[test]
+fn what_was_asked_is_forgotten_when_the_track_goes() {
+    let (mut stage, mut sources) = Stage::camera(1);
+    stage.subscribe(CAMERA, BEN);
+    stage.deliver_all(&sources[0].frame(ms(0), true, 1));
+    stage.want_keyframe(BEN);
+    stage.want_keyframe(BEN);
+    stage.take_requests();
+    stage.media.remove_publication(stage.now, CAMERA);
+    stage.advance(ms(3_000));
+    assert!(stage.take_requests().is_empty());
+}
+
+#[test]
 fn layers_are_asked_for_independently() {
     let (mut stage, mut sources) = Stage::camera(2);
     for source in &mut sources {
