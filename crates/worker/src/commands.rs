@@ -1,9 +1,11 @@
 //! What control wants.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use base::model::TrackSettings;
 use base::{MediaKind, ParticipantId, PeerId, RoomId, TrackId};
+use bytes::Bytes;
 use contract::media::{ChannelSpec, Command, IceCredentials, PeerEnd, ReceiveSection, Sections, SendSection};
 
 use crate::guard::{discard, guard};
@@ -52,7 +54,7 @@ impl Worker {
                 peer.rtc.open_channel(now, label, *ordered, *max_retransmits);
             }),
             Command::SendData { peer, label, text, payload } => {
-                self.send_data(now, peer, &label, text, &payload);
+                self.send_data(now, peer, label, text, payload);
             }
             Command::SetTrackSettings { peer, track, settings } => {
                 self.set_settings(now, peer, track, settings);
@@ -112,10 +114,16 @@ impl Worker {
         self.with_peer(peer, |peer| peer.rtc.restart_ice(now, translate::credentials(local)));
     }
 
-    fn send_data(&mut self, now: Instant, peer: PeerId, label: &str, text: bool, payload: &[u8]) {
-        let mut dropped = true;
-        self.with_peer(peer, |peer| dropped = peer.rtc.send_message(now, label, text, payload).is_err());
-        self.counts.dropped_data_out += u64::from(dropped);
+    fn send_data(&mut self, now: Instant, peer: PeerId, label: Arc<str>, text: bool, payload: Bytes) {
+        let mut sent = false;
+        self.with_peer(peer, |peer| {
+            sent = if peer.lossy.contains(&label) {
+                peer.rtc.send_message(now, &label, text, &payload).is_ok()
+            } else {
+                peer.waiting.send(now, &mut peer.rtc, label, text, payload)
+            };
+        });
+        self.counts.dropped_data_out += u64::from(!sent);
     }
 
     fn set_settings(&mut self, now: Instant, peer: PeerId, track: TrackId, settings: TrackSettings) {

@@ -15,14 +15,16 @@ use crate::tick::Worker;
 use crate::timers::Owner;
 use crate::translate;
 
+/// Events of one peer in one round; the rest is read in the next.
+const MAX_PEER_EVENTS: usize = 512;
 /// Events of one room in one round; each comes from a packet or a command of this tick.
 const MAX_ROOM_EVENTS: usize = 100_000;
 /// Labels of lossy channels remembered per peer.
 const MAX_LOSSY: usize = 64;
 
 impl Worker {
-    pub(crate) fn drain_peer(&mut self, now: Instant, key: PeerKey, limit: usize) {
-        for _ in 0..limit {
+    pub(crate) fn drain_peer(&mut self, now: Instant, key: PeerKey) {
+        for _ in 0..MAX_PEER_EVENTS {
             self.pause_data(now, key);
             let Some(peer) = self.peers.get_mut(key) else { return };
             match guard(|| peer.rtc.poll_event()) {
@@ -30,6 +32,9 @@ impl Worker {
                 Some(None) => return,
                 None => return self.peer_panicked(now, key),
             }
+        }
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.unread = true;
         }
     }
 
@@ -90,10 +95,14 @@ impl Worker {
                     self.events.push(Event::Quality { peer: peer.id, quality });
                 }
             }
-            rtc::Event::Closed(reason) => match translate::end(reason) {
-                Some(end) => self.end_peer(now, key, end),
-                None => self.forget_peer(now, key),
-            },
+            rtc::Event::Closed(reason) => {
+                // Its last words: an alert, or the answer to a goodbye.
+                self.flush_peer(now, key);
+                match translate::end(reason) {
+                    Some(end) => self.end_peer(now, key, end),
+                    None => self.forget_peer(now, key),
+                }
+            }
         }
     }
 

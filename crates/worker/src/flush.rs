@@ -31,6 +31,7 @@ pub(crate) fn flush(
     counts: &mut Counts,
     scratch: &mut Scratch,
 ) -> bool {
+    counts.dropped_data_out += peer.waiting.retry(now, &mut peer.rtc);
     let left = transmit_control(now, peer, io, scratch);
     let destination = peer.rtc.destination().filter(|_| peer.rtc.can_send());
     let (Some(destination), Some(room)) = (destination, room) else {

@@ -33,6 +33,7 @@ mod socket;
 mod tick;
 mod timers;
 mod translate;
+mod waiting;
 
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,7 @@ counts! {
     dropped_send_full => "stoa_worker_dropped_total", "reason" = "send_buffer_full";
     /// The kernel refused to send.
     dropped_send_refused => "stoa_worker_dropped_total", "reason" = "send_refused";
-    /// Messages for a channel that is not open, too large, or whose buffer is full.
+    /// Messages for a channel that is not open, or whose receiver is too far behind.
     dropped_data_out => "stoa_worker_dropped_total", "reason" = "data_channel_not_ready";
     /// Unreliable messages dropped because control did not take them.
     dropped_data_in => "stoa_worker_dropped_total", "reason" = "event_queue_full";

@@ -13,6 +13,7 @@ use rtc::SendIndex;
 use crate::outbox::Outbox;
 use crate::slots::{PeerKey, RingsKey, RoomKey, Slots};
 use crate::timers::Armed;
+use crate::waiting::Waiting;
 
 /// Remote addresses of a peer for which it is remembered which of our addresses they use.
 const MAX_PATHS: usize = 16;
@@ -63,6 +64,8 @@ pub(crate) struct Peer {
     pub(crate) outbox: Outbox,
     /// It is in the list of peers to be looked at before the tick ends.
     pub(crate) touched: bool,
+    /// It has more events than were read in one go.
+    pub(crate) unread: bool,
     pub(crate) armed: Armed,
     pub(crate) setup: Setup,
     pub(crate) grade: Grade,
@@ -70,6 +73,8 @@ pub(crate) struct Peer {
     pub(crate) data_paused: bool,
     /// Labels of its channels that may lose messages.
     pub(crate) lossy: Vec<Arc<str>>,
+    /// Reliable messages that it has no room for yet.
+    pub(crate) waiting: Waiting,
 }
 
 impl Peer {
@@ -94,11 +99,13 @@ impl Peer {
             settings: BTreeMap::new(),
             outbox: Outbox::default(),
             touched: false,
+            unread: false,
             armed: None,
             setup: Setup { added: now, times: SetupTimes::default() },
             grade: Grade::default(),
             data_paused: false,
             lossy: Vec::new(),
+            waiting: Waiting::default(),
         }
     }
 

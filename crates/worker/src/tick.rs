@@ -24,8 +24,6 @@ use crate::timers::{Owner, Timers};
 /// What follows from what, in one tick: a peer's event changes a room, whose event changes a peer, which then has
 /// something to send. What is still left after this many rounds goes on in the next tick.
 const ROUNDS: usize = 4;
-/// Events of one peer in one round.
-const MAX_EVENTS: usize = 512;
 /// Timers that fire in one tick; more only after a stall, and they are due in the next tick at once.
 const MAX_TIMERS: usize = 10_000;
 /// While events wait for room in control's queue, it is tried again this often.
@@ -273,7 +271,7 @@ impl Worker {
         let mut peers = std::mem::take(&mut self.peers_in_hand);
         self.peers.take_touched(&mut peers);
         for key in &peers {
-            self.drain_peer(now, *key, MAX_EVENTS);
+            self.drain_peer(now, *key);
         }
         let mut rooms = std::mem::take(&mut self.rooms_in_hand);
         self.rooms.take_touched(&mut rooms);
@@ -303,7 +301,7 @@ impl Worker {
             return self.peer_panicked(now, key);
         };
         self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
-        if left {
+        if left || std::mem::take(&mut peer.unread) {
             self.peers.touch(key);
         }
         if !self.scratch.overruns.is_empty() {

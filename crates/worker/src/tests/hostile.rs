@@ -1,0 +1,118 @@
+//! Strangers, garbage and panics cost nobody else anything.
+
+use std::net::UdpSocket;
+use std::time::Duration;
+
+use base::CodecKind;
+use contract::media::{Event, PeerEnd};
+
+use super::world::{Client, World};
+use crate::guard::trap;
+
+fn sound(world: &World, publisher: &mut Client, subscriber: &mut Client, track: u64) {
+    publisher.publish(world, "a", CodecKind::Opus, track);
+    subscriber.subscribe(world, "a", CodecKind::Opus, track);
+}
+
+/// Sends sound until some more of it arrives.
+fn hear(world: &mut World, from: &mut Client, to: &mut Client) {
+    to.got.clear();
+    let mut timestamp = 0;
+    world.run(&mut [from, to], "heard", |_, clients| {
+        timestamp += 960;
+        clients[0].send("a", CodecKind::Opus, timestamp, false, &[1; 60]);
+        clients[1].got.len() >= 3
+    });
+}
+
+fn random_bytes(state: &mut u64, len: usize) -> Vec<u8> {
+    let next = || {
+        *state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*state >> 33) as u8
+    };
+    std::iter::repeat_with(next).take(len).collect()
+}
+
+#[test]
+fn random_datagrams_are_counted_and_get_no_answer_and_a_call_goes_on() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(301, 1), world.connect(302, 1));
+    sound(&world, &mut alice, &mut bob, 1);
+    hear(&mut world, &mut alice, &mut bob);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    stranger.set_read_timeout(Some(Duration::from_millis(1))).unwrap();
+    let dropped = |world: &World| {
+        ["unknown_class", "stun_unknown_user", "unvalidated_source"].map(|reason| world.dropped(reason))
+    };
+    let before: u64 = dropped(&world).iter().sum();
+    let mut state = 5;
+    let sizes = [1, 2, 12, 20, 28, 100, 1_200, 9_000, 60_000];
+    for round in 0..40 {
+        for (index, len) in sizes.into_iter().enumerate() {
+            let mut bytes = random_bytes(&mut state, len);
+            // All classes of RFC 7983 get their share.
+            bytes[0] = [0, 1, 22, 64, 128, 160, 191, 255, bytes[0]][(index + round) % 9];
+            stranger.send_to(&bytes, world.address()).unwrap();
+            // The same from the address of a connected client.
+            alice.socket.send_to(&bytes, world.address()).unwrap();
+        }
+        // No faster than it is read, so that none is lost in the socket's queue.
+        let want = before + (round as u64 + 1) * sizes.len() as u64;
+        world.wait("counted", |world| dropped(world).iter().sum::<u64>() >= want);
+    }
+    assert!(dropped(&world).iter().all(|count| *count > 0), "{:?}", dropped(&world));
+    assert!(stranger.recv_from(&mut [0; 2_000]).is_err(), "strangers get no answer");
+    hear(&mut world, &mut alice, &mut bob);
+    assert_eq!(world.metrics.value("stoa_worker_recovered_panics_total", None), 0);
+}
+
+#[test]
+fn a_panic_ends_one_peer_and_nobody_else() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(311, 1), world.connect(312, 1));
+    let mut mallory = world.connect(313, 1);
+    sound(&world, &mut alice, &mut bob, 1);
+    mallory.publish(&world, "a", CodecKind::Opus, 2);
+    bob.subscribe(&world, "b", CodecKind::Opus, 2);
+    hear(&mut world, &mut alice, &mut bob);
+    trap::set(313);
+    mallory.send("a", CodecKind::Opus, 0, false, &[9; 60]);
+    world.wait("ended", |world| {
+        let ended = |event: &Event| matches!(event, Event::Closed { peer, end, .. } if peer.0 == 313 && *end == PeerEnd::Panicked);
+        world.heard.iter().any(ended)
+    });
+    hear(&mut world, &mut alice, &mut bob);
+    let panics = "stoa_worker_recovered_panics_total";
+    assert_eq!(world.metrics.value(panics, Some(("scope", "peer"))), 1);
+    assert_eq!(world.metrics.value(panics, Some(("scope", "room"))), 0);
+    assert_eq!(world.metrics.value("stoa_worker_peers", None), 2);
+    assert!(
+        world.snapshot(1)["tracks"].as_array().unwrap().iter().any(|track| track["participant"].is_null())
+    );
+}
+
+#[test]
+fn a_panic_in_a_rooms_media_ends_that_media_and_no_other_room() {
+    let mut world = World::new();
+    // The ids of rooms and peers share the trap: these are nobody's.
+    let (lost, kept) = (9_321, 9_322);
+    let (mut alice, mut bob) = (world.connect(321, lost), world.connect(322, lost));
+    let (mut carol, mut dave) = (world.connect(323, kept), world.connect(324, kept));
+    sound(&world, &mut alice, &mut bob, 1);
+    sound(&world, &mut carol, &mut dave, 1);
+    hear(&mut world, &mut alice, &mut bob);
+    trap::set(lost);
+    alice.send("a", CodecKind::Opus, 900_000, false, &[9; 60]);
+    world.wait("told", |world| {
+        world.heard.iter().any(|event| matches!(event, Event::RoomLost { room } if room.0 == lost))
+    });
+    hear(&mut world, &mut carol, &mut dave);
+    bob.step();
+    bob.got.clear();
+    alice.send("a", CodecKind::Opus, 910_000, false, &[9; 60]);
+    assert_eq!(world.snapshot(lost)["media_lost"], true);
+    bob.step();
+    assert!(bob.got.is_empty());
+    assert!(bob.peer.can_send() && !bob.peer.is_closed(), "its peers stay connected");
+    assert_eq!(world.metrics.value("stoa_worker_peers", None), 4);
+}
