@@ -2,4 +2,6 @@
 
 mod common;
 mod connect;
+mod data;
 mod media;
+mod moves;

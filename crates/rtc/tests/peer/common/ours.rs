@@ -112,6 +112,12 @@ impl Ours {
             .any(|event| matches!(event, Event::ChannelOpen { label, .. } if **label == *wanted))
     }
 
+    /// How many messages came on a channel.
+    pub fn count(&self, wanted: &str) -> usize {
+        let of = |event: &&Event| matches!(event, Event::Data { label, .. } if **label == *wanted);
+        self.events.iter().filter(of).count()
+    }
+
     /// Messages on a channel, in order of arrival.
     pub fn messages(&self, wanted: &str) -> Vec<Vec<u8>> {
         let of = |event: &Event| match event {
