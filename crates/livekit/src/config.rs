@@ -1,0 +1,103 @@
+//! What the adapter is told when it is built.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use auth::ApiKeys;
+use base::{NodeId, UnixMillis};
+use contract::session::ControlHandle;
+
+use crate::metrics::Metrics;
+
+/// The server version told to clients: the release of LiveKit's server whose protocol this crate follows.
+///
+/// Clients gate features on it: up to 1.13.6 browsers send scalable codecs as one stream, which is what Stoa forwards;
+/// from 1.8.0 remote procedure calls carry errors. Absent or unparsable, browsers refuse to connect.
+pub const SERVER_VERSION: &str = "1.13.5";
+
+/// The protocol number told to clients.
+///
+/// 16 rather than the newest: from 17 clients may append trailers to media packets, and from 18 native clients open data
+/// channels without negotiating them. Neither is served here.
+pub const SERVER_PROTOCOL: i32 = 16;
+
+/// Settings of the adapter.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// This process.
+    pub node: NodeId,
+    /// Region told to clients; may be empty.
+    pub region: String,
+    /// Joining creates the room.
+    pub auto_create: bool,
+    /// STUN and TURN servers told to clients. Only ones that answer: a dead one delays native clients by seconds.
+    pub ice_servers: Vec<IceServer>,
+    /// Accept RED from publishers. Off until the media plane can unwrap it for receivers that do not know it (Firefox).
+    pub red: bool,
+    /// How long a participant whose socket broke without a word keeps its place while its media is alive.
+    pub linger: Duration,
+    /// How long a participant may take to bring up its media connection.
+    pub media_deadline: Duration,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            node: NodeId(0),
+            region: String::new(),
+            auto_create: true,
+            ice_servers: Vec::new(),
+            red: false,
+            linger: Duration::from_secs(5),
+            media_deadline: Duration::from_secs(60),
+        }
+    }
+}
+
+/// A STUN or TURN server.
+#[derive(Clone, Debug, Default)]
+pub struct IceServer {
+    /// URLs (RFC 7064, RFC 7065).
+    pub urls: Vec<String>,
+    /// For TURN.
+    pub username: String,
+    /// For TURN.
+    pub credential: String,
+}
+
+/// Everything the routes need.
+#[derive(Clone)]
+pub struct State {
+    /// The control plane.
+    pub control: ControlHandle,
+    /// API keys.
+    pub keys: Arc<ApiKeys>,
+    /// Wall-clock time.
+    pub clock: Arc<dyn Fn() -> UnixMillis + Send + Sync>,
+    /// Settings.
+    pub config: Arc<Config>,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+}
+
+impl State {
+    /// With counters at zero.
+    pub fn new(
+        control: ControlHandle,
+        keys: ApiKeys,
+        clock: impl Fn() -> UnixMillis + Send + Sync + 'static,
+        config: Config,
+    ) -> Self {
+        Self {
+            control,
+            keys: Arc::new(keys),
+            clock: Arc::new(clock),
+            config: Arc::new(config),
+            metrics: Arc::default(),
+        }
+    }
+
+    pub(crate) fn now(&self) -> UnixMillis {
+        (self.clock)()
+    }
+}

@@ -1,0 +1,120 @@
+//! Joining: token and parameters to the control plane's join, and its result to a JoinResponse.
+
+use base::CodecKind;
+use base::model::{Participant, RoomInfo};
+use contract::session::{Join, JoinError};
+use livekit_protocol as proto;
+
+use crate::config::{Config, SERVER_PROTOCOL, SERVER_VERSION};
+use crate::params::Params;
+use crate::session::Session;
+use crate::{ids, translate};
+
+/// Clients ping this often, in seconds.
+const PING_INTERVAL: i32 = 5;
+/// A client that hears nothing for this long, in seconds, takes its connection for dead.
+const PING_TIMEOUT: i32 = 15;
+
+/// The join that a valid token and the client's parameters ask for.
+pub(crate) fn request(
+    config: &Config,
+    token: &auth::Verified,
+    params: &Params,
+) -> Result<Join, auth::Denied> {
+    let claims = &token.claims;
+    let (identity, room) = claims.check_join()?;
+    let permissions = claims.permissions();
+    let mut attributes = claims.attributes.clone();
+    let mut metadata = claims.metadata.clone();
+    if permissions.update_own_metadata {
+        attributes.extend(params.attributes.clone());
+        if !params.metadata.is_empty() {
+            metadata.clone_from(&params.metadata);
+        }
+    }
+    Ok(Join {
+        room,
+        create: config.auto_create || claims.check_create().is_ok(),
+        identity,
+        name: claims.name.clone(),
+        metadata,
+        attributes,
+        kind: claims.participant_kind(),
+        permissions,
+        auto_subscribe: params.auto_subscribe,
+        client: params.client.describe(),
+    })
+}
+
+/// HTTP status and text of a refused join. Clients match the text of a missing room.
+pub(crate) fn refusal(error: JoinError) -> (u16, String) {
+    match error {
+        JoinError::NoSuchRoom => (404, error.to_string()),
+        JoinError::RoomFull => (500, format!("connection closed by media: {error}")),
+        JoinError::LimitExceeded => (400, error.to_string()),
+        JoinError::Unavailable => (503, error.to_string()),
+    }
+}
+
+/// What of a session the response tells.
+pub(crate) struct Parts<'a> {
+    pub config: &'a Config,
+    pub me: &'a Participant,
+    pub room: &'a RoomInfo,
+    pub subscriber_primary: bool,
+}
+
+/// The first message of a session.
+pub(crate) fn response(session: &mut Session, others: Vec<proto::ParticipantInfo>) -> proto::JoinResponse {
+    let sif_trailer = session.random_bytes();
+    let parts = session.parts();
+    let config = parts.config;
+    proto::JoinResponse {
+        room: Some(translate::room(parts.room)),
+        participant: Some(translate::participant(parts.me)),
+        other_participants: others,
+        server_version: SERVER_VERSION.to_owned(),
+        server_region: config.region.clone(),
+        server_info: Some(server_info(config)),
+        ice_servers: ice_servers(config),
+        subscriber_primary: parts.subscriber_primary,
+        client_configuration: Some(proto::ClientConfiguration::default()),
+        ping_interval: PING_INTERVAL,
+        ping_timeout: PING_TIMEOUT,
+        sif_trailer,
+        enabled_publish_codecs: publish_codecs(config),
+        fast_publish: parts.me.permissions.publish,
+        ..proto::JoinResponse::default()
+    }
+}
+
+fn server_info(config: &Config) -> proto::ServerInfo {
+    proto::ServerInfo {
+        edition: proto::server_info::Edition::Standard as i32,
+        version: SERVER_VERSION.to_owned(),
+        protocol: SERVER_PROTOCOL,
+        region: config.region.clone(),
+        node_id: ids::node(config.node),
+        ..proto::ServerInfo::default()
+    }
+}
+
+fn ice_servers(config: &Config) -> Vec<proto::IceServer> {
+    let server = |server: &crate::config::IceServer| proto::IceServer {
+        urls: server.urls.clone(),
+        username: server.username.clone(),
+        credential: server.credential.clone(),
+    };
+    config.ice_servers.iter().map(server).collect()
+}
+
+/// Video first, VP8 before all: some clients take the first of the list. A list with video in it lets browsers send AddTrack
+/// and their offer together.
+fn publish_codecs(config: &Config) -> Vec<proto::Codec> {
+    let mut kinds = vec![CodecKind::Vp8, CodecKind::H264, CodecKind::Vp9, CodecKind::Av1, CodecKind::Opus];
+    if config.red {
+        kinds.push(CodecKind::Red);
+    }
+    let codec = |kind: CodecKind| proto::Codec { mime: kind.mime().to_owned(), fmtp_line: String::new() };
+    kinds.into_iter().map(codec).collect()
+}

@@ -1,0 +1,212 @@
+//! What a client says about itself when it joins: query parameters (two connections) or a join request (one).
+
+use std::collections::{BTreeMap, HashMap};
+use std::io::Read;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
+use livekit_protocol as proto;
+use livekit_protocol::client_info::Sdk;
+use livekit_protocol::signal_response::Message;
+use prost::Message as _;
+use serde::Deserialize;
+
+/// Largest join request after decompression, in bytes. It carries one session description.
+const MAX_JOIN_REQUEST: usize = 1024 * 1024;
+
+/// The query of `/rtc` and `/rtc/v1`. Everything is text here: clients write booleans and numbers in several ways.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
+pub(crate) struct Query {
+    pub access_token: String,
+    pub join_request: String,
+    protocol: String,
+    sdk: String,
+    version: String,
+    os: String,
+    browser: String,
+    auto_subscribe: String,
+    adaptive_stream: String,
+    reconnect: String,
+    attributes: String,
+}
+
+/// What the client is.
+#[derive(Clone, PartialEq, Debug)]
+pub(crate) struct Client {
+    pub sdk: Sdk,
+    pub version: String,
+    /// Protocol number that it speaks.
+    pub protocol: i32,
+    pub os: String,
+    pub browser: String,
+    /// From the HTTP header: browser clients on one connection do not name their browser otherwise.
+    pub user_agent: String,
+}
+
+impl Client {
+    /// Browser clients find a track's id by the mid of its section, so that stream ids are free to group tracks.
+    pub fn is_browser(&self) -> bool {
+        self.sdk == Sdk::Js
+    }
+
+    pub fn is_firefox(&self) -> bool {
+        self.browser.eq_ignore_ascii_case("firefox") || self.user_agent.contains("Firefox/")
+    }
+
+    /// Native clients before protocol 10 end the session at a message that they do not know.
+    pub fn cannot_decode(&self, message: &Message) -> bool {
+        let newer = matches!(
+            message,
+            Message::TrackSubscribed(_)
+                | Message::RequestResponse(_)
+                | Message::SubscriptionResponse(_)
+                | Message::MediaSectionsRequirement(_)
+        );
+        newer && self.sdk == Sdk::Rust && self.protocol < 10
+    }
+
+    /// For logs.
+    pub fn describe(&self) -> String {
+        let sdk = self.sdk.as_str_name().to_ascii_lowercase();
+        format!("{sdk} {} protocol {} {} {}", self.version, self.protocol, self.os, self.browser)
+    }
+}
+
+/// What the client wants.
+#[derive(Clone, Debug)]
+pub(crate) struct Params {
+    pub client: Client,
+    /// One peer connection, on which the client always offers.
+    pub single: bool,
+    pub auto_subscribe: bool,
+    pub adaptive_stream: bool,
+    /// It wants to go on with a session that it had.
+    pub reconnect: bool,
+    pub metadata: String,
+    pub attributes: BTreeMap<String, String>,
+    pub tracks: Vec<proto::AddTrackRequest>,
+    pub offer: Option<proto::SessionDescription>,
+}
+
+/// The join request cannot be read; the text says why.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct BadJoinRequest(pub &'static str);
+
+impl Params {
+    /// From the query; a join request in it decides, whatever the path.
+    ///
+    /// # Errors
+    /// [`BadJoinRequest`] when there is one and it cannot be read.
+    pub fn from_query(query: &Query, user_agent: &str) -> Result<Self, BadJoinRequest> {
+        let mut params = if query.join_request.is_empty() {
+            Self::two_connections(query)
+        } else {
+            Self::one_connection(decode_join_request(&query.join_request)?)
+        };
+        params.client.user_agent = user_agent.to_owned();
+        Ok(params)
+    }
+
+    fn two_connections(query: &Query) -> Self {
+        let flag = |text: &str| text == "1" || text.eq_ignore_ascii_case("true");
+        Self {
+            client: Client {
+                sdk: parse_sdk(&query.sdk),
+                version: query.version.clone(),
+                protocol: query.protocol.parse().unwrap_or_default(),
+                os: query.os.clone(),
+                browser: query.browser.clone(),
+                user_agent: String::new(),
+            },
+            single: false,
+            auto_subscribe: query.auto_subscribe.is_empty() || flag(&query.auto_subscribe),
+            adaptive_stream: flag(&query.adaptive_stream),
+            reconnect: flag(&query.reconnect),
+            metadata: String::new(),
+            attributes: decode_attributes(&query.attributes),
+            tracks: Vec::new(),
+            offer: None,
+        }
+    }
+
+    fn one_connection(request: proto::JoinRequest) -> Self {
+        let info = request.client_info.unwrap_or_default();
+        let settings = request.connection_settings.unwrap_or_default();
+        Self {
+            client: Client {
+                sdk: info.sdk(),
+                version: info.version,
+                protocol: info.protocol,
+                os: info.os,
+                browser: info.browser,
+                user_agent: String::new(),
+            },
+            single: true,
+            auto_subscribe: settings.auto_subscribe,
+            adaptive_stream: settings.adaptive_stream,
+            reconnect: request.reconnect,
+            metadata: request.metadata,
+            attributes: request.participant_attributes.into_iter().collect(),
+            tracks: request.add_track_requests,
+            offer: request.publisher_offer,
+        }
+    }
+}
+
+fn parse_sdk(text: &str) -> Sdk {
+    match text.to_ascii_lowercase().as_str() {
+        "js" => Sdk::Js,
+        "ios" | "swift" => Sdk::Swift,
+        "android" => Sdk::Android,
+        "flutter" => Sdk::Flutter,
+        "go" => Sdk::Go,
+        "unity" => Sdk::Unity,
+        "reactnative" => Sdk::ReactNative,
+        "rust" => Sdk::Rust,
+        "python" => Sdk::Python,
+        "cpp" => Sdk::Cpp,
+        "unityweb" => Sdk::UnityWeb,
+        "node" => Sdk::Node,
+        "esp32" => Sdk::Esp32,
+        _ => Sdk::Unknown,
+    }
+}
+
+/// Base64 of either alphabet, with or without padding.
+fn decode_base64(text: &str) -> Option<Vec<u8>> {
+    let text = text.trim_end_matches('=');
+    URL_SAFE_NO_PAD.decode(text).or_else(|_| STANDARD_NO_PAD.decode(text)).ok()
+}
+
+fn decode_attributes(text: &str) -> BTreeMap<String, String> {
+    let json = (!text.is_empty()).then(|| decode_base64(text)).flatten();
+    let map: HashMap<String, String> =
+        json.and_then(|json| serde_json::from_slice(&json).ok()).unwrap_or_default();
+    map.into_iter().collect()
+}
+
+fn decode_join_request(text: &str) -> Result<proto::JoinRequest, BadJoinRequest> {
+    let bytes = decode_base64(text).ok_or(BadJoinRequest("join_request is not base64"))?;
+    let wrapped = proto::WrappedJoinRequest::decode(bytes.as_slice())
+        .map_err(|_| BadJoinRequest("join_request is not a WrappedJoinRequest"))?;
+    let inner = match wrapped.compression() {
+        proto::wrapped_join_request::Compression::None => wrapped.join_request,
+        proto::wrapped_join_request::Compression::Gzip => gunzip(&wrapped.join_request)?,
+    };
+    proto::JoinRequest::decode(inner.as_slice())
+        .map_err(|_| BadJoinRequest("join_request does not contain a JoinRequest"))
+}
+
+/// Reads one byte more than allowed, so that a bomb is told from a request of exactly that size, and no further.
+fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, BadJoinRequest> {
+    let mut out = Vec::new();
+    flate2::read::GzDecoder::new(bytes)
+        .take(MAX_JOIN_REQUEST as u64 + 1)
+        .read_to_end(&mut out)
+        .map_err(|_| BadJoinRequest("join_request is not gzip, though it says so"))?;
+    if out.len() > MAX_JOIN_REQUEST {
+        return Err(BadJoinRequest("join_request is larger than 1 MiB"));
+    }
+    Ok(out)
+}

@@ -1,0 +1,105 @@
+//! One peer connection as signalling sees it: credentials and the numbering of descriptions.
+
+use base::PeerId;
+use contract::media::{ChannelSpec, DtlsRole, Fingerprint, IceCredentials, WorkerInfo};
+use contract::session::Request;
+use rand::Rng;
+use rand::rngs::StdRng;
+use sdp::{Description, Document, Ice, OutSection, Role, Setup, Transport};
+
+const ICE_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+/// A connection of the participant.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub peer: PeerId,
+    local: Ice,
+    remote: Option<(Ice, [u8; 32])>,
+    session_id: u64,
+    version: u64,
+}
+
+impl Connection {
+    pub fn new(rng: &mut StdRng) -> Self {
+        Self {
+            peer: PeerId(rng.random()),
+            local: random_ice(rng),
+            remote: None,
+            session_id: rng.random(),
+            version: 0,
+        }
+    }
+
+    /// The request that makes the worker answer this connection's ICE checks.
+    pub fn add(&self, channels: Vec<ChannelSpec>, primary: bool) -> Request {
+        Request::AddPeer { peer: self.peer, local: credentials(&self.local), channels, primary }
+    }
+
+    /// Takes the other side's transport from its description. New ICE credentials are a restart, to which we answer
+    /// with new ones of our own when it was the other side that offered.
+    pub fn take_remote(
+        &mut self,
+        description: &Description,
+        offered: bool,
+        rng: &mut StdRng,
+        requests: &mut Vec<Request>,
+    ) -> Result<(), sdp::Error> {
+        let remote = description.remote()?;
+        if self.remote.as_ref() == Some(&remote) {
+            return Ok(());
+        }
+        if self.remote.is_some() && offered {
+            self.local = random_ice(rng);
+            requests.push(Request::RestartIce { peer: self.peer, local: credentials(&self.local) });
+        }
+        // In answers `passive` leaves the handshake to us; everything else makes us wait for it.
+        let setup = description.transport().and_then(|section| section.setup);
+        let role =
+            if !offered && setup == Some(Setup::Passive) { DtlsRole::Client } else { DtlsRole::Server };
+        requests.push(Request::SetRemote {
+            peer: self.peer,
+            remote: credentials(&remote.0),
+            fingerprint: Fingerprint(remote.1),
+            role,
+        });
+        self.remote = Some(remote);
+        Ok(())
+    }
+
+    /// Writes our next description of this connection.
+    pub fn write(
+        &mut self,
+        role: Role,
+        allow_mixed: bool,
+        worker: &WorkerInfo,
+        sections: Vec<OutSection>,
+    ) -> String {
+        self.version += 1;
+        let document = Document {
+            role,
+            session_id: self.session_id,
+            version: self.version,
+            extmap_allow_mixed: allow_mixed,
+            transport: Transport {
+                ice: self.local.clone(),
+                fingerprint: worker.fingerprint.0,
+                candidates: worker.candidates.clone(),
+            },
+            sections,
+        };
+        document.write()
+    }
+}
+
+fn credentials(ice: &Ice) -> IceCredentials {
+    IceCredentials { ufrag: ice.ufrag.clone(), password: ice.password.clone() }
+}
+
+/// 72 bits of user fragment, since workers find connections by it, and 144 of password (RFC 8445 section 5.3 asks for 24
+/// and 128).
+fn random_ice(rng: &mut StdRng) -> Ice {
+    let mut text = |len: usize| -> String {
+        (0..len).map(|_| char::from(ICE_ALPHABET[rng.random_range(0..ICE_ALPHABET.len())])).collect()
+    };
+    Ice { ufrag: text(12), password: text(24) }
+}

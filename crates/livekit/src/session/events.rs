@@ -1,0 +1,204 @@
+//! What the control plane tells.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use base::model::{
+    LeaveReason, Notice, Participant, ParticipantState, Quality, Speaker, Track, TrackSettings,
+};
+use base::{MediaKind, ParticipantId, PeerId, TrackId};
+use contract::media::{Event as MediaEvent, PeerEnd};
+use contract::session::{Event, PublishRefused, Request};
+use livekit_protocol as proto;
+use livekit_protocol::request_response::{Reason, Request as Echo};
+use livekit_protocol::signal_response::Message;
+
+use crate::metrics::count;
+use crate::{ids, translate};
+
+use super::subscriber::Subscriber;
+use super::{CLOSED_MEDIA_GRACE, End, Session, action, leave};
+
+impl Session {
+    /// One event of the control plane.
+    pub fn event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Notice(notice) => self.notice(notice, now),
+            Event::Published { cid, outcome } => self.published(&cid, outcome),
+            Event::MetadataChanged { request_id, allowed } => self.metadata_changed(request_id, allowed),
+            Event::SubscriptionRefused { track } => self.subscription_refused(track),
+            Event::Media(event) => self.media_event(event, now),
+        }
+    }
+
+    /// The room is gone without a word.
+    pub fn room_gone(&mut self) {
+        self.notice_closed(LeaveReason::RoomClosed);
+    }
+
+    fn notice(&mut self, notice: Notice, now: Instant) {
+        match notice {
+            Notice::Participants(participants) => self.participants(&participants),
+            Notice::Room(info) => {
+                let room = Some(translate::room(&info));
+                self.room = info;
+                self.frame(Message::RoomUpdate(proto::RoomUpdate { room }));
+            }
+            Notice::Subscribe { publisher, track } => self.subscribe(publisher, track, now),
+            Notice::Unsubscribe { track } => self.unsubscribe(track, now),
+            Notice::FirstSubscriber { track } => {
+                let track_sid = ids::track(track);
+                self.frame(Message::TrackSubscribed(proto::TrackSubscribed { track_sid }));
+            }
+            Notice::TrackRemoved { track } => self.track_removed(track),
+            Notice::MuteRequested { track, muted } => {
+                self.frame(Message::Mute(proto::MuteTrackRequest { sid: ids::track(track), muted }));
+            }
+            Notice::PermissionsChanged => self.refresh_token(),
+            Notice::Speakers(speakers) => self.speakers(&speakers),
+            Notice::Quality(qualities) => self.qualities(&qualities),
+            Notice::Closed(reason) => self.notice_closed(reason),
+        }
+    }
+
+    fn participants(&mut self, participants: &[Arc<Participant>]) {
+        for participant in participants {
+            if participant.id == self.me.id {
+                self.me = participant.clone();
+            } else if participant.state == ParticipantState::Disconnected {
+                self.others.remove(&participant.id);
+            } else {
+                self.others.insert(participant.id, participant.clone());
+            }
+        }
+        let participants =
+            participants.iter().map(|participant| translate::participant(participant)).collect();
+        self.frame(Message::Update(proto::ParticipantUpdate { participants }));
+    }
+
+    fn subscribe(&mut self, publisher: Arc<Participant>, track: Arc<Track>, now: Instant) {
+        let ssrcs = self.fresh_ssrcs();
+        let (id, kind) = (track.id, track.kind);
+        if !self.downlinks.subscribe(track, publisher.id, ssrcs) {
+            return;
+        }
+        self.tell_allowed(publisher.id, id, true);
+        if self.params.adaptive_stream && kind == MediaKind::Video {
+            // The client says what it renders as soon as it does; until then the lowest layer is enough.
+            let settings = TrackSettings { quality: 0, ..TrackSettings::default() };
+            self.request(Request::TrackSettings { tracks: vec![id], settings });
+        }
+        self.negotiate_soon(now);
+    }
+
+    fn unsubscribe(&mut self, track: TrackId, now: Instant) {
+        if self.downlinks.unsubscribe(track) {
+            self.stop_sending();
+            self.negotiate_soon(now);
+        }
+    }
+
+    /// Tells the client about tracks whose codec it does not know. They stay listed.
+    pub(super) fn refuse_unknown_codecs(&mut self) {
+        for track in self.downlinks.refuse_unknown_codecs() {
+            self.subscription_error(ids::track(track), proto::SubscriptionError::SeCodecUnsupported);
+        }
+    }
+
+    fn subscription_refused(&mut self, track: TrackId) {
+        let has = |participant: &&Arc<Participant>| participant.tracks.iter().any(|known| known.id == track);
+        match self.others.values().find(has).map(|participant| participant.id) {
+            Some(publisher) => self.tell_allowed(publisher, track, false),
+            None => self.subscription_error(ids::track(track), proto::SubscriptionError::SeTrackNotfound),
+        }
+    }
+
+    fn tell_allowed(&mut self, publisher: ParticipantId, track: TrackId, allowed: bool) {
+        let update = proto::SubscriptionPermissionUpdate {
+            participant_sid: ids::participant(publisher),
+            track_sid: ids::track(track),
+            allowed,
+        };
+        self.frame(Message::SubscriptionPermissionUpdate(update));
+    }
+
+    fn published(&mut self, cid: &str, outcome: Result<Arc<Track>, PublishRefused>) {
+        match outcome {
+            Ok(track) => {
+                self.uploads.accepted(cid, &track);
+                let info = Some(translate::track(&track));
+                let published = proto::TrackPublishedResponse { cid: cid.to_owned(), track: info };
+                self.frame(Message::TrackPublished(published));
+                self.match_tracks();
+            }
+            Err(refused) => {
+                let reason = match refused {
+                    PublishRefused::NotAllowed => Reason::NotAllowed,
+                    PublishRefused::LimitExceeded => Reason::LimitExceeded,
+                };
+                let echo = self.uploads.refused(cid).map(Echo::AddTrack);
+                self.respond(0, reason, echo);
+                self.publish_queued();
+            }
+        }
+    }
+
+    fn track_removed(&mut self, track: TrackId) {
+        if self.uploads.remove(track) {
+            let track_sid = ids::track(track);
+            self.frame(Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid }));
+            self.set_publisher_sections();
+            self.publish_queued();
+        }
+    }
+
+    fn speakers(&mut self, speakers: &[Speaker]) {
+        let speakers = speakers.iter().map(translate::speaker).collect();
+        self.frame(Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
+    }
+
+    fn qualities(&mut self, qualities: &[(ParticipantId, Quality)]) {
+        let own = self.me.id;
+        let updates = qualities.iter().map(|(id, quality)| translate::quality(*id, *quality, *id == own));
+        let update = proto::ConnectionQualityUpdate { updates: updates.collect() };
+        self.frame(Message::ConnectionQuality(update));
+    }
+
+    fn notice_closed(&mut self, reason: LeaveReason) {
+        count(&self.metrics().closed);
+        let leave = leave(reason, action(reason), self.params.client.protocol);
+        self.finish(End { leave: Some(leave), reason: None });
+    }
+
+    fn media_event(&mut self, event: MediaEvent, now: Instant) {
+        match event {
+            MediaEvent::Connected { peer, times } if peer == self.primary() => {
+                self.media_deadline = None;
+                tracing::debug!(participant = %self.me.id, ?times, "media connected");
+            }
+            MediaEvent::Data { label, payload, text, .. } => self.data_message(&label, text, &payload),
+            MediaEvent::Closed { peer, end, .. } => self.media_closed(peer, end, now),
+            _ => {}
+        }
+    }
+
+    fn media_closed(&mut self, peer: PeerId, end: PeerEnd, now: Instant) {
+        let reason = match end {
+            // Usually the first half of leaving. The publishing one of two connections may come and go.
+            PeerEnd::ClosedByRemote if peer == self.primary() => {
+                self.closed_media = Some(now + CLOSED_MEDIA_GRACE);
+                return;
+            }
+            PeerEnd::ClosedByRemote => return,
+            PeerEnd::IceTimeout => LeaveReason::ConnectionTimeout,
+            PeerEnd::DtlsFailed | PeerEnd::SctpFailed | PeerEnd::Panicked => LeaveReason::MediaFailure,
+        };
+        count(&self.metrics().media_lost);
+        self.end(reason);
+    }
+
+    fn primary(&self) -> PeerId {
+        let subscriber = self.subscriber.as_ref().filter(|_| self.subscriber_primary);
+        subscriber.map_or(self.publisher.peer, Subscriber::peer)
+    }
+}

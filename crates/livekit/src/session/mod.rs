@@ -1,0 +1,405 @@
+//! One participant's signalling session as a value: messages and events in, [`Effects`] out. No IO, no clock of its own.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `requests` | what the client asks |
+//! | `events` | what the control plane tells |
+//! | `uplink` | offers of the client and our answers |
+//! | `subscriber` | two connections: our offers and the client's answers |
+//! | `uploads`, `downlinks` | tables of tracks and sections |
+//! | `data` | messages on data channels |
+//! | `connection` | credentials and numbering of one peer connection |
+//!
+//! Whoever drives a session performs its effects after every call, requests before frames, and calls
+//! [`Session::handle_timeout`] when [`Session::poll_timeout`] has passed.
+
+mod connection;
+mod data;
+mod downlinks;
+mod events;
+mod requests;
+mod subscriber;
+#[cfg(test)]
+mod tests;
+mod uplink;
+mod uploads;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use base::model::{LeaveReason, Participant, RoomInfo};
+use base::{ParticipantId, UnixMillis};
+use contract::media::{ChannelSpec, Sections, WorkerInfo};
+use contract::session::Request;
+use livekit_protocol as proto;
+use livekit_protocol::signal_response::Message;
+use rand::Rng;
+use rand::rngs::StdRng;
+
+use crate::config::State;
+use crate::join;
+use crate::metrics::{Metrics, count};
+use crate::params::Params;
+use crate::translate;
+
+use connection::Connection;
+use downlinks::Downlinks;
+use subscriber::Subscriber;
+use uploads::Uploads;
+
+/// How long changes are collected before they are negotiated.
+const DEBOUNCE: Duration = Duration::from_millis(10);
+/// A client that does not answer an offer for this long must start over.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(15);
+/// A client that was asked for an offer and sends none for this long is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(5);
+/// A fresh token is pushed this often.
+const REFRESH: Duration = Duration::from_secs(300);
+/// A participant whose client closed its media stays this long, for the Leave or the new join that follows.
+const CLOSED_MEDIA_GRACE: Duration = Duration::from_secs(5);
+/// Frames that cannot be decoded, before the session ends. Real clients send none.
+const MALFORMED_TOLERATED: u32 = 10;
+
+/// What is to be done, in this order: all requests, then all frames, then the end.
+#[derive(Debug, Default)]
+pub(crate) struct Effects {
+    pub requests: Vec<Request>,
+    pub frames: Vec<Message>,
+    pub end: Option<End>,
+}
+
+/// The session is over.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct End {
+    /// Told to the client before the socket closes.
+    pub leave: Option<proto::LeaveRequest>,
+    /// Told to the room, unless it was the room that said so.
+    pub reason: Option<LeaveReason>,
+}
+
+/// How a session starts.
+pub(crate) struct Start {
+    pub params: Params,
+    pub token: auth::Verified,
+    pub participant: Arc<Participant>,
+    pub room: RoomInfo,
+    pub others: Vec<Arc<Participant>>,
+    pub worker: WorkerInfo,
+}
+
+/// A simulated speaker update, for tests of client SDKs.
+#[derive(Debug)]
+struct SimulatedSpeech {
+    until: Instant,
+}
+
+/// The session.
+pub(crate) struct Session {
+    state: State,
+    params: Params,
+    token: auth::Verified,
+    rng: StdRng,
+    effects: Effects,
+    me: Arc<Participant>,
+    room: RoomInfo,
+    others: BTreeMap<ParticipantId, Arc<Participant>>,
+    worker: WorkerInfo,
+    publisher: Connection,
+    subscriber: Option<Subscriber>,
+    subscriber_primary: bool,
+    uploads: Uploads,
+    downlinks: Downlinks,
+    /// What the publisher connection was last told to carry.
+    sections: Sections,
+    /// Ids of metadata changes and what was asked, until they are answered.
+    changes: VecDeque<proto::UpdateParticipantMetadata>,
+    /// When collected changes are to be negotiated.
+    negotiate_at: Option<Instant>,
+    /// One connection: the client was asked for an offer at this time and has not sent it.
+    asked_at: Option<Instant>,
+    refresh_at: Instant,
+    /// The media connection must be up by then; `None` when it is.
+    media_deadline: Option<Instant>,
+    /// The client closed its media; it must have left or come back by then.
+    closed_media: Option<Instant>,
+    speech: Option<SimulatedSpeech>,
+    malformed: u32,
+}
+
+impl Session {
+    /// A session that has just been admitted. Its first effects are the connections and the Join.
+    pub fn new(state: State, start: Start, now: Instant, mut rng: StdRng) -> Self {
+        let Start { params, token, participant, room, others, worker } = start;
+        let subscriber_primary =
+            !params.single && params.client.protocol >= 3 && participant.permissions.subscribe;
+        let publisher = Connection::new(&mut rng);
+        let subscriber = (!params.single).then(|| Subscriber::new(Connection::new(&mut rng)));
+        let uploads = Uploads::new(params.client.is_browser() && !params.client.is_firefox());
+        let mut session = Self {
+            media_deadline: Some(now + state.config.media_deadline),
+            state,
+            params,
+            token,
+            rng,
+            effects: Effects::default(),
+            me: participant,
+            room,
+            others: others.into_iter().map(|other| (other.id, other)).collect(),
+            worker,
+            publisher,
+            subscriber,
+            subscriber_primary,
+            uploads,
+            downlinks: Downlinks::default(),
+            sections: Sections::default(),
+            changes: VecDeque::new(),
+            negotiate_at: None,
+            asked_at: None,
+            refresh_at: now + REFRESH,
+            closed_media: None,
+            speech: None,
+            malformed: 0,
+        };
+        session.greet();
+        session
+    }
+
+    fn greet(&mut self) {
+        self.request(self.publisher.add(Vec::new(), !self.subscriber_primary));
+        if self.subscriber_primary {
+            self.add_subscriber();
+        }
+        let others: Vec<_> = self.others.values().map(|other| translate::participant(other)).collect();
+        let join = join::response(self, others);
+        self.frame(Message::Join(join));
+        self.refresh_token();
+    }
+
+    /// What follows the greeting, when everything that the room says at once has been taken in: the answer to an offer that
+    /// came with the join, or our own first offer. Tracks that are published already are in it.
+    pub fn begin(&mut self, now: Instant) {
+        self.negotiate_at = None;
+        for request in std::mem::take(&mut self.params.tracks) {
+            self.add_track(request);
+        }
+        if let Some(offer) = self.params.offer.take() {
+            self.take_offer(offer, now);
+        } else if self.subscriber_primary {
+            self.make_offer(now);
+        } else {
+            self.negotiate_soon(now);
+        }
+    }
+
+    /// What is to be done now. Leaves nothing behind.
+    pub fn take_effects(&mut self) -> Effects {
+        std::mem::take(&mut self.effects)
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let asked = self.asked_at.map(|at| at + ASK_AGAIN);
+        let answer = self.subscriber.as_ref().and_then(Subscriber::answer_deadline);
+        let speech = self.speech.as_ref().map(|speech| speech.until);
+        let all = [self.negotiate_at, asked, answer, speech, self.media_deadline, self.closed_media];
+        all.into_iter().flatten().chain([self.refresh_at]).min()
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        if self.refresh_at <= now {
+            self.refresh_at = now + REFRESH;
+            self.refresh_token();
+        }
+        if due(self.speech.as_ref().map(|speech| speech.until)) {
+            self.speech = None;
+            self.tell_own_speech(false);
+        }
+        if due(self.media_deadline) {
+            self.media_deadline = None;
+            count(&self.metrics().media_lost);
+            self.end(LeaveReason::JoinFailure);
+        }
+        if due(self.closed_media) {
+            self.closed_media = None;
+            count(&self.metrics().media_lost);
+            self.end(LeaveReason::ConnectionTimeout);
+        }
+        if due(self.subscriber.as_ref().and_then(Subscriber::answer_deadline)) {
+            count(&self.metrics().media_lost);
+            self.end(LeaveReason::MediaFailure);
+        }
+        if due(self.asked_at.map(|at| at + ASK_AGAIN)) {
+            self.asked_at = None;
+            self.negotiate_soon(now);
+        }
+        if due(self.negotiate_at) {
+            self.negotiate_at = None;
+            self.negotiate(now);
+        }
+    }
+
+    /// The socket broke without a Leave. True when the participant keeps its place for a while.
+    pub fn may_linger(&self) -> bool {
+        self.media_deadline.is_none() && self.closed_media.is_none()
+    }
+
+    /// A frame that could not be decoded.
+    pub fn malformed_frame(&mut self) {
+        count(&self.metrics().frames_malformed);
+        self.malformed += 1;
+        if self.malformed > MALFORMED_TOLERATED {
+            self.expel(LeaveReason::StateMismatch, "too many frames that are not signal requests");
+        }
+    }
+
+    fn metrics(&self) -> Arc<Metrics> {
+        self.state.metrics.clone()
+    }
+
+    fn request(&mut self, request: Request) {
+        self.effects.requests.push(request);
+    }
+
+    fn frame(&mut self, message: Message) {
+        if !self.params.client.cannot_decode(&message) {
+            self.effects.frames.push(message);
+        }
+    }
+
+    /// Ends the session and tells both sides.
+    fn end(&mut self, reason: LeaveReason) {
+        let leave = leave(reason, action(reason), self.params.client.protocol);
+        self.finish(End { leave: Some(leave), reason: Some(reason) });
+    }
+
+    /// Ends the session of a client that broke the protocol. It is not told to try again, which would repeat it.
+    fn expel(&mut self, reason: LeaveReason, why: &str) {
+        count(&self.metrics().expelled);
+        tracing::info!(participant = %self.me.id, client = %self.params.client.describe(), why, "session ended");
+        let leave = leave(reason, proto::leave_request::Action::Disconnect, self.params.client.protocol);
+        self.finish(End { leave: Some(leave), reason: Some(reason) });
+    }
+
+    /// The first end holds.
+    fn finish(&mut self, end: End) {
+        self.effects.end.get_or_insert(end);
+    }
+
+    fn refresh_token(&mut self) {
+        let Some(secret) = self.state.keys.secret(&self.token.api_key) else { return };
+        let claims = self.token.claims.refreshed(&self.me, self.state.now());
+        let token = auth::mint(&self.token.api_key, secret, &claims);
+        self.frame(Message::RefreshToken(token));
+    }
+
+    fn negotiate_soon(&mut self, now: Instant) {
+        self.negotiate_at.get_or_insert(now + DEBOUNCE);
+    }
+
+    fn negotiate(&mut self, now: Instant) {
+        if self.subscriber.is_some() {
+            self.make_offer(now);
+        } else {
+            self.ask_for_offer(now);
+        }
+    }
+
+    /// Two SSRCs that this participant's connections do not use for sending yet.
+    fn fresh_ssrcs(&mut self) -> (u32, u32) {
+        let mut next = || loop {
+            let ssrc: u32 = self.rng.random();
+            // 0 stands for "unknown" in several places of the protocol stack.
+            if ssrc != 0 && !self.downlinks.uses(ssrc) {
+                return ssrc;
+            }
+        };
+        let first = next();
+        let second = next();
+        if first == second { (first, first.wrapping_add(1).max(1)) } else { (first, second) }
+    }
+
+    /// Says what the publisher connection carries, when that has changed.
+    fn set_publisher_sections(&mut self) {
+        let send = if self.subscriber.is_none() { self.downlinks.send_sections() } else { Vec::new() };
+        let sections = Sections { receive: self.uploads.receive_sections(), send };
+        if sections != self.sections {
+            self.sections = sections.clone();
+            self.request(Request::SetSections { peer: self.publisher.peer, sections });
+        }
+    }
+
+    fn tell_own_speech(&mut self, active: bool) {
+        let level = if active { 0.9 } else { 0.0 };
+        let speaker = base::model::Speaker { participant: self.me.id, level, active };
+        let speakers = vec![translate::speaker(&speaker)];
+        self.frame(Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
+    }
+
+    pub(crate) fn now_millis(&self) -> UnixMillis {
+        self.state.now()
+    }
+
+    pub(crate) fn parts(&self) -> join::Parts<'_> {
+        join::Parts {
+            config: &self.state.config,
+            me: &self.me,
+            room: &self.room,
+            subscriber_primary: self.subscriber_primary,
+        }
+    }
+
+    pub(crate) fn random_bytes(&mut self) -> Vec<u8> {
+        self.rng.random::<[u8; 16]>().to_vec()
+    }
+}
+
+/// The channels that we open on a connection on which we offer.
+fn channels() -> Vec<ChannelSpec> {
+    let channel = |label: &str, ordered, max_retransmits| ChannelSpec {
+        label: label.to_owned(),
+        ordered,
+        max_retransmits,
+    };
+    vec![
+        channel("_reliable", true, None),
+        channel("_lossy", false, Some(0)),
+        channel("_data_track", false, Some(0)),
+    ]
+}
+
+/// What a client is to do when its session ends for `reason`.
+pub(crate) fn action(reason: LeaveReason) -> proto::leave_request::Action {
+    use proto::leave_request::Action;
+    match reason {
+        LeaveReason::ClientInitiated
+        // Told to reconnect, the old client and the new one would throw each other out for ever.
+        | LeaveReason::DuplicateIdentity
+        | LeaveReason::ParticipantRemoved
+        | LeaveReason::RoomDeleted
+        | LeaveReason::RoomClosed => Action::Disconnect,
+        LeaveReason::ServerShutdown
+        | LeaveReason::StateMismatch
+        | LeaveReason::JoinFailure
+        | LeaveReason::SignalClosed
+        | LeaveReason::ConnectionTimeout
+        | LeaveReason::MediaFailure => Action::Reconnect,
+    }
+}
+
+/// A Leave as a client of this protocol number reads it: before 13 there is only `can_reconnect`.
+pub(crate) fn leave(
+    reason: LeaveReason,
+    action: proto::leave_request::Action,
+    protocol: i32,
+) -> proto::LeaveRequest {
+    let again = action != proto::leave_request::Action::Disconnect;
+    proto::LeaveRequest {
+        can_reconnect: again && protocol < 13,
+        reason: translate::reason(reason) as i32,
+        action: action as i32,
+        regions: None,
+    }
+}

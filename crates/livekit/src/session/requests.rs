@@ -1,0 +1,217 @@
+//! What the client asks.
+
+use std::time::{Duration, Instant};
+
+use base::model::{LeaveReason, MetadataChange, TrackSettings};
+use base::{Identity, TrackId};
+use contract::session::Request;
+use livekit_protocol as proto;
+use livekit_protocol::request_response::{Reason, Request as Echo};
+use livekit_protocol::signal_request::Message as Ask;
+use livekit_protocol::signal_response::Message;
+
+use crate::ids;
+use crate::metrics::count;
+
+use super::uploads::{Admission, MAX_TRACKS};
+use super::{End, Session, SimulatedSpeech, action, leave};
+
+/// Metadata changes that may wait for their answer.
+const MAX_CHANGES: usize = 16;
+/// Longest simulated speech.
+const MAX_SPEECH: Duration = Duration::from_secs(60);
+
+impl Session {
+    /// One signal request.
+    pub fn ask(&mut self, ask: Ask, now: Instant) {
+        match ask {
+            Ask::Offer(offer) => self.take_offer(offer, now),
+            Ask::Answer(answer) => self.take_answer(&answer, now),
+            Ask::AddTrack(request) => self.add_track(request),
+            Ask::Mute(mute) => self.mute(&mute),
+            Ask::Subscription(update) => self.update_subscription(&update),
+            Ask::TrackSetting(settings) => self.update_track_settings(&settings),
+            Ask::Leave(_) => self.client_left(),
+            Ask::SubscriptionPermission(permission) => self.subscription_permission(&permission),
+            Ask::Simulate(simulate) => self.simulate(&simulate, now),
+            Ask::Ping(_) => self.frame(Message::Pong(self.now_millis().0 as i64)),
+            Ask::PingReq(ping) => self.pong(&ping),
+            Ask::UpdateMetadata(update) => self.change_metadata(update),
+            // Our candidates are all in the descriptions, and the client's are learned from its checks.
+            Ask::Trickle(_) => {}
+            _ => count(&self.metrics().requests_ignored),
+        }
+    }
+
+    /// One frame without a request that this server knows.
+    pub fn unknown_request(&mut self) {
+        count(&self.metrics().requests_ignored);
+    }
+
+    /// A publication is asked for.
+    pub(super) fn add_track(&mut self, request: proto::AddTrackRequest) {
+        if !request.sid.is_empty() {
+            // Another codec for a track that is published already.
+            return self.respond(0, Reason::UnsupportedType, Some(Echo::AddTrack(request)));
+        }
+        match self.uploads.add(request.clone()) {
+            Admission::Publish(track) => self.request(Request::Publish(track)),
+            Admission::Queued => self.respond(0, Reason::Queued, Some(Echo::AddTrack(request))),
+            Admission::LimitExceeded => self.respond(0, Reason::LimitExceeded, Some(Echo::AddTrack(request))),
+        }
+    }
+
+    /// Asks for queued publications whose turn has come.
+    pub(super) fn publish_queued(&mut self) {
+        // Each turn takes one out of the queue for good.
+        while let Some(request) = self.uploads.next_queued() {
+            self.add_track(request);
+        }
+    }
+
+    fn mute(&mut self, mute: &proto::MuteTrackRequest) {
+        match ids::parse_track(&mute.sid).filter(|track| self.uploads.owns(*track)) {
+            Some(track) => self.request(Request::Mute { track, muted: mute.muted }),
+            None => count(&self.metrics().requests_ignored),
+        }
+    }
+
+    fn update_subscription(&mut self, update: &proto::UpdateSubscription) {
+        let grouped = update.participant_tracks.iter().flat_map(|tracks| &tracks.track_sids);
+        let tracks = self.known_tracks(update.track_sids.iter().chain(grouped));
+        if !tracks.is_empty() {
+            self.request(Request::UpdateSubscription { tracks, subscribe: update.subscribe });
+        }
+    }
+
+    fn update_track_settings(&mut self, update: &proto::UpdateTrackSettings) {
+        let tracks = self.known_tracks(update.track_sids.iter());
+        let off = update.quality() == proto::VideoQuality::Off;
+        let settings = TrackSettings {
+            disabled: update.disabled || off,
+            size: (update.width > 0 && update.height > 0).then_some((update.width, update.height)),
+            quality: update.quality.clamp(0, 2) as u8,
+            fps: update.fps,
+            priority: update.priority,
+        };
+        if !tracks.is_empty() {
+            self.request(Request::TrackSettings { tracks, settings });
+        }
+    }
+
+    /// Ids of tracks, at most as many as a room may sensibly have; what is not an id is answered as not found.
+    fn known_tracks<'a>(&mut self, sids: impl Iterator<Item = &'a String>) -> Vec<TrackId> {
+        let mut tracks = Vec::new();
+        for sid in sids.take(10 * MAX_TRACKS) {
+            match ids::parse_track(sid) {
+                Some(track) => tracks.push(track),
+                None => self.subscription_error(sid.clone(), proto::SubscriptionError::SeTrackNotfound),
+            }
+        }
+        tracks
+    }
+
+    pub(super) fn subscription_error(&mut self, track_sid: String, error: proto::SubscriptionError) {
+        let response = proto::SubscriptionResponse { track_sid, err: error as i32 };
+        self.frame(Message::SubscriptionResponse(response));
+    }
+
+    fn client_left(&mut self) {
+        count(&self.metrics().left);
+        self.finish(End { leave: None, reason: Some(LeaveReason::ClientInitiated) });
+    }
+
+    fn subscription_permission(&mut self, permission: &proto::SubscriptionPermission) {
+        let entries = permission.track_permissions.iter().take(10 * MAX_TRACKS);
+        let allowed = entries.filter_map(|entry| self.parse_permission(entry)).collect();
+        self.request(Request::SubscriptionPermission { all: permission.all_participants, allowed });
+    }
+
+    /// `None` for somebody unknown, and for an entry that allows nothing.
+    fn parse_permission(&self, entry: &proto::TrackPermission) -> Option<(Identity, Vec<TrackId>)> {
+        let identity = if entry.participant_identity.is_empty() {
+            let id = ids::parse_participant(&entry.participant_sid)?;
+            self.others.get(&id)?.identity.clone()
+        } else {
+            Identity::new(entry.participant_identity.as_str())
+        };
+        if entry.all_tracks {
+            return Some((identity, Vec::new()));
+        }
+        let tracks: Vec<TrackId> = entry.track_sids.iter().filter_map(|sid| ids::parse_track(sid)).collect();
+        (!tracks.is_empty()).then_some((identity, tracks))
+    }
+
+    fn pong(&mut self, ping: &proto::Ping) {
+        let timestamp = self.now_millis().0 as i64;
+        let pong = proto::Pong { last_ping_timestamp: ping.timestamp, timestamp };
+        self.frame(Message::PongResp(pong));
+    }
+
+    fn change_metadata(&mut self, update: proto::UpdateParticipantMetadata) {
+        if self.changes.len() >= MAX_CHANGES {
+            let id = update.request_id;
+            return self.respond(id, Reason::LimitExceeded, Some(Echo::UpdateMetadata(update)));
+        }
+        let given = |text: &str| (!text.is_empty()).then(|| text.to_owned());
+        let change = MetadataChange {
+            name: given(&update.name),
+            metadata: given(&update.metadata),
+            attributes: update.attributes.clone().into_iter().collect(),
+        };
+        self.request(Request::ChangeMetadata { request_id: update.request_id, change });
+        self.changes.push_back(update);
+    }
+
+    pub(super) fn metadata_changed(&mut self, request_id: u32, allowed: bool) {
+        let index = self.changes.iter().position(|change| change.request_id == request_id);
+        let echo = index.and_then(|index| self.changes.remove(index)).map(Echo::UpdateMetadata);
+        if !allowed {
+            self.respond(request_id, Reason::NotAllowed, echo);
+        } else if self.params.client.protocol >= 15 {
+            self.respond(request_id, Reason::Ok, echo);
+        }
+    }
+
+    pub(super) fn respond(&mut self, request_id: u32, reason: Reason, request: Option<Echo>) {
+        let message = match reason {
+            Reason::NotAllowed => "the token does not allow this",
+            Reason::LimitExceeded => "too many of these at once",
+            Reason::UnsupportedType => "this server does not do this",
+            _ => "",
+        };
+        self.frame(Message::RequestResponse(proto::RequestResponse {
+            request_id,
+            reason: reason as i32,
+            message: message.to_owned(),
+            request,
+        }));
+    }
+
+    /// Scenarios that client SDKs ask for in their own tests.
+    fn simulate(&mut self, simulate: &proto::SimulateScenario, now: Instant) {
+        use proto::simulate_scenario::Scenario;
+        match &simulate.scenario {
+            Some(Scenario::SpeakerUpdate(seconds)) => {
+                let time = Duration::from_secs(u64::try_from(*seconds).unwrap_or_default()).min(MAX_SPEECH);
+                self.speech = Some(SimulatedSpeech { until: now + time });
+                self.tell_own_speech(true);
+            }
+            Some(Scenario::ServerLeave(_)) => {
+                let reason = LeaveReason::ServerShutdown;
+                let disconnect = proto::leave_request::Action::Disconnect;
+                let leave = leave(reason, disconnect, self.params.client.protocol);
+                self.finish(End { leave: Some(leave), reason: Some(reason) });
+            }
+            Some(Scenario::LeaveRequestFullReconnect(_) | Scenario::Migration(_)) => {
+                let reason = LeaveReason::StateMismatch;
+                let leave = leave(reason, action(reason), self.params.client.protocol);
+                self.finish(End { leave: Some(leave), reason: Some(reason) });
+            }
+            Some(Scenario::NodeFailure(_)) => {
+                self.finish(End { leave: None, reason: Some(LeaveReason::SignalClosed) });
+            }
+            _ => count(&self.metrics().requests_ignored),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Domain values to and from LiveKit's messages.
+
+use base::model::{
+    DataKind, Encryption, LeaveReason, Participant, ParticipantKind, ParticipantState, Permissions, Quality,
+    RoomInfo, Speaker, Track, TrackSource, VideoLayer,
+};
+use base::{CodecKind, MediaKind, ParticipantId};
+use livekit_protocol as proto;
+
+use crate::ids;
+
+pub(crate) fn room(info: &RoomInfo) -> proto::Room {
+    proto::Room {
+        sid: ids::room(info.id),
+        name: info.name.to_string(),
+        empty_timeout: info.empty_timeout_s,
+        departure_timeout: info.departure_timeout_s,
+        max_participants: info.max_participants,
+        creation_time: (info.created_at.0 / 1_000) as i64,
+        creation_time_ms: info.created_at.0 as i64,
+        metadata: info.metadata.clone(),
+        num_participants: info.participants,
+        num_publishers: info.publishers,
+        active_recording: info.recording,
+        ..proto::Room::default()
+    }
+}
+
+pub(crate) fn participant(participant: &Participant) -> proto::ParticipantInfo {
+    proto::ParticipantInfo {
+        sid: ids::participant(participant.id),
+        identity: participant.identity.to_string(),
+        state: state(participant.state) as i32,
+        tracks: participant.tracks.iter().map(track).collect(),
+        metadata: participant.metadata.clone(),
+        joined_at: (participant.joined_at.0 / 1_000) as i64,
+        joined_at_ms: participant.joined_at.0 as i64,
+        name: participant.name.clone(),
+        version: participant.version,
+        permission: Some(permissions(&participant.permissions)),
+        is_publisher: participant.is_publisher(),
+        kind: kind(participant.kind) as i32,
+        attributes: participant.attributes.clone().into_iter().collect(),
+        disconnect_reason: participant.left.map(reason).unwrap_or_default() as i32,
+        ..proto::ParticipantInfo::default()
+    }
+}
+
+fn state(state: ParticipantState) -> proto::participant_info::State {
+    use proto::participant_info::State;
+    match state {
+        ParticipantState::Joining => State::Joining,
+        ParticipantState::Joined => State::Joined,
+        ParticipantState::Active => State::Active,
+        ParticipantState::Disconnected => State::Disconnected,
+    }
+}
+
+fn kind(kind: ParticipantKind) -> proto::participant_info::Kind {
+    use proto::participant_info::Kind;
+    match kind {
+        ParticipantKind::Standard => Kind::Standard,
+        ParticipantKind::Ingress => Kind::Ingress,
+        ParticipantKind::Egress => Kind::Egress,
+        ParticipantKind::Sip => Kind::Sip,
+        ParticipantKind::Agent => Kind::Agent,
+        ParticipantKind::Connector => Kind::Connector,
+        ParticipantKind::Bridge => Kind::Bridge,
+    }
+}
+
+fn permissions(permissions: &Permissions) -> proto::ParticipantPermission {
+    let sources = permissions.publish_sources.iter().flatten();
+    proto::ParticipantPermission {
+        can_subscribe: permissions.subscribe,
+        can_publish: permissions.publish,
+        can_publish_data: permissions.publish_data,
+        can_publish_sources: sources.map(|source| self::source(*source) as i32).collect(),
+        hidden: permissions.hidden,
+        can_update_metadata: permissions.update_own_metadata,
+        can_subscribe_metrics: permissions.subscribe_metrics,
+        ..proto::ParticipantPermission::default()
+    }
+}
+
+pub(crate) fn track(track: &Track) -> proto::TrackInfo {
+    let layers = layers(track);
+    let mime_type = track.codec.mime().to_owned();
+    let codec = proto::SimulcastCodecInfo {
+        mime_type: mime_type.clone(),
+        mid: track.mid.map(|mid| mid.to_string()).unwrap_or_default(),
+        cid: track.cid.clone(),
+        layers: layers.clone(),
+        video_layer_mode: layer_mode(track) as i32,
+        ..proto::SimulcastCodecInfo::default()
+    };
+    #[allow(deprecated, reason = "older clients read the fields that newer ones find in `codecs`")]
+    proto::TrackInfo {
+        sid: ids::track(track.id),
+        r#type: match track.kind {
+            MediaKind::Audio => proto::TrackType::Audio as i32,
+            MediaKind::Video => proto::TrackType::Video as i32,
+        },
+        name: track.name.clone(),
+        muted: track.muted,
+        width: track.width,
+        height: track.height,
+        simulcast: track.simulcast,
+        disable_dtx: track.no_dtx,
+        source: source(track.source) as i32,
+        layers,
+        mid: codec.mid.clone(),
+        mime_type,
+        codecs: vec![codec],
+        stereo: track.stereo,
+        disable_red: track.disable_red,
+        encryption: encryption(track.encryption) as i32,
+        stream: track.stream.clone(),
+        audio_features: audio_features(track),
+        ..proto::TrackInfo::default()
+    }
+}
+
+fn audio_features(track: &Track) -> Vec<i32> {
+    let stereo = track.stereo.then_some(proto::AudioTrackFeature::TfStereo as i32);
+    let no_dtx = track.no_dtx.then_some(proto::AudioTrackFeature::TfNoDtx as i32);
+    stereo.into_iter().chain(no_dtx).collect()
+}
+
+/// A video track always has a layer: clients size their receivers by it.
+fn layers(track: &Track) -> Vec<proto::VideoLayer> {
+    if track.kind == MediaKind::Audio {
+        return Vec::new();
+    }
+    if track.layers.is_empty() {
+        let quality = proto::VideoQuality::High as i32;
+        let (width, height) = (track.width, track.height);
+        return vec![proto::VideoLayer { quality, width, height, ..proto::VideoLayer::default() }];
+    }
+    let layer = |layer: &VideoLayer| proto::VideoLayer {
+        quality: i32::from(layer.quality.min(2)),
+        width: layer.width,
+        height: layer.height,
+        bitrate: layer.bitrate,
+        ssrc: layer.ssrc,
+        spatial_layer: i32::from(layer.spatial),
+        ..proto::VideoLayer::default()
+    };
+    track.layers.iter().map(layer).collect()
+}
+
+fn layer_mode(track: &Track) -> proto::video_layer::Mode {
+    use proto::video_layer::Mode;
+    let scalable = matches!(track.codec, CodecKind::Vp9 | CodecKind::Av1);
+    match track.kind {
+        MediaKind::Audio => Mode::Unused,
+        MediaKind::Video if scalable && !track.simulcast => Mode::MultipleSpatialLayersPerStream,
+        MediaKind::Video => Mode::OneSpatialLayerPerStream,
+    }
+}
+
+pub(crate) fn parse_layer(layer: &proto::VideoLayer) -> VideoLayer {
+    VideoLayer {
+        quality: layer.quality.clamp(0, 2) as u8,
+        width: layer.width,
+        height: layer.height,
+        bitrate: layer.bitrate,
+        ssrc: layer.ssrc,
+        spatial: layer.spatial_layer.clamp(0, 2) as u8,
+    }
+}
+
+pub(crate) fn source(source: TrackSource) -> proto::TrackSource {
+    match source {
+        TrackSource::Unknown => proto::TrackSource::Unknown,
+        TrackSource::Camera => proto::TrackSource::Camera,
+        TrackSource::Microphone => proto::TrackSource::Microphone,
+        TrackSource::ScreenShare => proto::TrackSource::ScreenShare,
+        TrackSource::ScreenShareAudio => proto::TrackSource::ScreenShareAudio,
+    }
+}
+
+pub(crate) fn parse_source(number: i32) -> TrackSource {
+    match proto::TrackSource::try_from(number) {
+        Ok(proto::TrackSource::Camera) => TrackSource::Camera,
+        Ok(proto::TrackSource::Microphone) => TrackSource::Microphone,
+        Ok(proto::TrackSource::ScreenShare) => TrackSource::ScreenShare,
+        Ok(proto::TrackSource::ScreenShareAudio) => TrackSource::ScreenShareAudio,
+        _ => TrackSource::Unknown,
+    }
+}
+
+fn encryption(encryption: Encryption) -> proto::encryption::Type {
+    match encryption {
+        Encryption::None => proto::encryption::Type::None,
+        Encryption::Gcm => proto::encryption::Type::Gcm,
+        Encryption::Custom => proto::encryption::Type::Custom,
+    }
+}
+
+pub(crate) fn parse_encryption(number: i32) -> Encryption {
+    match proto::encryption::Type::try_from(number) {
+        Ok(proto::encryption::Type::Gcm) => Encryption::Gcm,
+        Ok(proto::encryption::Type::Custom) => Encryption::Custom,
+        _ => Encryption::None,
+    }
+}
+
+/// A codec as clients write it: `vp8`, `video/VP8`, `audio/opus`. `None` for one that Stoa does not carry.
+pub(crate) fn parse_codec(text: &str) -> Option<CodecKind> {
+    let name = text.rsplit('/').next().unwrap_or(text);
+    match name.to_ascii_lowercase().as_str() {
+        "opus" => Some(CodecKind::Opus),
+        "red" => Some(CodecKind::Red),
+        "vp8" => Some(CodecKind::Vp8),
+        "vp9" => Some(CodecKind::Vp9),
+        "h264" => Some(CodecKind::H264),
+        "av1" => Some(CodecKind::Av1),
+        _ => None,
+    }
+}
+
+pub(crate) fn reason(reason: LeaveReason) -> proto::DisconnectReason {
+    use proto::DisconnectReason as To;
+    match reason {
+        LeaveReason::ClientInitiated => To::ClientInitiated,
+        LeaveReason::DuplicateIdentity => To::DuplicateIdentity,
+        LeaveReason::ServerShutdown => To::ServerShutdown,
+        LeaveReason::ParticipantRemoved => To::ParticipantRemoved,
+        LeaveReason::RoomDeleted => To::RoomDeleted,
+        LeaveReason::RoomClosed => To::RoomClosed,
+        LeaveReason::StateMismatch => To::StateMismatch,
+        LeaveReason::JoinFailure => To::JoinFailure,
+        LeaveReason::SignalClosed => To::SignalClose,
+        LeaveReason::ConnectionTimeout => To::ConnectionTimeout,
+        LeaveReason::MediaFailure => To::MediaFailure,
+    }
+}
+
+pub(crate) fn speaker(speaker: &Speaker) -> proto::SpeakerInfo {
+    proto::SpeakerInfo {
+        sid: ids::participant(speaker.participant),
+        level: speaker.level,
+        active: speaker.active,
+    }
+}
+
+/// `own`: the receiver's own quality. It is never told that it is lost: a client that publishes takes that, after 10 s,
+/// for a reason to reconnect from scratch, and a connection over which the message arrives is not lost.
+pub(crate) fn quality(
+    participant: ParticipantId,
+    quality: Quality,
+    own: bool,
+) -> proto::ConnectionQualityInfo {
+    use proto::ConnectionQuality as To;
+    let (quality, score) = match quality {
+        Quality::Lost if own => (To::Poor, 1.0),
+        Quality::Lost => (To::Lost, 0.0),
+        Quality::Poor => (To::Poor, 2.0),
+        Quality::Good => (To::Good, 3.5),
+        Quality::Excellent => (To::Excellent, 5.0),
+    };
+    proto::ConnectionQualityInfo {
+        participant_sid: ids::participant(participant),
+        quality: quality as i32,
+        score,
+    }
+}
+
+/// The label of the data channel for a kind of message.
+pub(crate) fn data_kind(label: &str) -> Option<DataKind> {
+    match label {
+        "_reliable" => Some(DataKind::Reliable),
+        "_lossy" => Some(DataKind::Lossy),
+        _ => None,
+    }
+}
