@@ -1,0 +1,123 @@
+//! The command line.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+/// Real-time voice and video in one binary.
+#[derive(Parser)]
+#[command(name = "stoa", version, disable_help_subcommand = true, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Subcommand)]
+pub enum Command {
+    /// Run everything for development: no configuration, the key "devkey" with the secret "secret", a meeting page.
+    Dev(Dev),
+    /// Run in production, configured by a file, by environment variables, or both.
+    Serve {
+        /// The configuration, as docs/reference.toml describes it.
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Tell whether a configuration is good, environment variables included.
+    CheckConfig {
+        /// The configuration.
+        file: PathBuf,
+    },
+    /// Print a token that lets its bearer into a room.
+    Token(Token),
+}
+
+/// Options of `stoa dev`.
+#[derive(Args)]
+pub struct Dev {
+    /// Serve HTTPS with a self-signed certificate on all addresses of this machine, for other devices to join from.
+    #[arg(long)]
+    pub lan: bool,
+    /// Port of HTTP and WebSocket; 0 = any free one.
+    #[arg(long, default_value_t = 7880)]
+    pub port: u16,
+    /// First UDP port for media; each worker has its own, one after the other. 0 = any free ones.
+    #[arg(long, default_value_t = 7882)]
+    pub udp_port: u16,
+    /// Threads that carry media [default: one per core].
+    #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
+    pub workers: Option<u16>,
+}
+
+/// Options of `stoa token`.
+#[derive(Args)]
+pub struct Token {
+    /// Who the bearer is; without it the token lets nobody in, but may administer.
+    #[arg(long, default_value = "")]
+    pub identity: String,
+    /// The room that it is good for.
+    #[arg(long, default_value = "")]
+    pub room: String,
+    /// The bearer's name, as others see it.
+    #[arg(long, default_value = "")]
+    pub name: String,
+    /// Something more that it allows, or with "=false" does not; may be repeated. With an identity, roomJoin is given.
+    #[arg(long = "grant", value_name = "GRANT", long_help = GRANTS)]
+    pub grants: Vec<String>,
+    /// How long it is good: a number with s, m, h or d.
+    #[arg(long, default_value = "6h", value_name = "TIME", value_parser = lifetime)]
+    pub valid_for: Duration,
+    /// The API key that signs it.
+    #[arg(long, default_value = auth::DEVELOPMENT_KEY)]
+    pub api_key: String,
+    /// The secret of the key. Better: --config, or STOA_KEYS=KEY:SECRET, which other users of the machine do not see.
+    #[arg(long, conflicts_with = "config")]
+    pub api_secret: Option<String>,
+    /// Take the secret of the key from this configuration. With one key in it, that key signs.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+const GRANTS: &str = "\
+Something more that it allows, or with \"=false\" does not; may be repeated. With an identity, roomJoin is given.
+  roomJoin roomAdmin roomCreate roomList roomRecord
+  canPublish canSubscribe canPublishData canUpdateOwnMetadata canSubscribeMetrics
+  hidden recorder agent";
+
+fn lifetime(text: &str) -> Result<Duration, String> {
+    let bad = || "expected a number with s, m, h or d, like 90s or 6h; at most 3650d".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(bad)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3_600,
+        "d" => 86_400,
+        _ => return Err(bad()),
+    };
+    let number: u64 = number.parse().map_err(|_| bad())?;
+    let life =
+        number.checked_mul(seconds).filter(|life| (1..=3_650 * 86_400).contains(life)).ok_or_else(bad)?;
+    Ok(Duration::from_secs(life))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory as _;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn lifetimes_have_a_unit_and_an_end() {
+        assert_eq!(lifetime("90s"), Ok(Duration::from_secs(90)));
+        assert_eq!(lifetime("2d"), Ok(Duration::from_secs(172_800)));
+        for bad in ["", "6", "h", "0s", "-1h", "1.5h", "6 h", "99999999999999999999s", "4000d", "6ä"] {
+            assert!(lifetime(bad).is_err(), "{bad}");
+        }
+    }
+}
