@@ -7,6 +7,7 @@ mod table;
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::path::Path;
 
 use crate::run;
 use lexer::Code;
@@ -62,8 +63,13 @@ fn check() -> Result<Vec<Violation>, String> {
     let arguments = ["metadata", "--format-version", "1", "--no-deps", "--offline"];
     let (_, metadata) = run::cargo().args(arguments).capture()?;
     let mut found = table::check(&table, &table::members(&metadata)?);
+    let root = run::root();
     for file in files.iter().filter(|file| !is_generated(&file.path)) {
         rules::text(&file.path, &file.text, &mut found);
+        if file.path.ends_with(".md") {
+            let directory = root.join(&file.path).parent().map(Path::to_path_buf).unwrap_or_default();
+            rules::links(&file.path, &file.text, |target| directory.join(target).exists(), &mut found);
+        }
     }
     check_code(&files, &table, &mut found);
     Ok(found)

@@ -76,6 +76,18 @@ pub fn text(path: &str, text: &str, found: &mut Vec<Violation>) {
     }
 }
 
+/// Links of a document to files of the repository; `exists` is asked with a path from the document's directory.
+pub fn links(path: &str, text: &str, exists: impl Fn(&str) -> bool, found: &mut Vec<Violation>) {
+    for (at, line) in text.lines().enumerate() {
+        let targets = line.split("](").skip(1).filter_map(|rest| rest.split([')', '#', ' ']).next());
+        let files = targets.filter(|target| !target.is_empty() && !target.contains("://"));
+        for target in files.filter(|target| !exists(target)) {
+            let advice = format!("the link leads nowhere: there is no `{target}`");
+            found.push(Violation::new(path, at + 1, advice));
+        }
+    }
+}
+
 /// Lengths, with what they belong to, held against a hard limit and one that 95 % keep.
 pub fn lengths(
     what: &str,
@@ -186,6 +198,16 @@ mod tests {
         assert_eq!(in_text("trailing \n"), 1);
         assert_eq!(in_text("no end"), 1);
         assert_eq!(in_text("fine\n"), 0);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_is_found() {
+        let mut found = Vec::new();
+        let document =
+            "[a](there.md), [b](https://x.org/y) and [c](#here)\n![d](gone.png) [e](there.md#part)\n";
+        links("x.md", document, |target| target == "there.md", &mut found);
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        assert_eq!(found, ["x.md:2: the link leads nowhere: there is no `gone.png`"]);
     }
 
     fn too_long(all: &[usize]) -> usize {
