@@ -26,6 +26,8 @@ mod routes;
 mod seat;
 mod sections;
 mod snapshot;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,0 +1,205 @@
+//! Connections, data, and what workers report.
+
+use std::time::Duration;
+
+use base::model::{DataKind, Notice, Quality, Speaker};
+use base::{Identity, PeerId};
+use bytes::Bytes;
+use contract::media::{Command, Event as MediaEvent, SetupTimes};
+use contract::session::{DataTarget, Event, Request};
+
+use super::world::{World, add_peer, credentials, quiet, seconds};
+
+fn message(kind: DataKind, text: &'static str) -> Request {
+    Request::Data { kind, target: DataTarget::default(), payload: Bytes::from_static(text.as_bytes()) }
+}
+
+fn sent(commands: &[Command]) -> Vec<(PeerId, &str, &Bytes)> {
+    let data = |command| match command {
+        &Command::SendData { peer, ref label, text: false, ref payload } => Some((peer, &**label, payload)),
+        _ => None,
+    };
+    commands.iter().filter_map(data).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_is_made_on_the_worker_with_its_channels() {
+    let world = World::new();
+    let ann = world.join("ann").await;
+    ann.add_peer(true).await;
+    let told = world.told().await;
+    let [Command::AddPeer { peer, participant, room, .. }, Command::OpenChannel { channel, .. }] = &told[..]
+    else {
+        panic!("{told:?}")
+    };
+    assert_eq!((*peer, *participant), (ann.peer, ann.joined.session.participant));
+    assert_eq!((*room, channel.label.as_str()), (ann.joined.room.id, "_reliable"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn connections_are_bounded_and_their_ids_cannot_be_taken_twice() {
+    let world = World::new();
+    let (ann, bob) = (world.join("ann").await, world.join("bob").await);
+    ann.add_peer(true).await;
+    world.told().await;
+    bob.ask(add_peer(ann.peer, true)).await;
+    bob.ask(Request::RestartIce { peer: ann.peer, local: credentials() }).await;
+    assert!(world.told().await.is_empty(), "it is ann's");
+    for id in 0..20 {
+        bob.ask(add_peer(PeerId(id), false)).await;
+    }
+    let made = world.told().await.iter().filter(|c| matches!(c, Command::AddPeer { .. })).count();
+    assert_eq!(made, 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_goes_to_all_others_as_one_buffer() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let (bob, cid) = (world.connect("bob").await, world.connect("cid").await);
+    world.told().await;
+    ann.ask(message(DataKind::Reliable, "hello")).await;
+    ann.ask(message(DataKind::Lossy, "psst")).await;
+    let told = world.told().await;
+    let sent = sent(&told);
+    let mut receivers: Vec<(PeerId, &str)> = sent.iter().map(|(peer, label, _)| (*peer, *label)).collect();
+    receivers.sort();
+    let mut expected = [bob.peer, cid.peer].map(|peer| [(peer, "_lossy"), (peer, "_reliable")]).concat();
+    expected.sort();
+    assert_eq!(receivers, expected);
+    assert_eq!(sent[0].2.as_ptr(), sent[1].2.as_ptr(), "not copied");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_to_one_reaches_only_that_one() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let (_bob, cid) = (world.connect("bob").await, world.connect("cid").await);
+    world.told().await;
+    let target = DataTarget { identities: vec![Identity::new("cid")], participants: Vec::new() };
+    let payload = Bytes::from_static(b"for cid");
+    ann.ask(Request::Data { kind: DataKind::Reliable, target, payload }).await;
+    let told = world.told().await;
+    assert_eq!(sent(&told).iter().map(|(peer, _, _)| *peer).collect::<Vec<_>>(), [cid.peer]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn reliable_messages_wait_for_a_channel_that_is_not_open_yet() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let bob = world.join("bob").await;
+    ann.ask(message(DataKind::Reliable, "one")).await;
+    quiet().await;
+    bob.add_peer(true).await;
+    quiet().await;
+    world.up(bob.peer).await;
+    ann.ask(message(DataKind::Reliable, "two")).await;
+    let told = world.told().await;
+    assert!(sent(&told).is_empty());
+    world.channels(bob.peer).await;
+    let told = world.told().await;
+    assert_eq!(sent(&told).iter().map(|(_, _, text)| &text[..]).collect::<Vec<_>>(), [b"one", b"two"]);
+    ann.ask(message(DataKind::Reliable, "three")).await;
+    assert_eq!(sent(&world.told().await).len(), 1, "and are not sent again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_channel_is_bounded() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let bob = world.join("bob").await;
+    for _ in 0..100 {
+        ann.ask(message(DataKind::Reliable, "hello")).await;
+    }
+    bob.add_peer(true).await;
+    quiet().await;
+    world.channels(bob.peer).await;
+    assert_eq!(sent(&world.told().await).len(), 64);
+    assert_eq!(world.count("stoa_data_copies_total", "backlog_full"), 36);
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_without_permission_goes_nowhere() {
+    let world = World::new();
+    let mut mute = super::world::join("mute");
+    mute.permissions.publish_data = false;
+    let (mute, _bob) = (world.join_with(mute).await, world.connect("bob").await);
+    world.told().await;
+    mute.ask(message(DataKind::Reliable, "hello")).await;
+    assert!(world.told().await.is_empty());
+    assert_eq!(world.count("stoa_data_messages_total", "forbidden"), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn messages_of_a_connection_reach_its_adapter() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    bob.events().await;
+    ann.events().await;
+    let payload = Bytes::from_static(b"hello");
+    world.say(MediaEvent::Data { peer: ann.peer, label: "_reliable".into(), text: false, payload }).await;
+    let events = ann.events().await;
+    assert!(matches!(&events[..], [Event::Media(MediaEvent::Data { .. })]), "{events:?}");
+    assert!(bob.events().await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn lossy_messages_to_an_adapter_that_is_behind_are_dropped_and_it_stays() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    ann.events().await;
+    for _ in 0..1_000 {
+        let payload = Bytes::from_static(b"hello");
+        world.say(MediaEvent::Data { peer: ann.peer, label: "_lossy".into(), text: false, payload }).await;
+    }
+    quiet().await;
+    assert_eq!(ann.joined.events.len(), 256);
+    assert_eq!(world.participants().await, ["ann"]);
+    assert_eq!(world.count("stoa_data_received_dropped_total", ""), 744);
+}
+
+#[tokio::test(start_paused = true)]
+async fn speakers_and_the_worse_quality_of_two_connections_are_told() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    ann.publish().await;
+    let bob = world.connect("bob").await;
+    seconds(2).await;
+    bob.notices().await;
+    let participant = ann.joined.session.participant;
+    let speakers = vec![Speaker { participant, level: 0.5, active: true }];
+    world.say(MediaEvent::Speakers { room: ann.joined.room.id, speakers: speakers.clone() }).await;
+    ann.ask(add_peer(PeerId(9), false)).await;
+    quiet().await;
+    world.say(MediaEvent::Quality { peer: ann.peer, quality: Quality::Poor }).await;
+    world.say(MediaEvent::Quality { peer: PeerId(9), quality: Quality::Excellent }).await;
+    seconds(2).await;
+    let notices = bob.notices().await;
+    assert!(notices.contains(&Notice::Speakers(speakers)), "{notices:?}");
+    let qualities: Vec<&Notice> = notices.iter().filter(|n| matches!(n, Notice::Quality(_))).collect();
+    assert_eq!(qualities, [&Notice::Quality(vec![(participant, Quality::Poor)])]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn events_about_connections_that_are_gone_are_counted_and_harmless() {
+    let world = World::new();
+    let _ann = world.connect("ann").await;
+    world.up(PeerId(1)).await;
+    world.say(MediaEvent::RoomLost { room: base::RoomId(1) }).await;
+    quiet().await;
+    assert_eq!(world.count("stoa_worker_events_unrouted_total", ""), 2);
+    assert_eq!(world.participants().await, ["ann"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_first_media_of_a_participant_is_counted_once() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let first_media = Some(Duration::from_millis(9));
+    for _ in 0..2 {
+        let times = SetupTimes { first_media, ..SetupTimes::default() };
+        world.say(MediaEvent::FirstMedia { peer: ann.peer, times }).await;
+    }
+    quiet().await;
+    assert_eq!(world.count("stoa_joins_total", "first_media"), 1);
+}

@@ -1,0 +1,5 @@
+mod api;
+mod connections;
+mod sessions;
+mod tracks;
+mod world;
