@@ -21,6 +21,8 @@ use crate::{Config, Counters, DtlsRole, DtlsVersions, Fingerprint};
 pub(crate) const MTU: usize = 1_200;
 /// Outgoing datagrams that wait for a destination or to be polled; a handshake flight has fewer than ten.
 const MAX_OUT: usize = 64;
+/// Application data kept until the certificate is checked.
+const MAX_EARLY: usize = 8;
 /// How often a handshake that broke before it was authenticated is begun anew. What broke it may have been noise; a
 /// client that does it over and over is cut off.
 const MAX_RESTARTS: u32 = 8;
@@ -59,6 +61,7 @@ pub(crate) struct Dtls {
     finished: bool,
     connected: bool,
     restarts: u32,
+    early: Vec<Bytes>,
     /// The library's next deadline.
     next: Option<Instant>,
     out: VecDeque<Vec<u8>>,
@@ -78,6 +81,7 @@ impl Dtls {
             finished: false,
             connected: false,
             restarts: 0,
+            early: Vec::new(),
             next: None,
             out: VecDeque::new(),
             events: VecDeque::new(),
@@ -231,9 +235,10 @@ impl Dtls {
                 Output::KeyingMaterial(material, profile) => {
                     self.exported = profile_of(profile).map(|profile| (profile, material.to_vec()));
                 }
-                // Before the certificate is checked there is nobody to take data from.
-                Output::ApplicationData(data) if self.connected => {
-                    self.events.push_back(DtlsEvent::Data(Bytes::copy_from_slice(data)));
+                Output::ApplicationData(data) => {
+                    let data = Bytes::copy_from_slice(data);
+                    self.complete();
+                    self.take_data(data);
                 }
                 Output::CloseNotify => {
                     self.end();
@@ -243,6 +248,16 @@ impl Dtls {
             }
         }
         self.complete();
+    }
+
+    /// Data may come with the last flight of the handshake, and before signalling has told the fingerprint: some of it is
+    /// kept until it is known whom it is from, because SCTP repeats its first packet only after a second.
+    fn take_data(&mut self, data: Bytes) {
+        if self.connected {
+            self.events.push_back(DtlsEvent::Data(data));
+        } else if self.early.len() < MAX_EARLY {
+            self.early.push(data);
+        }
     }
 
     /// Once handshake, certificate, announcement and keys are all there: compares, and hands out the keys.
@@ -264,6 +279,7 @@ impl Dtls {
         self.connected = true;
         self.exported = None;
         self.events.push_back(DtlsEvent::Connected { send, receive });
+        self.events.extend(self.early.drain(..).map(DtlsEvent::Data));
     }
 
     fn fail(&mut self, why: DtlsEvent) {

@@ -1,7 +1,8 @@
 use std::time::Duration;
 
-use rtc::{ChannelError, Event, MAX_MESSAGE};
+use rtc::{ChannelError, DtlsVersions, Event, MAX_MESSAGE};
 use str0m::channel::{ChannelConfig, ChannelId, Reliability};
+use str0m::config::DtlsVersion;
 
 use crate::common::net::{BAD, GOOD};
 use crate::common::{MS, World};
@@ -186,6 +187,18 @@ fn a_closed_channel_can_be_opened_again_from_either_side() {
         assert!(world.ours.events.iter().any(gone));
         world.ours.events.clear();
         world.theirs.opened.clear();
+    }
+}
+
+#[test]
+fn a_channel_is_open_a_few_round_trips_after_the_connection() {
+    for version in [DtlsVersion::Dtls12, DtlsVersion::Dtls13, DtlsVersion::Auto] {
+        let mut world = World::with_versions(1, GOOD, DtlsVersions::Automatic, version);
+        world.ours.peer.open_channel(world.now, "_reliable", true, None);
+        world.connect();
+        // Three round trips of 20 ms: INIT, COOKIE, OPEN. A first packet that gets lost would cost half a second.
+        world.run(150 * MS);
+        assert!(world.ours.has_channel("_reliable"), "{version:?}");
     }
 }
 

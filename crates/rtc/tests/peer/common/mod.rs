@@ -80,7 +80,8 @@ pub struct World {
     pub theirs: Theirs,
     /// The client's address as the network shows it to us.
     pub outside: SocketAddr,
-    sent: [u64; 2],
+    /// Everything the client sends, while set.
+    pub record: Option<Vec<Vec<u8>>>,
 }
 
 impl World {
@@ -103,7 +104,7 @@ impl World {
             ours: Ours::lite(now, address("10.0.0.1:7882"), our_versions),
             theirs: Theirs::new(now, inside, their_version),
             outside: inside,
-            sent: [0; 2],
+            record: None,
         };
         world.introduce();
         world.declare_media();
@@ -209,6 +210,9 @@ impl World {
             self.network.send(self.now, self.ours.address, to, bytes);
         }
         for (to, bytes) in self.theirs.out.drain(..) {
+            if let Some(record) = &mut self.record {
+                record.push(bytes.clone());
+            }
             self.network.send(self.now, self.outside, to, bytes);
         }
     }
@@ -222,7 +226,6 @@ impl World {
         let mut api = self.theirs.rtc.direct_api();
         api.stream_tx_by_mid(name.into(), None).expect("declared").write_rtp(write);
         self.theirs.handle_timeout(self.now);
-        self.sent[stream] += 1;
     }
 
     /// We send packet `number` of our stream.
