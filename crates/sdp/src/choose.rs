@@ -18,8 +18,6 @@ pub struct Policy {
     pub prefer: Option<CodecKind>,
     /// Accept RED around Opus.
     pub red: bool,
-    /// We receive in this section: then rid extensions are accepted too.
-    pub receive: bool,
 }
 
 /// What is accepted of a section.
@@ -76,7 +74,7 @@ pub fn choose(section: &Section, policy: &Policy) -> Accepted {
         accepted.lines.push(line.clone());
         accepted.lines.extend(rtx.cloned());
     }
-    choose_extensions(section, policy, &mut accepted);
+    choose_extensions(section, &mut accepted);
     accepted
 }
 
@@ -116,14 +114,15 @@ fn codec(kind: CodecKind, line: &CodecLine, rtx: Option<&CodecLine>) -> Codec {
     }
 }
 
-fn choose_extensions(section: &Section, policy: &Policy, accepted: &mut Accepted) {
+/// Accepts what we know, in whichever direction the section goes. Also the rid extensions, which only come from the other side:
+/// Chromium offers in a new section what was accepted in the earlier ones of its kind, and cannot publish layers without them.
+fn choose_extensions(section: &Section, accepted: &mut Accepted) {
     for line in &section.extensions {
         let Some(extension) = Extension::ALL.into_iter().find(|extension| extension.uri() == line.uri) else {
             continue;
         };
-        let rid = matches!(extension, Extension::Rid | Extension::RepairedRid);
         let free = accepted.map.id(extension).is_none() && accepted.map.extension(line.id).is_none();
-        if free && (policy.receive || !rid) {
+        if free {
             accepted.map.set(extension, line.id);
             accepted.extensions.push(line.clone());
         }

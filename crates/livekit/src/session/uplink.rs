@@ -101,7 +101,7 @@ impl Session {
             let kind = media_kind(section)?;
             let msid = section.msid.as_ref().map(|msid| msid.track.clone()).unwrap_or_default();
             let prefer = self.uploads.wanted_codec(&msid, section.mid);
-            let policy = Policy { prefer, red: self.state.config.red, receive: true };
+            let policy = Policy { prefer, red: self.state.config.red };
             let accepted = choose(section, &policy);
             (!accepted.codecs.is_empty()).then(|| UpSection {
                 mid: section.mid,
