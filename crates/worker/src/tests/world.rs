@@ -201,6 +201,7 @@ pub(super) struct Client {
     /// Sections as they are wanted now.
     pub(super) sections: Sections,
     sequence: u64,
+    timestamp: u32,
 }
 
 impl Client {
@@ -238,6 +239,7 @@ impl Client {
             lose: 0,
             sections: Sections::default(),
             sequence: id * 1_000,
+            timestamp: 90_000,
         }
     }
 
@@ -321,7 +323,7 @@ impl Client {
     }
 
     /// Sends one packet of a published section.
-    pub(super) fn send(&mut self, name: &str, kind: CodecKind, timestamp: u32, marker: bool, payload: &[u8]) {
+    fn send(&mut self, name: &str, kind: CodecKind, timestamp: u32, marker: bool, payload: &[u8]) {
         let index = self.peer.send_index(mid(name)).expect("published");
         self.sequence += 1;
         let rewrite = Rewrite {
@@ -340,8 +342,17 @@ impl Client {
         self.socket.send_to(&out, self.server_address).expect("loopback takes it");
     }
 
-    /// Sends a VP8 keyframe of these packet sizes (over 8 bytes each). Payloads end in their number.
-    pub(super) fn send_frame(&mut self, name: &str, timestamp: u32, sizes: &[usize]) {
+    /// Sends 20 ms of sound.
+    pub(super) fn send_sound(&mut self, name: &str, payload: &[u8]) {
+        self.timestamp += 960;
+        self.send(name, CodecKind::Opus, self.timestamp, false, payload);
+    }
+
+    /// Sends a VP8 keyframe of these packet sizes (over 8 bytes each), a thirtieth of a second after the last one.
+    /// Payloads end in their number.
+    pub(super) fn send_frame(&mut self, name: &str, sizes: &[usize]) {
+        self.timestamp += 3_000;
+        let timestamp = self.timestamp;
         for (index, len) in sizes.iter().enumerate() {
             let first = index == 0;
             // RFC 7741: X and S bits; I bit; a picture id of 15 bits; then the frame tag of a keyframe.
