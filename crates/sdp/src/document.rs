@@ -15,6 +15,8 @@ pub enum Role {
     Offer,
     /// An answer. We wait for the handshake, which lets us choose the SRTP profile.
     Answer,
+    /// An offer of a client of ours, which is a full ICE agent.
+    ClientOffer,
 }
 
 /// Our end of the transport. One for all sections: everything is bundled.
@@ -114,7 +116,9 @@ impl Document {
         let live = self.sections.iter().filter(|section| !matches!(section.body, OutBody::Rejected { .. }));
         let bundle: String = live.clone().map(|section| format!(" {}", section.mid)).collect();
         session.add_attribute_with_value("group", format!("BUNDLE{bundle}"));
-        session.add_attribute_from_str("ice-lite");
+        if self.role != Role::ClientOffer {
+            session.add_attribute_from_str("ice-lite");
+        }
         if self.extmap_allow_mixed {
             session.add_attribute_from_str("extmap-allow-mixed");
         }
@@ -158,7 +162,7 @@ impl Document {
         media.add_attribute_with_value("ice-ufrag", &transport.ice.ufrag);
         media.add_attribute_with_value("ice-pwd", &transport.ice.password);
         media.add_attribute_with_value("fingerprint", format_fingerprint(&transport.fingerprint));
-        let setup = if self.role == Role::Offer { Setup::ActPass } else { Setup::Passive };
+        let setup = if self.role == Role::Answer { Setup::Passive } else { Setup::ActPass };
         media.add_attribute_with_value("setup", setup.name());
         if first {
             for (index, address) in transport.candidates.iter().enumerate() {

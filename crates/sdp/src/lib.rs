@@ -8,6 +8,7 @@
 //! All functions are total: text from strangers yields an [`Error`], never a panic, and what it may cost is bounded
 //! ([`MAX_LEN`], [`MAX_SECTIONS`] and the constants beside them).
 
+mod candidates;
 mod choose;
 mod description;
 mod document;
@@ -16,6 +17,7 @@ mod lines;
 mod offered;
 mod parse;
 
+pub use candidates::{MAX_CANDIDATES, candidates, parse_candidate};
 pub use choose::{Accepted, Policy, choose, codec_kind};
 pub use description::{
     CodecLine, Description, Direction, ExtensionLine, Feedback, Ice, Msid, RidLine, Section, SectionKind,
