@@ -71,9 +71,9 @@ counters! {
     rtp_unknown_stream,
     /// Authenticated RTP with a payload type that its section does not have.
     rtp_unknown_payload_type,
-    /// Streams that were not learned because their section has all it may have.
-    rtp_streams_refused,
-    /// Retransmissions of packets that had arrived before, and RTX packets without content.
+    /// Streams that made room for a newer SSRC of their section and layer.
+    rtp_streams_replaced,
+    /// Packets that had arrived before in another way, and RTX packets without content.
     rtx_redundant,
     /// Received RTP packets.
     rtp_received,

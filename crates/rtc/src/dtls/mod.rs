@@ -62,6 +62,8 @@ pub(crate) struct Dtls {
     connected: bool,
     restarts: u32,
     early: Vec<Bytes>,
+    /// Outgoing datagrams that found no room, not yet counted.
+    dropped: u64,
     /// The library's next deadline.
     next: Option<Instant>,
     out: VecDeque<Vec<u8>>,
@@ -82,6 +84,7 @@ impl Dtls {
             connected: false,
             restarts: 0,
             early: Vec::new(),
+            dropped: 0,
             next: None,
             out: VecDeque::new(),
             events: VecDeque::new(),
@@ -199,6 +202,7 @@ impl Dtls {
     /// After every call into the library. Its errors are final for the instance.
     fn after(&mut self, fine: bool, counters: &mut Counters) {
         self.drain();
+        counters.dtls_dropped += std::mem::take(&mut self.dropped);
         if fine {
             return;
         }
@@ -227,6 +231,7 @@ impl Dtls {
                     if self.out.len() == MAX_OUT {
                         // The oldest: it is the one most likely to be out of date.
                         self.out.pop_front();
+                        self.dropped += 1;
                     }
                     self.out.push_back(packet.to_vec());
                 }

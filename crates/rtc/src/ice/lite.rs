@@ -241,3 +241,208 @@ impl Lite {
         self.deadline.filter(|_| !self.dead)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use is::stun::StunMessageBuilder;
+
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn credentials(name: &str) -> IceCredentials {
+        IceCredentials { ufrag: name.into(), password: format!("password of {name}, 22 characters") }
+    }
+
+    struct Bench {
+        lite: Lite,
+        now: Instant,
+        counters: Counters,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let now = Instant::now();
+            let mut lite = Lite::new(credentials("one"));
+            lite.set_remote(now);
+            Self { lite, now, counters: Counters::default() }
+        }
+
+        fn receive(&mut self, from: &str, datagram: &[u8]) -> Vec<Vec<u8>> {
+            self.lite.receive(self.now, address(from), datagram, &mut self.counters);
+            let mut answers = Vec::new();
+            let mut out = Vec::new();
+            while let Some(to) = self.lite.poll_transmit(&mut out) {
+                assert_eq!(to, address(from), "answers go where the question came from");
+                answers.push(std::mem::take(&mut out));
+            }
+            answers
+        }
+
+        fn check(&mut self, from: &str, user: &str, nominate: bool) -> Vec<Vec<u8>> {
+            let datagram = check(user, &credentials(user), nominate);
+            self.receive(from, &datagram)
+        }
+
+        fn events(&mut self) -> Vec<IceEvent> {
+            std::iter::from_fn(|| self.lite.poll_event()).collect()
+        }
+    }
+
+    fn address(text: &str) -> SocketAddr {
+        text.parse().unwrap()
+    }
+
+    fn check(user: &str, credentials: &IceCredentials, nominate: bool) -> Vec<u8> {
+        let username = format!("{user}:them");
+        let mut builder =
+            StunMessageBuilder::new().binding().request().username(&username).prio(7).ice_controlling(9);
+        if nominate {
+            builder = builder.use_candidate();
+        }
+        let mut bytes = vec![0; 300];
+        let password = Some(credentials.password.as_bytes());
+        let len = builder.build(TransId::new()).to_bytes(password, &mut bytes, stun::hmac_sha1).unwrap();
+        bytes.truncate(len);
+        bytes
+    }
+
+    const A: &str = "192.0.2.1:1000";
+    const B: &str = "192.0.2.1:2000";
+
+    #[test]
+    fn a_check_is_answered_with_the_address_it_came_from() {
+        let mut bench = Bench::new();
+        for from in [A, "[2001:db8::1]:1000"] {
+            let request = check("one", &credentials("one"), false);
+            let answers = bench.receive(from, &request);
+            let message = StunMessage::parse(&answers[0]).unwrap();
+            assert!(message.is_successful_binding_response());
+            assert_eq!(message.mapped_address(), Some(address(from)));
+            assert!(message.verify(credentials("one").password.as_bytes(), stun::hmac_sha1));
+            assert!(stun::has_valid_fingerprint(&answers[0]));
+            assert!(answers[0].len() <= request.len() + 24);
+        }
+        assert!(bench.lite.is_valid(address(A)) && !bench.lite.is_valid(address(B)));
+    }
+
+    #[test]
+    fn the_latest_nominated_address_wins_at_once() {
+        let mut bench = Bench::new();
+        bench.check(A, "one", false);
+        assert_eq!(bench.lite.destination(), Some(address(A)), "validated, for the first flight of DTLS");
+        bench.check(B, "one", true);
+        assert_eq!(bench.lite.destination(), Some(address(B)));
+        bench.check(A, "one", false);
+        assert_eq!(
+            bench.lite.destination(),
+            Some(address(B)),
+            "a check that does not nominate moves nothing"
+        );
+        bench.check(A, "one", true);
+        assert_eq!(bench.lite.destination(), Some(address(A)));
+        let expected =
+            [IceEvent::Validated(address(A)), IceEvent::Validated(address(B)), IceEvent::Connected];
+        assert_eq!(bench.events(), expected);
+    }
+
+    #[test]
+    fn a_check_that_comes_twice_is_answered_and_moves_nothing() {
+        let mut bench = Bench::new();
+        let first = check("one", &credentials("one"), true);
+        bench.receive(A, &first);
+        bench.check(B, "one", true);
+        assert_eq!(bench.receive(A, &first).len(), 1);
+        assert_eq!(bench.receive("198.51.100.7:7", &first).len(), 1, "replayed by somebody else");
+        assert_eq!(bench.lite.destination(), Some(address(B)));
+        assert!(!bench.lite.is_valid(address("198.51.100.7:7")));
+        assert_eq!(bench.counters.stun_repeated, 2);
+    }
+
+    #[test]
+    fn old_and_new_credentials_hold_until_the_new_ones_nominate() {
+        let mut bench = Bench::new();
+        bench.check(A, "one", true);
+        bench.lite.restart(credentials("two"));
+        bench.check(B, "one", true);
+        assert_eq!(bench.lite.destination(), Some(address(B)), "the old ones still nominate");
+        bench.check(A, "two", false);
+        assert_eq!(bench.check(B, "one", true).len(), 1);
+        bench.check(A, "two", true);
+        assert_eq!(bench.lite.destination(), Some(address(A)));
+        assert!(bench.check(B, "one", true).is_empty(), "now the old ones are gone");
+        assert_eq!(bench.counters.stun_unknown_user, 1);
+    }
+
+    #[test]
+    fn a_wrong_password_gets_a_short_401_and_nothing_else_happens() {
+        let mut bench = Bench::new();
+        let request = check("one", &credentials("two"), true);
+        let answers = bench.receive(A, &request);
+        let message = StunMessage::parse(&answers[0]).unwrap();
+        assert_eq!(message.error_code().map(|(code, _)| code), Some(401));
+        assert!(answers[0].len() < request.len());
+        assert_eq!((bench.lite.destination(), bench.events()), (None, vec![]));
+        assert_eq!(bench.counters.stun_unauthenticated, 1);
+    }
+
+    #[test]
+    fn every_refusal_is_counted_and_silent() {
+        let mut bench = Bench::new();
+        let good = check("one", &credentials("one"), true);
+        let mut no_fingerprint = good[..good.len() - 8].to_vec();
+        let len = (no_fingerprint.len() - 20) as u16;
+        no_fingerprint[2..4].copy_from_slice(&len.to_be_bytes());
+        let mut wrong_fingerprint = good.clone();
+        *wrong_fingerprint.last_mut().unwrap() ^= 1;
+        let stranger = check("three", &credentials("three"), true);
+        let response = stun::success(TransId::new(), address(A), "password");
+        for bad in [&no_fingerprint, &wrong_fingerprint, &stranger, &response] {
+            assert!(bench.receive(A, bad).is_empty());
+        }
+        let counted = (
+            bench.counters.stun_bad_fingerprint,
+            bench.counters.stun_unknown_user,
+            bench.counters.stun_unexpected,
+        );
+        assert_eq!(counted, (2, 1, 1));
+        assert!(!bench.lite.is_valid(address(A)));
+    }
+
+    #[test]
+    fn silence_ends_it_and_any_check_puts_that_off() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.lite.poll_timeout(), Some(bench.now + FIRST_CHECK_TIMEOUT));
+        for _ in 0..5 {
+            bench.now += 14 * SECOND;
+            bench.check(A, "one", false);
+            bench.lite.handle_timeout(bench.now);
+        }
+        bench.now += 14 * SECOND;
+        let replayed = check("one", &credentials("two"), true);
+        bench.receive(A, &replayed);
+        bench.lite.handle_timeout(bench.now);
+        assert!(!bench.events().contains(&IceEvent::TimedOut));
+        bench.now += SECOND;
+        bench.lite.handle_timeout(bench.now);
+        assert_eq!(bench.events(), [IceEvent::TimedOut]);
+        assert_eq!(bench.lite.poll_timeout(), None);
+        assert!(bench.check(A, "one", true).is_empty(), "the dead do not answer");
+    }
+
+    #[test]
+    fn a_client_with_many_addresses_costs_bounded_memory() {
+        let mut bench = Bench::new();
+        bench.check(A, "one", true);
+        for port in 3_000..3_100 {
+            bench.now += Duration::from_millis(1);
+            bench.check(&format!("192.0.2.9:{port}"), "one", false);
+        }
+        assert_eq!(bench.lite.sources.len(), MAX_SOURCES);
+        assert!(bench.lite.is_valid(address(A)), "the nominated address is never pushed out");
+        assert!(!bench.lite.is_valid(address("192.0.2.9:3000")));
+        let forgotten = bench.events().iter().filter(|e| matches!(e, IceEvent::Forgotten(_))).count();
+        assert_eq!(forgotten, 101 - MAX_SOURCES);
+        assert_eq!(bench.lite.transactions.len(), MAX_TRANSACTIONS);
+    }
+}

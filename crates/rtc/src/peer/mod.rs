@@ -154,7 +154,7 @@ impl Peer {
 
     /// The wanted media sections, all of them. State of a section that stays (same mid and SSRC) is kept.
     pub fn set_sections(&mut self, now: Instant, receive: &[ReceiveSection], send: &[SendSection]) {
-        self.receive.set_sections(receive);
+        self.receive.set_sections(receive, &mut self.counters);
         self.send.set_sections(now, send, self.keys.as_mut().map(|keys| &mut keys.send));
     }
 

@@ -29,9 +29,9 @@ const MAX_BUFFERED: usize = 4 * MAX_MESSAGE;
 const RECEIVE_WINDOW: u32 = 512 * 1_024;
 /// Open channels, ours and theirs. Applications use a handful.
 const MAX_CHANNELS: usize = 64;
-/// SCTP packet: what fits into [`crate::dtls::MTU`] with DTLS 1.2's record and explicit nonce, less SCTP's and DATA's
-/// headers.
-const MAX_PAYLOAD: u32 = crate::dtls::MTU as u32 - 13 - 8 - 16 - 12 - 16;
+/// Data in an SCTP packet: what fits into [`crate::dtls::MTU`] with DTLS 1.2's record and explicit nonce, less SCTP's and
+/// DATA's headers; a multiple of 4, since chunks are padded to one.
+const MAX_PAYLOAD: u32 = (crate::dtls::MTU as u32 - 13 - 8 - 16 - 12 - 16) / 4 * 4;
 
 /// Why a message was not taken.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -469,4 +469,163 @@ fn contents(chunks: &Chunks) -> Option<Bytes> {
     let len = chunks.read(&mut bytes).ok()?;
     bytes.truncate(len);
     (len <= MAX_MESSAGE).then(|| bytes.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    struct Pair {
+        now: Instant,
+        client: Sctp,
+        server: Sctp,
+        counters: Counters,
+        /// Packets that the client sent.
+        record: Vec<Bytes>,
+        /// Messages that the server received.
+        received: Vec<Bytes>,
+    }
+
+    impl Pair {
+        fn new() -> Self {
+            let (client, server) = (Sctp::new(DtlsRole::Client), Sctp::new(DtlsRole::Server));
+            let (counters, record) = (Counters::default(), Vec::new());
+            Self { now: Instant::now(), client, server, counters, record, received: Vec::new() }
+        }
+
+        fn run(&mut self) {
+            for _ in 0..40 {
+                while let Some(packet) = self.client.poll_transmit(self.now) {
+                    self.record.push(packet.clone());
+                    self.server.receive(self.now, packet, &mut self.counters);
+                }
+                while let Some(packet) = self.server.poll_transmit(self.now) {
+                    self.client.receive(self.now, packet, &mut self.counters);
+                }
+                self.now += Duration::from_millis(10);
+                self.client.handle_timeout(self.now, &mut self.counters);
+                self.server.handle_timeout(self.now, &mut self.counters);
+                self.drain();
+            }
+        }
+
+        fn drain(&mut self) {
+            while self.client.poll_event().is_some() {
+                self.client.pump(&mut self.counters);
+            }
+            while let Some(event) = self.server.poll_event() {
+                if let SctpEvent::Data { payload, .. } = event {
+                    self.received.push(payload);
+                }
+                self.server.pump(&mut self.counters);
+            }
+        }
+    }
+
+    fn opened() -> Pair {
+        let mut pair = Pair::new();
+        pair.client.open("chat", true, None, &mut pair.counters);
+        pair.run();
+        assert_eq!(pair.client.open_labels().count(), 1);
+        pair
+    }
+
+    #[test]
+    fn a_packet_fits_the_mtu_of_dtls() {
+        let mut pair = opened();
+        pair.client.send("chat", false, &vec![1; MAX_MESSAGE]).unwrap();
+        pair.run();
+        let longest = pair.record.iter().map(Bytes::len).max().unwrap();
+        assert!((1_100..=crate::dtls::MTU - 37).contains(&longest), "{longest}");
+        assert_eq!(pair.received, [vec![1; MAX_MESSAGE]]);
+    }
+
+    #[test]
+    fn labels_are_not_opened_twice_and_not_without_end() {
+        let mut pair = opened();
+        pair.client.open("chat", true, None, &mut pair.counters);
+        for number in 0..100 {
+            pair.client.open(&number.to_string(), true, None, &mut pair.counters);
+        }
+        pair.run();
+        assert_eq!(pair.client.open_labels().count(), MAX_CHANNELS);
+        assert_eq!(pair.server.open_labels().count(), MAX_CHANNELS);
+        assert_eq!(pair.counters.channels_refused, 101 - MAX_CHANNELS as u64);
+    }
+
+    #[test]
+    fn the_other_side_cannot_open_channels_without_end() {
+        let mut pair = opened();
+        for number in 0..MAX_CHANNELS {
+            let id = 100 + 2 * number as u16;
+            let open = Message::Open {
+                label: number.to_string(),
+                ordered: true,
+                reliability: Reliability::Reliable,
+            };
+            let (_, association) = pair.client.association.as_mut().unwrap();
+            let mut stream = association.open_stream(id, PayloadProtocolIdentifier::Dcep).unwrap();
+            stream.write_with_ppi(&open.to_bytes(), PayloadProtocolIdentifier::Dcep).unwrap();
+        }
+        pair.run();
+        assert_eq!(pair.server.channels.len(), MAX_CHANNELS);
+        assert_eq!(pair.counters.channels_refused, 1);
+    }
+
+    #[test]
+    fn data_on_a_channel_that_was_never_opened_is_dropped() {
+        let mut pair = opened();
+        let (_, association) = pair.client.association.as_mut().unwrap();
+        let mut stream = association.open_stream(40, PayloadProtocolIdentifier::Binary).unwrap();
+        stream.write_with_ppi(b"who am I", PayloadProtocolIdentifier::Binary).unwrap();
+        stream.write_with_ppi(b"\x03\x00", PayloadProtocolIdentifier::Dcep).unwrap();
+        pair.run();
+        assert_eq!(pair.received, Vec::<Bytes>::new());
+        assert_eq!((pair.counters.messages_dropped, pair.counters.dcep_malformed), (1, 1));
+    }
+
+    /// Packets of an authenticated peer that means ill: truncated, changed (with a correct checksum), repeated.
+    #[test]
+    fn any_packets_are_survived() {
+        let mut state = 3u64;
+        let mut random = move |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        for _ in 0..60 {
+            let mut pair = opened();
+            for number in 0..5u8 {
+                pair.client.send("chat", false, &vec![number; 3_000]).unwrap();
+            }
+            pair.run();
+            let record = std::mem::take(&mut pair.record);
+            for _ in 0..200 {
+                let mut bytes = record[random(record.len())].to_vec();
+                match random(3) {
+                    0 => bytes.truncate(random(bytes.len())),
+                    1 => bytes.iter_mut().skip(12).take(40).for_each(|b| {
+                        if random(8) == 0 {
+                            *b = random(256) as u8;
+                        }
+                    }),
+                    _ => bytes.extend((0..random(30)).map(|_| 0xC0)),
+                }
+                checksum(&mut bytes);
+                pair.server.receive(pair.now, bytes.into(), &mut pair.counters);
+                while pair.server.poll_transmit(pair.now).is_some() {}
+            }
+            pair.run();
+        }
+    }
+
+    /// CRC-32C, so that a changed packet is looked at (RFC 9260 appendix A).
+    fn checksum(packet: &mut [u8]) {
+        if let Some(place) = packet.get_mut(8..12) {
+            place.fill(0);
+            let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(packet);
+            packet[8..12].copy_from_slice(&crc.to_le_bytes());
+        }
+    }
 }
