@@ -13,7 +13,7 @@ pub fn run(args: &[String]) -> Result<(), String> {
     println!("== The server (the first build takes a few minutes)");
     run::cargo().args(["build", "--package", "stoa"]).echo().status()?;
     println!("== stoa dev");
-    run::cargo().args(["run", "--quiet", "--package", "stoa", "--", "dev"]).args(args).foreground()
+    run::cargo().args(["run", "--quiet", "--package", "stoa", "--", "dev"]).args(args).replace()
 }
 
 /// Builds the meeting page that the server embeds. Its npm packages are installed when they are absent or the lock file

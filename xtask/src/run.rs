@@ -1,6 +1,7 @@
 //! Starting other programs, always from the root of the repository, and saying so.
 
 use std::io::Read as _;
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -66,10 +67,11 @@ impl Program {
         if status.success() { Ok(()) } else { Err(format!("`{}` ended with {status}", self.name)) }
     }
 
-    /// Runs in the foreground of the terminal, standard input included.
-    pub fn foreground(mut self) -> Result<(), String> {
-        let status = self.command.status().map_err(|e| self.cannot_start(&e))?;
-        if status.success() { Ok(()) } else { Err(format!("`{}` ended with {status}", self.name)) }
+    /// Becomes the program: what the terminal sends (Ctrl-C) reaches it alone, and its end is ours. Returns only when it
+    /// cannot be started.
+    pub fn replace(mut self) -> Result<(), String> {
+        let error = self.command.exec();
+        Err(self.cannot_start(&error))
     }
 
     /// Runs to its end and gives what it wrote to standard output, whether it succeeded or not.

@@ -158,10 +158,9 @@ fn ports(running: &Running) -> String {
             hosts.push(host);
         }
     }
-    let range = match (ports.first(), ports.last()) {
-        (Some(first), Some(last)) if first != last => format!("{first}-{last}"),
-        (Some(first), _) => first.to_string(),
-        _ => "none".to_owned(),
+    let ports = match ports.as_slice() {
+        [first, .., last] if usize::from(last - first) + 1 == ports.len() => format!("{first}-{last}"),
+        ports => ports.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
     };
-    format!("{range} on {}", hosts.join(", "))
+    format!("{ports} on {}", hosts.join(", "))
 }
