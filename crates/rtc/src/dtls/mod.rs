@@ -326,3 +326,23 @@ fn profile_of(profile: dimpl::SrtpProfile) -> Option<Profile> {
         _ => None,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_is_chosen_for_the_sake_of_an_aead() {
+        let offer = |dtls_12, dtls_13, aead_first| Offer { dtls_12, dtls_13, aead_first };
+        for (offer, expected, who) in [
+            (offer(true, true, false), DtlsVersions::Only12, "Chromium: SHA1_80 first"),
+            (offer(true, true, true), DtlsVersions::Only13, "Firefox: AES-GCM first"),
+            (offer(false, true, false), DtlsVersions::Only13, "1.3 alone"),
+            (offer(true, false, true), DtlsVersions::Only12, "1.2 alone"),
+            (offer(false, false, false), DtlsVersions::Only12, "1.0 alone, which 1.2 refuses"),
+        ] {
+            assert_eq!(choose(DtlsVersions::Automatic, offer), expected, "{who}");
+        }
+        assert_eq!(choose(DtlsVersions::Only12, offer(true, true, true)), DtlsVersions::Only12);
+    }
+}

@@ -85,7 +85,7 @@ impl Peer {
 
     /// Moves events out of the association while there is room for them.
     pub(super) fn take_sctp_events(&mut self, now: Instant) {
-        let Some(sctp) = &mut self.sctp else { return };
+        let Some(sctp) = self.sctp.as_mut().filter(|_| self.closed.is_none()) else { return };
         while self.events.len() < Self::MAX_EVENTS {
             let event = sctp.poll_event().or_else(|| {
                 sctp.pump(&mut self.counters);
@@ -118,6 +118,8 @@ impl Peer {
     /// The end, once.
     pub(super) fn end(&mut self, reason: CloseReason) {
         if self.closed.is_none() {
+            // What was said before the goodbye is heard.
+            self.take_sctp_events(self.now);
             self.closed = Some(reason);
             self.dtls.close();
             self.events.push_back(Event::Closed(reason));
