@@ -55,13 +55,13 @@ pub struct Dev {
 #[derive(Args)]
 pub struct Token {
     /// Who the bearer is; without it the token lets nobody in, but may administer.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub identity: String,
     /// The room that it is good for.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub room: String,
     /// The bearer's name, as others see it.
-    #[arg(long, default_value = "")]
+    #[arg(long, default_value = "", hide_default_value = true)]
     pub name: String,
     /// Something more that it allows, or with "=false" does not; may be repeated. With an identity, roomJoin is given.
     #[arg(long = "grant", value_name = "GRANT", long_help = GRANTS)]

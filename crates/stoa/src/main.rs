@@ -4,6 +4,7 @@ mod address;
 mod app;
 mod cli;
 mod config;
+mod http;
 mod log;
 mod page;
 mod server;

@@ -20,7 +20,7 @@ use tokio::time::timeout;
 use worker::WorkerConfig;
 
 use crate::tls::TlsListener;
-use crate::{app, page, time};
+use crate::{app, http, page, time};
 
 /// Commands that wait for one worker: a few for each of the participants that one core can carry.
 const COMMANDS: usize = 4_096;
@@ -76,7 +76,7 @@ pub struct Running {
     control: Control,
     health: Health,
     workers: Workers,
-    http: JoinHandle<io::Result<()>>,
+    http: JoinHandle<()>,
     stop_http: watch::Sender<bool>,
 }
 
@@ -191,22 +191,18 @@ fn serve_http(
     listener: TcpListener,
     tls: Option<Vec<IpAddr>>,
     routes: Router,
-    mut stopped: watch::Receiver<bool>,
-) -> Result<JoinHandle<io::Result<()>>, String> {
-    let stop = async move {
-        // An error means that the other end is gone, which is the end too.
-        let _ = stopped.wait_for(|stopped| *stopped).await;
-    };
+    stopped: watch::Receiver<bool>,
+) -> Result<JoinHandle<()>, String> {
     Ok(match tls {
         Some(addresses) => {
             let listener =
                 TlsListener::new(listener, &addresses).map_err(|error| format!("HTTPS: {error}"))?;
-            tokio::spawn(axum::serve(listener, routes).with_graceful_shutdown(stop).into_future())
+            tokio::spawn(http::serve(listener, routes, stopped))
         }
         None => {
             // Signal messages are small and wait for each other.
             let listener = listener.tap_io(|stream| drop(stream.set_nodelay(true)));
-            tokio::spawn(axum::serve(listener, routes).with_graceful_shutdown(stop).into_future())
+            tokio::spawn(http::serve(listener, routes, stopped))
         }
     })
 }
