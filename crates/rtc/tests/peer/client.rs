@@ -8,7 +8,7 @@ use rtc::{DtlsRole, DtlsVersions, IceRole};
 use crate::common::net::{BAD, Conditions, GOOD, Network};
 use crate::common::ours::{Ours, config, credentials, rewrite};
 use crate::common::{
-    MS, OUR_SSRC, THEIR_SSRC, VIDEO, address, extensions, mid, payload, receive_section, send_section,
+    MS, OUR_SSRC, THEIR_SSRC, VIDEO, address, extensions, mid, payload, receive_section, seeds, send_section,
 };
 
 /// A full client and a lite server, both ours.
@@ -110,7 +110,7 @@ fn our_client_connects_with_either_version_and_in_either_role() {
 
 #[test]
 fn our_client_holds_a_call_over_a_bad_network() {
-    for seed in 0..5 {
+    for seed in seeds(5) {
         let mut pair = Pair::new(seed, BAD, DtlsVersions::Automatic, DtlsRole::Server);
         pair.server.peer.open_channel(pair.now, "events", true, None);
         pair.connect();

@@ -5,7 +5,7 @@ use rtc::{CloseReason, DtlsRole, DtlsVersions};
 use str0m::config::DtlsVersion;
 
 use crate::common::net::{BAD, GOOD};
-use crate::common::{MS, World, address};
+use crate::common::{MS, World, address, seeds};
 
 fn connected(ours: DtlsVersions, theirs: DtlsVersion) -> World {
     let mut world = World::with_versions(1, GOOD, ours, theirs);
@@ -41,7 +41,7 @@ fn a_client_connects_quickly() {
 
 #[test]
 fn a_client_connects_over_a_bad_network() {
-    for seed in 0..10 {
+    for seed in seeds(10) {
         for version in [DtlsVersion::Dtls12, DtlsVersion::Dtls13, DtlsVersion::Auto] {
             let mut world = World::with_versions(seed, BAD, DtlsVersions::Automatic, version);
             world.connect();

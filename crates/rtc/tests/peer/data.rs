@@ -5,7 +5,7 @@ use str0m::channel::{ChannelConfig, ChannelId, Reliability};
 use str0m::config::DtlsVersion;
 
 use crate::common::net::{BAD, GOOD};
-use crate::common::{MS, World};
+use crate::common::{MS, World, seeds};
 
 fn open(world: &mut World, label: &str, ordered: bool, reliability: Reliability) -> ChannelId {
     let config = ChannelConfig { label: label.into(), ordered, reliability, ..ChannelConfig::default() };
@@ -40,7 +40,7 @@ fn they_write(world: &mut World, id: ChannelId, bytes: &[u8]) -> bool {
 
 #[test]
 fn large_messages_arrive_in_order_over_a_bad_network() {
-    for seed in 0..3 {
+    for seed in seeds(3) {
         let mut world = World::new(seed, GOOD);
         world.connect();
         from_us(&mut world, "_reliable");

@@ -22,6 +22,12 @@ pub const VIDEO: &str = "vid";
 pub const THEIR_SSRC: [(u32, u32); 2] = [(1_000, 1_001), (2_000, 2_001)];
 pub const OUR_SSRC: [(u32, u32); 2] = [(3_000, 3_001), (4_000, 4_001)];
 
+/// Seeds for a test that is repeated: `short` of them, or as many as `STOA_TEST_SEEDS` says where that is more.
+pub fn seeds(short: u64) -> std::ops::Range<u64> {
+    let wanted = std::env::var("STOA_TEST_SEEDS").ok().and_then(|text| text.parse().ok());
+    0..wanted.unwrap_or(short).max(short)
+}
+
 pub fn address(text: &str) -> SocketAddr {
     text.parse().expect("an address")
 }
@@ -146,7 +152,9 @@ impl World {
         for (i, (name, kind)) in kinds.into_iter().enumerate() {
             let rtx = |ssrc: u32| (i == 1).then(|| ssrc.into());
             api.declare_media(name.into(), kind);
-            api.declare_stream_tx(THEIR_SSRC[i].0.into(), rtx(THEIR_SSRC[i].1), name.into(), None);
+            // Without its cap of retransmissions, which a bad network reaches now and then.
+            api.declare_stream_tx(THEIR_SSRC[i].0.into(), rtx(THEIR_SSRC[i].1), name.into(), None)
+                .set_rtx_cache(1_000, Duration::from_secs(3), None);
             api.expect_stream_rx(OUR_SSRC[i].0.into(), rtx(OUR_SSRC[i].1), name.into(), None);
         }
         let receive = [receive_section(AUDIO, CodecKind::Opus), receive_section(VIDEO, CodecKind::Vp8)];
