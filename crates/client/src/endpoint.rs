@@ -33,6 +33,8 @@ pub struct Outgoing {
     pub mid: Mid,
     /// What it carries.
     pub codec: CodecKind,
+    /// Loudness of the next packets (RFC 6464: V bit and level), where that extension was negotiated.
+    pub audio_level: Option<u8>,
     sequence: u64,
     index: Option<SendIndex>,
 }
@@ -40,7 +42,7 @@ pub struct Outgoing {
 impl Outgoing {
     /// A stream that starts at `sequence` (the lower half of 16 bits leaves room before the first wrap).
     pub fn new(mid: Mid, codec: CodecKind, sequence: u16) -> Self {
-        Self { mid, codec, sequence: u64::from(sequence), index: None }
+        Self { mid, codec, audio_level: None, sequence: u64::from(sequence), index: None }
     }
 }
 
@@ -70,11 +72,8 @@ impl Endpoint {
             ufrag: format!("c{seed:016x}"),
             password: format!("{:016x}{:016x}", seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15, seed),
         };
-        let role = IceRole::Full {
-            local: local.clone(),
-            candidates: vec![socket.local_addr()],
-            controlling: true,
-        };
+        let role =
+            IceRole::Full { local: local.clone(), candidates: vec![socket.local_addr()], controlling: true };
         let peer = Peer::new(clock.at, clock, config, role, seed);
         Ok(Self {
             socket,
@@ -149,7 +148,7 @@ impl Endpoint {
             marker,
             codec: stream.codec,
             vp8: None,
-            audio_level: None,
+            audio_level: stream.audio_level,
             abs_capture_time: None,
         };
         let slot = self.ring.push(payload).unwrap_or_default();

@@ -1,8 +1,40 @@
 //! A native client of Stoa.
 //!
-//! [`Endpoint`] is one connection's media: a UDP socket and a full-ICE [`rtc::Peer`], driven by whoever owns it. One thread
-//! can drive hundreds, which is how the load generators are built on it.
+//! - [`Room`]: a participant of a room over LiveKit's signal protocol (version 1, one connection): publish, subscribe,
+//!   data messages. Encoded frames go in, RTP payloads come out: there is no codec here.
+//! - [`Endpoint`]: one connection's media alone: a UDP socket and a full-ICE [`rtc::Peer`], driven by whoever owns it. One
+//!   thread can drive hundreds, which is how the load generators are built on it.
+//!
+//! | file | what it does |
+//! |---|---|
+//! | `room` | connecting, and the handle |
+//! | `join` | the join request |
+//! | `socket` | TCP, TLS and WebSocket |
+//! | `driver` | the task behind a room: signal messages, requests, pings |
+//! | `negotiation` | media sections, offers and answers, as a value |
+//! | `media` | the thread behind a room: the endpoint, frames out, packets in |
+//! | `counters` | what arrived and when |
+//! | `data` | user messages on data channels |
+//! | `vp8` | encoded frames to RTP payloads |
 
+mod counters;
+mod data;
+mod driver;
 mod endpoint;
+mod error;
+mod event;
+mod join;
+mod media;
+mod negotiation;
+mod options;
+mod room;
+mod socket;
+mod vp8;
 
+pub use counters::{Counters, Timing, TrackCounters};
 pub use endpoint::{Endpoint, Outgoing, Remote};
+pub use error::{ConnectError, PublishError};
+pub use event::{Ended, Event, Events, Message, Packet, Participant, Track};
+pub use options::{LocalTrack, Options};
+pub use room::{Publication, Room};
+pub use vp8::Packetizer;

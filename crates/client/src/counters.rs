@@ -1,0 +1,180 @@
+//! What arrived and when.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::{Duration, Instant};
+
+use wire::media::Received;
+
+/// How long the stages of connecting took, from the call of [`crate::Room::connect`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct Timing {
+    /// The server's JoinResponse arrived.
+    pub joined: Option<Duration>,
+    /// ICE and DTLS are up: media can be sent.
+    pub connected: Option<Duration>,
+    /// Both data channels are open, which is when `connect` returns.
+    pub ready: Option<Duration>,
+    /// The first media packet arrived.
+    pub first_packet: Option<Duration>,
+}
+
+/// What arrived since the beginning.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// By track id.
+    pub tracks: BTreeMap<Arc<str>, TrackCounters>,
+    /// Packets of sections that carry no known track.
+    pub unknown_packets: u64,
+    /// RTP packets sent.
+    pub sent_packets: u64,
+    /// Frames that could not be sent: not connected, or not negotiated.
+    pub unsent_frames: u64,
+    /// Data messages that could not be sent: too large, or the channel did not take them in time.
+    pub unsent_messages: u64,
+    /// Events that were dropped because nobody read them.
+    pub events_dropped: u64,
+    /// Of the transport.
+    pub transport: rtc::Counters,
+}
+
+/// What arrived of one track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub struct TrackCounters {
+    /// Packets, each counted once.
+    pub packets: u64,
+    /// Bytes of payload.
+    pub bytes: u64,
+    /// Packets of the current stream that never came, or have not yet.
+    pub missing: u64,
+    /// The longest time between two arrivals.
+    pub longest_pause: Duration,
+    ssrc: u32,
+    /// First and highest sequence number of the current stream, and how many came in between.
+    first: u64,
+    highest: u64,
+    stream_packets: u64,
+    last: Option<Instant>,
+}
+
+impl TrackCounters {
+    /// One packet.
+    pub(crate) fn count(&mut self, received: &Received) {
+        self.packets += 1;
+        self.bytes += received.payload.len() as u64;
+        if let Some(last) = self.last {
+            self.longest_pause = self.longest_pause.max(received.arrival.saturating_duration_since(last));
+        }
+        self.last = Some(received.arrival);
+        if self.ssrc != received.ssrc || self.stream_packets == 0 {
+            // A track that is subscribed anew comes as a new stream, with numbers of its own.
+            self.ssrc = received.ssrc;
+            (self.first, self.highest, self.stream_packets) = (received.sequence, received.sequence, 0);
+        }
+        self.stream_packets += 1;
+        self.first = self.first.min(received.sequence);
+        self.highest = self.highest.max(received.sequence);
+        self.missing = (self.highest - self.first + 1).saturating_sub(self.stream_packets);
+    }
+}
+
+/// What the media thread writes and the room's handle reads.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    started: Instant,
+    joined: OnceLock<Duration>,
+    connected: OnceLock<Duration>,
+    ready: OnceLock<Duration>,
+    first_packet: OnceLock<Duration>,
+    counters: Mutex<Counters>,
+}
+
+/// A stage of connecting.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Stage {
+    Joined,
+    Connected,
+    Ready,
+    FirstPacket,
+}
+
+impl Shared {
+    pub fn new(started: Instant) -> Self {
+        Self {
+            started,
+            joined: OnceLock::new(),
+            connected: OnceLock::new(),
+            ready: OnceLock::new(),
+            first_packet: OnceLock::new(),
+            counters: Mutex::default(),
+        }
+    }
+
+    /// A stage is reached; the first time counts.
+    pub fn reached(&self, stage: Stage, at: Instant) {
+        let cell = match stage {
+            Stage::Joined => &self.joined,
+            Stage::Connected => &self.connected,
+            Stage::Ready => &self.ready,
+            Stage::FirstPacket => &self.first_packet,
+        };
+        cell.get_or_init(|| at.saturating_duration_since(self.started));
+    }
+
+    pub fn timing(&self) -> Timing {
+        Timing {
+            joined: self.joined.get().copied(),
+            connected: self.connected.get().copied(),
+            ready: self.ready.get().copied(),
+            first_packet: self.first_packet.get().copied(),
+        }
+    }
+
+    /// Numbers stay numbers when a thread panicked over them.
+    pub fn counters(&self) -> MutexGuard<'_, Counters> {
+        self.counters.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base::{CodecKind, MediaKind, Mid};
+
+    fn received(ssrc: u32, sequence: u64, arrival: Instant) -> Received {
+        Received {
+            mid: Mid::new(b"0").unwrap(),
+            media: MediaKind::Audio,
+            layer: 0,
+            codec: CodecKind::Opus,
+            ssrc,
+            sequence,
+            timestamp: 0,
+            marker: false,
+            retransmitted: false,
+            extensions: Default::default(),
+            payload: 12..22,
+            arrival,
+        }
+    }
+
+    #[test]
+    fn a_packet_that_comes_late_is_missing_until_then() {
+        let (mut track, now) = (TrackCounters::default(), Instant::now());
+        for (sequence, missing) in [(10, 0), (11, 0), (14, 2), (13, 1), (9, 1), (12, 0)] {
+            track.count(&received(1, sequence, now));
+            assert_eq!(track.missing, missing, "after {sequence}");
+        }
+        assert_eq!((track.packets, track.bytes), (6, 60));
+    }
+
+    #[test]
+    fn a_new_stream_of_a_track_starts_its_own_numbering() {
+        let (mut track, now) = (TrackCounters::default(), Instant::now());
+        track.count(&received(1, 10, now));
+        track.count(&received(2, 50_000, now + Duration::from_secs(2)));
+        track.count(&received(2, 50_001, now + Duration::from_secs(3)));
+        assert_eq!((track.packets, track.missing), (3, 0));
+        assert_eq!(track.longest_pause, Duration::from_secs(2));
+    }
+}

@@ -1,0 +1,189 @@
+//! The signal socket: TCP, TLS where the address says so, WebSocket; messages in protobuf.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use futures_util::{SinkExt as _, StreamExt as _};
+use livekit_protocol as proto;
+use prost::Message as _;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
+use tokio_rustls::rustls::{ClientConfig, RootCertStore};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
+use tokio_tungstenite::tungstenite::http::{HeaderValue, Uri, header};
+use tokio_tungstenite::tungstenite::{self, Message as Frame};
+use tokio_tungstenite::{WebSocketStream, client_async};
+
+use crate::error::ConnectError;
+
+/// A byte stream, encrypted or not.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Stream for T {}
+
+/// Where a server is, taken from its address.
+struct Target {
+    tls: bool,
+    host: String,
+    port: u16,
+    /// Scheme, host and path without a slash at the end.
+    base: String,
+}
+
+/// A TCP connection to the server, before anything is said on it.
+pub(crate) struct Dialled {
+    target: Target,
+    stream: TcpStream,
+    /// The address of ours from which the server is reached.
+    pub local: IpAddr,
+}
+
+/// The signal socket.
+pub(crate) struct Socket {
+    stream: WebSocketStream<Box<dyn Stream>>,
+}
+
+/// Opens the TCP connection.
+pub(crate) async fn dial(url: &str) -> Result<Dialled, ConnectError> {
+    let target = parse(url)?;
+    let stream = TcpStream::connect((target.host.as_str(), target.port)).await?;
+    // Signal messages are small and wait for each other.
+    stream.set_nodelay(true)?;
+    let local = stream.local_addr()?.ip();
+    Ok(Dialled { target, stream, local })
+}
+
+fn parse(url: &str) -> Result<Target, ConnectError> {
+    let bad = |reason: &str| ConnectError::Address(format!("{url}: {reason}"));
+    let uri: Uri = url.parse().map_err(|_| bad("not an address"))?;
+    let tls = match uri.scheme_str() {
+        Some("ws") => false,
+        Some("wss") => true,
+        _ => return Err(bad("it must start with ws:// or wss://")),
+    };
+    let host = uri.host().ok_or_else(|| bad("it names no host"))?;
+    let base = format!("{}://{}{}", if tls { "wss" } else { "ws" }, host_and_port(&uri), uri.path());
+    Ok(Target {
+        tls,
+        host: host.trim_start_matches('[').trim_end_matches(']').to_owned(),
+        port: uri.port_u16().unwrap_or(if tls { 443 } else { 80 }),
+        base: base.trim_end_matches('/').to_owned(),
+    })
+}
+
+fn host_and_port(uri: &Uri) -> &str {
+    uri.authority().map(|authority| authority.as_str()).unwrap_or_default()
+}
+
+impl Dialled {
+    /// Asks for the signal socket, version 1. `trust`: the certificates that TLS accepts.
+    pub async fn open(
+        self,
+        token: &str,
+        join_request: &str,
+        trust: &[Vec<u8>],
+    ) -> Result<Socket, ConnectError> {
+        let url = format!("{}/rtc/v1?join_request={join_request}", self.target.base);
+        let mut request =
+            url.into_client_request().map_err(|error| ConnectError::Address(error.to_string()))?;
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| ConnectError::Address("the token is not printable text".to_owned()))?;
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        let stream: Box<dyn Stream> = if self.target.tls {
+            encrypt(self.stream, &self.target.host, trust).await?
+        } else {
+            Box::new(self.stream)
+        };
+        let (stream, _) = client_async(request, stream).await.map_err(refused)?;
+        Ok(Socket { stream })
+    }
+}
+
+async fn encrypt(stream: TcpStream, host: &str, trust: &[Vec<u8>]) -> Result<Box<dyn Stream>, ConnectError> {
+    let failed = |reason: String| ConnectError::Tls(reason);
+    let mut roots = RootCertStore::empty();
+    for certificate in trust {
+        roots.add(CertificateDer::from(certificate.clone())).map_err(|error| failed(error.to_string()))?;
+    }
+    let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| failed(error.to_string()))?
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    let name = ServerName::try_from(host.to_owned()).map_err(|error| failed(error.to_string()))?;
+    let connector = TlsConnector::from(Arc::new(config));
+    let stream = connector.connect(name, stream).await.map_err(|error| failed(error.to_string()))?;
+    Ok(Box::new(stream))
+}
+
+fn refused(error: tungstenite::Error) -> ConnectError {
+    match error {
+        tungstenite::Error::Http(response) => ConnectError::Refused {
+            status: response.status().as_u16(),
+            text: String::from_utf8_lossy(response.body().as_deref().unwrap_or_default()).trim().to_owned(),
+        },
+        tungstenite::Error::Io(error) => ConnectError::Io(error),
+        error => ConnectError::Protocol(error.to_string()),
+    }
+}
+
+/// What came.
+pub(crate) enum Incoming {
+    /// A message; `None` for one that this client does not know.
+    Message(Option<Box<proto::signal_response::Message>>),
+    /// Something that only shows that the server is there.
+    Alive,
+    /// The socket is closed or broken; the text says how.
+    Closed(String),
+}
+
+impl Socket {
+    /// The next message. Nothing is lost when it is dropped half-way.
+    pub async fn next(&mut self) -> Incoming {
+        match self.stream.next().await {
+            Some(Ok(Frame::Binary(bytes))) => match proto::SignalResponse::decode(bytes) {
+                Ok(response) => Incoming::Message(response.message.map(Box::new)),
+                Err(error) => Incoming::Closed(format!("a frame is no signal message: {error}")),
+            },
+            Some(Ok(Frame::Close(frame))) => {
+                Incoming::Closed(frame.map(|frame| frame.to_string()).unwrap_or_default())
+            }
+            Some(Ok(_)) => Incoming::Alive,
+            Some(Err(error)) => Incoming::Closed(error.to_string()),
+            None => Incoming::Closed("it was closed".to_owned()),
+        }
+    }
+
+    /// Sends a request; `false` when the socket is gone.
+    pub async fn send(&mut self, message: proto::signal_request::Message) -> bool {
+        let request = proto::SignalRequest { message: Some(message) };
+        self.stream.send(Frame::Binary(request.encode_to_vec().into())).await.is_ok()
+    }
+
+    /// Closes it; the server may be gone, then there is nobody to say it to.
+    pub async fn close(mut self) {
+        let _ = self.stream.close(None).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_may_have_a_path_and_a_slash_at_its_end() {
+        for (url, host, port, base) in [
+            ("ws://localhost:7880", "localhost", 7880, "ws://localhost:7880"),
+            ("wss://example.org/", "example.org", 443, "wss://example.org"),
+            ("ws://[::1]:7880/stoa/", "::1", 7880, "ws://[::1]:7880/stoa"),
+        ] {
+            let target = parse(url).expect("it is good");
+            assert_eq!((target.host.as_str(), target.port, target.base.as_str()), (host, port, base));
+        }
+        for url in ["", "localhost:7880", "http://localhost", "ws://", "ws://a b"] {
+            assert!(matches!(parse(url), Err(ConnectError::Address(_))), "{url}");
+        }
+    }
+}
