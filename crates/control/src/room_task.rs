@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use crate::data::Labels;
 use crate::door::{Worker, answer, wall_clock};
 use crate::journey::Journey;
-use crate::metrics::{Metrics, count, uncount};
+use crate::metrics::{Metrics, count};
 use crate::routes::Routes;
 use crate::seat::{Delivery, Seat};
 
@@ -249,10 +249,9 @@ impl RoomTask {
         self.watch(id, sender.clone());
         let initial = self.room.subscriptions(id).count();
         let journey = Journey::new(id, identity, client, started, now);
-        self.seats.insert(id, Seat::new(sender, initial, journey));
+        let (metrics, worker) = (Arc::clone(&self.metrics), Arc::clone(&self.worker));
+        self.seats.insert(id, Seat::new(sender, initial, journey, metrics, worker));
         count(&self.metrics.admitted);
-        count(&self.metrics.participants);
-        self.worker.participants.fetch_add(1, Relaxed);
         let joined = Joined {
             participant: welcome.participant,
             room: welcome.room,
@@ -351,11 +350,8 @@ impl RoomTask {
         }
         self.timers.retain(|(_, _, of)| *of != id);
         seat.journey.end(now(), reason, &self.metrics);
-        uncount(&self.metrics.participants);
-        self.worker.participants.fetch_sub(1, Relaxed);
         // A full queue loses this; that it is closed says the same.
         let _ = seat.deliver(Event::Notice(Notice::Closed(reason)));
-        seat.close();
     }
 
     pub(crate) fn drop_peer(&mut self, peer: PeerId) {

@@ -1,6 +1,8 @@
 //! What the control plane holds for one participant: its adapter's event queue and its connections.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use base::model::{Quality, TrackSettings};
 use base::{PeerId, TrackId};
@@ -9,7 +11,9 @@ use contract::media::Sections;
 use contract::session::Event;
 
 use crate::data::RELIABLE;
+use crate::door::Worker;
 use crate::journey::Journey;
+use crate::metrics::{Metrics, count, uncount};
 
 /// Events that may wait for an adapter, beyond those of its join. One that falls further behind is closed.
 const EVENT_QUEUE: usize = 1_024;
@@ -44,6 +48,8 @@ pub(crate) struct Seat {
     pub settings: BTreeMap<TrackId, TrackSettings>,
     pub backlog: Backlog,
     pub journey: Journey,
+    metrics: Arc<Metrics>,
+    worker: Arc<Worker>,
 }
 
 /// One connection.
@@ -59,8 +65,16 @@ pub(crate) struct Peer {
 }
 
 impl Seat {
-    /// `initial` events are about to be queued for the join itself.
-    pub fn new(events: async_channel::Sender<Event>, initial: usize, journey: Journey) -> Self {
+    /// Counts a participant in. `initial` events are about to be queued for the join itself.
+    pub fn new(
+        events: async_channel::Sender<Event>,
+        initial: usize,
+        journey: Journey,
+        metrics: Arc<Metrics>,
+        worker: Arc<Worker>,
+    ) -> Self {
+        count(&metrics.participants);
+        worker.participants.fetch_add(1, Relaxed);
         Self {
             events,
             capacity: EVENT_QUEUE + initial,
@@ -69,6 +83,8 @@ impl Seat {
             settings: BTreeMap::new(),
             backlog: Backlog::default(),
             journey,
+            metrics,
+            worker,
         }
     }
 
@@ -88,11 +104,6 @@ impl Seat {
         Delivery::Done
     }
 
-    /// Nothing follows; what is queued can still be read.
-    pub fn close(&self) {
-        self.events.close();
-    }
-
     /// The primary connection, when its channel for reliable messages is open.
     pub fn reliable_peer(&self) -> Option<PeerId> {
         self.primary.filter(|peer| self.peers.get(peer).is_some_and(|peer| peer.reliable_open))
@@ -101,6 +112,16 @@ impl Seat {
     /// The worst of its connections.
     pub fn quality(&self) -> Option<Quality> {
         self.peers.values().filter_map(|peer| peer.quality).min()
+    }
+}
+
+/// Counts the participant out. Nothing follows for its adapter; what is queued can still be read. Also when the room's task
+/// panics: others hold a sender of the queue, so that dropping ours would not end it.
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.events.close();
+        uncount(&self.metrics.participants);
+        self.worker.participants.fetch_sub(1, Relaxed);
     }
 }
 

@@ -1,5 +1,6 @@
 mod api;
 mod connections;
+mod log;
 mod sessions;
 mod tracks;
 mod world;

@@ -162,7 +162,7 @@ async fn a_leave_removes_the_connections_and_ends_the_events() {
     ann.ask(Request::Leave(LeaveReason::ClientInitiated)).await;
     assert!(was_removed(&world.told().await, ann.peer));
     assert_eq!(ann.closed().await, Some(LeaveReason::ClientInitiated));
-    assert!(ann.joined.events.recv().await.is_err(), "nothing follows");
+    assert!(ann.joined.events.is_closed(), "nothing follows");
     assert_eq!(world.count("stoa_participants", ""), 0);
 }
 
@@ -249,6 +249,26 @@ async fn a_worker_that_is_gone_ends_its_rooms_and_gets_no_more() {
     assert_eq!(ann.closed().await, Some(LeaveReason::StateMismatch));
     let again = world.join("ann").await;
     assert_ne!(again.joined.worker.index, gone);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_panic_in_one_room_costs_that_room_alone() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let other = contract::session::Join { room: base::RoomName::new("other"), ..join("bob") };
+    let bob = world.join_with(other).await;
+    world.told().await;
+    world.trap.store(true, std::sync::atomic::Ordering::Relaxed);
+    ann.ask(super::world::add_peer(base::PeerId(7), false)).await;
+    ann.events().await;
+    assert!(ann.joined.events.is_closed(), "its adapter sees the end");
+    assert!(was_removed(&world.told().await, ann.peer));
+    assert_eq!((world.count("stoa_participants", ""), world.count("stoa_rooms", "")), (1, 1));
+    assert_eq!(world.count("stoa_recovered_panics_total", "room_task"), 1);
+    bob.add_peer(true).await;
+    assert_eq!(world.told().await.len(), 2, "the other room goes on");
+    let again = world.join("ann").await;
+    assert_ne!(again.joined.room.id, ann.joined.room.id);
 }
 
 #[tokio::test(start_paused = true)]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
 use base::model::{
@@ -23,6 +24,8 @@ pub struct World {
     pub control: Control,
     pub workers: Vec<async_channel::Receiver<Command>>,
     pub media: async_channel::Sender<MediaEvent>,
+    /// The next command makes the task that sends it panic.
+    pub trap: Arc<AtomicBool>,
 }
 
 /// A joined participant and its adapter's view.
@@ -37,10 +40,11 @@ impl World {
     }
 
     pub fn with(config: Config, workers: usize) -> Self {
-        let (handles, queues) = (0..workers).map(fake_worker).unzip();
+        let trap = Arc::new(AtomicBool::new(false));
+        let (handles, queues) = (0..workers).map(|index| fake_worker(index, Arc::clone(&trap))).unzip();
         let (media, events) = async_channel::bounded(1_024);
         let (handle, control) = spawn(config, handles, events);
-        Self { handle, control, workers: queues, media }
+        Self { handle, control, workers: queues, media, trap }
     }
 
     pub async fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
@@ -288,12 +292,13 @@ pub fn was_removed(commands: &[Command], peer: PeerId) -> bool {
         .any(|command| matches!(command, Command::RemovePeer { peer: removed } if *removed == peer))
 }
 
-fn fake_worker(index: usize) -> (WorkerHandle, async_channel::Receiver<Command>) {
+fn fake_worker(index: usize, trap: Arc<AtomicBool>) -> (WorkerHandle, async_channel::Receiver<Command>) {
     let (commands, queue) = async_channel::bounded(10_000);
     let info = WorkerInfo {
         index,
         candidates: vec![SocketAddr::from(([127, 0, 0, 1], 7_882))],
         fingerprint: Fingerprint([0; 32]),
     };
-    (WorkerHandle::new(info, commands, Arc::new(|| {})), queue)
+    let wake = move || assert!(!trap.swap(false, Relaxed), "this test makes a room's task panic");
+    (WorkerHandle::new(info, commands, Arc::new(wake)), queue)
 }

@@ -1,0 +1,85 @@
+//! One log line per join.
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use contract::media::{Event as MediaEvent, PeerEnd, SetupTimes};
+use tracing::subscriber::DefaultGuard;
+
+use super::world::{World, quiet, seconds};
+
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Log {
+    /// Holds for tasks on this thread: all of the test's.
+    fn capture() -> (Self, DefaultGuard) {
+        let log = Self::default();
+        let writer = log.clone();
+        let subscriber =
+            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
+        (log, tracing::subscriber::set_default(subscriber))
+    }
+
+    fn lines(&self, with: &str) -> Vec<String> {
+        let text = String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text");
+        text.lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
+    }
+}
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().expect("not poisoned").write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_with_media_is_told_once_with_all_stages() {
+    let (log, _guard) = Log::capture();
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    assert!(log.lines("joined").is_empty(), "not before the media");
+    let first_media = Some(Duration::from_micros(9_500));
+    let times = SetupTimes { first_media, ..SetupTimes::default() };
+    world.say(MediaEvent::FirstMedia { peer: ann.peer, times }).await;
+    seconds(10).await;
+    let lines = log.lines("joined");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    for part in
+        ["identity=ann", "admission_ms=", "ice_ms=1", "dtls_ms=2", "first_media_ms=9.5", "client=\"test\""]
+    {
+        assert!(lines[0].contains(part), "{part} in {}", lines[0]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_join_without_media_is_told_after_a_while() {
+    let (log, _guard) = Log::capture();
+    let world = World::new();
+    let _ann = world.connect("ann").await;
+    seconds(6).await;
+    let lines = log.lines("joined");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(!lines[0].contains("first_media_ms"), "{}", lines[0]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_join_is_told_with_its_reason_and_how_far_it_came() {
+    let (log, _guard) = Log::capture();
+    let world = World::new();
+    let ann = world.join("ann").await;
+    ann.add_peer(true).await;
+    quiet().await;
+    let times = SetupTimes { ice: Some(Duration::from_millis(4)), ..SetupTimes::default() };
+    world.say(MediaEvent::Closed { peer: ann.peer, end: PeerEnd::DtlsFailed, times }).await;
+    seconds(10).await;
+    let lines = log.lines("join failed");
+    assert_eq!(lines.len(), 1, "{lines:?}");
+    assert!(lines[0].contains("ice_ms=4") && lines[0].contains("reason=MediaFailure"), "{}", lines[0]);
+    assert!(log.lines("joined").is_empty());
+}
