@@ -227,7 +227,7 @@ impl Session {
             count(&self.metrics().media_lost);
             self.end(LeaveReason::ConnectionTimeout);
         }
-        if due(self.subscriber.as_ref().and_then(Subscriber::answer_deadline)) {
+        if self.subscriber.as_mut().is_some_and(|subscriber| subscriber.give_up(now)) {
             count(&self.metrics().media_lost);
             self.end(LeaveReason::MediaFailure);
         }

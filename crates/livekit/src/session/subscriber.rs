@@ -55,6 +55,15 @@ impl Subscriber {
         self.offered_at.map(|at| at + ANSWER_DEADLINE)
     }
 
+    /// True, once, when that time has come.
+    pub fn give_up(&mut self, now: Instant) -> bool {
+        let late = self.answer_deadline().is_some_and(|deadline| deadline <= now);
+        if late {
+            self.offered_at = None;
+        }
+        late
+    }
+
     pub fn peer(&self) -> base::PeerId {
         self.connection.peer
     }

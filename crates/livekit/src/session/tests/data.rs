@@ -1,0 +1,99 @@
+//! Messages on data channels.
+
+use std::sync::Arc;
+
+use base::model::{DataKind, Notice, Permissions};
+use base::{Identity, ParticipantId, PeerId};
+use bytes::Bytes;
+use contract::media::Event as MediaEvent;
+use contract::session::{DataTarget, Event, Request};
+use livekit_protocol as proto;
+use livekit_protocol::client_info::Sdk;
+use livekit_protocol::data_packet::Value;
+use prost::Message as _;
+
+use super::support::*;
+
+fn send(
+    bench: &mut Bench,
+    label: &str,
+    payload: Vec<u8>,
+) -> Option<(DataKind, DataTarget, proto::DataPacket)> {
+    let effects = bench.event(Event::Media(MediaEvent::Data {
+        peer: PeerId(0),
+        label: label.into(),
+        text: false,
+        payload: Bytes::from(payload),
+    }));
+    effects.requests.into_iter().find_map(|request| match request {
+        Request::Data { kind, target, payload } => {
+            Some((kind, target, proto::DataPacket::decode(payload.as_ref()).expect("a packet")))
+        }
+        _ => None,
+    })
+}
+
+fn bench(permissions: Permissions) -> Bench {
+    let mut bench = Bench::with(params(true, client(Sdk::Js, 17)), permissions, Vec::new());
+    bench.begin();
+    bench
+}
+
+fn chat(sequence: u32) -> proto::DataPacket {
+    proto::DataPacket {
+        sequence,
+        participant_sid: "PA_somebody_else".to_owned(),
+        participant_identity: "somebody else".to_owned(),
+        destination_identities: vec!["person-2".to_owned()],
+        value: Some(Value::User(proto::UserPacket {
+            payload: b"hello".to_vec(),
+            topic: Some("chat".to_owned()),
+            ..Default::default()
+        })),
+        ..Default::default()
+    }
+}
+
+#[test]
+fn the_sender_is_stamped_and_the_sequence_kept() {
+    let mut bench = bench(everything());
+    let (kind, target, packet) = send(&mut bench, "_reliable", chat(41).encode_to_vec()).expect("passed on");
+    assert_eq!(kind, DataKind::Reliable);
+    assert_eq!(target.identities, [Identity::new("person-2")]);
+    assert_eq!(packet.sequence, 41);
+    assert_eq!(packet.participant_identity, "person-1");
+    assert_eq!(packet.participant_sid, format!("PA_{}", ParticipantId(1)));
+    assert!(matches!(packet.value, Some(Value::User(user)) if user.payload == b"hello"));
+    let (kind, ..) = send(&mut bench, "_lossy", chat(0).encode_to_vec()).expect("passed on");
+    assert_eq!(kind, DataKind::Lossy);
+}
+
+#[test]
+fn hidden_participants_send_as_nobody() {
+    let mut bench = bench(Permissions { hidden: true, ..everything() });
+    let (_, _, packet) = send(&mut bench, "_reliable", chat(1).encode_to_vec()).expect("passed on");
+    assert_eq!((packet.participant_sid.as_str(), packet.participant_identity.as_str()), ("", ""));
+}
+
+#[test]
+fn messages_without_the_permission_are_dropped_also_when_it_is_taken_later() {
+    let mut bench = bench(everything());
+    let permissions = Permissions { publish_data: false, ..everything() };
+    bench.notice(Notice::Participants(vec![Arc::new(person(1, permissions))]));
+    assert!(send(&mut bench, "_reliable", chat(1).encode_to_vec()).is_none());
+}
+
+#[test]
+fn malformed_messages_and_data_tracks_are_dropped() {
+    let mut bench = bench(everything());
+    assert!(send(&mut bench, "_reliable", vec![0xFF; 40]).is_none());
+    assert!(send(&mut bench, "_data_track", vec![0x10; 40]).is_none());
+}
+
+#[test]
+fn a_channel_of_the_applications_own_reaches_the_others_as_a_user_message() {
+    let mut bench = bench(everything());
+    let (kind, target, packet) = send(&mut bench, "game", b"\x01\x02".to_vec()).expect("passed on");
+    assert_eq!((kind, target), (DataKind::Reliable, DataTarget::default()));
+    assert!(matches!(packet.value, Some(Value::User(user)) if user.payload == b"\x01\x02"));
+}

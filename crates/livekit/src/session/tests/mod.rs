@@ -1,0 +1,7 @@
+//! Sessions as values: messages and events in, effects out. Offers are those recorded in `crates/sdp/tests/offers`.
+
+mod data;
+mod gotchas;
+mod one_connection;
+mod support;
+mod two_connections;

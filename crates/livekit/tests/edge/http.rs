@@ -1,0 +1,133 @@
+//! What is refused before the upgrade, and how browsers can read it.
+
+use livekit_protocol as proto;
+
+use super::support::{NOW, Server, mint, token, two, wrapped};
+
+const JOIN_OF_A_BROWSER: &str = include_str!("join_request.txt");
+
+#[tokio::test]
+async fn gotcha_05_refusals_of_the_validate_paths_can_be_read_from_any_origin() {
+    let server = Server::start().await;
+    let good = token("lobby");
+    for (path, expected) in [
+        ("/rtc/validate".to_owned(), 401),
+        ("/rtc/validate?access_token=x".to_owned(), 401),
+        (format!("/rtc/validate?access_token={good}"), 200),
+        (format!("/rtc/v1/validate?access_token={good}"), 400),
+        (format!("/rtc/v1/validate?access_token={good}&join_request={}", JOIN_OF_A_BROWSER.trim()), 200),
+        ("/rtc/v1/validate".to_owned(), 401),
+    ] {
+        let (status, head, body) = server.get(&path).await;
+        assert_eq!(status, expected, "{path}: {body}");
+        assert!(head.contains("access-control-allow-origin: *"), "{path}");
+        assert!(status != 200 || body == "success", "{body}");
+    }
+}
+
+#[tokio::test]
+async fn gotcha_06_only_a_missing_room_is_a_404_with_the_phrase_that_clients_look_for() {
+    let config = livekit::Config { auto_create: false, ..Default::default() };
+    let server = Server::with(config).await;
+    for path in [two("gone"), two("gone").replace("/rtc?", "/rtc/validate?")] {
+        let (status, text) = match path.contains("validate") {
+            true => {
+                let (status, _, text) = server.get(&path).await;
+                (status, text)
+            }
+            false => server.try_connect(&path).await.err().expect("refused"),
+        };
+        assert_eq!((status, text.as_str()), (404, "requested room does not exist"), "{path}");
+    }
+    let (status, _, text) = server.get(&two("lobby")).await;
+    assert_eq!(status, 404, "not an upgrade");
+    assert!(!text.contains("requested room does not exist"));
+}
+
+#[tokio::test]
+async fn a_failed_upgrade_and_its_validation_refuse_for_the_same_reason() {
+    let server = Server::start().await;
+    let path = two("full");
+    let (status, text) = server.try_connect(&path).await.err().expect("refused");
+    let (validated, _, validated_text) = server.get(&path.replace("/rtc?", "/rtc/validate?")).await;
+    assert_eq!((status, &text), (500, &validated_text));
+    assert_eq!(validated, 500);
+    assert!(text.contains("connection closed by media"));
+    let (status, _) = server.try_connect(&two("busy")).await.err().expect("refused");
+    assert_eq!(status, 503);
+}
+
+#[tokio::test]
+async fn tokens_are_refused_with_the_status_that_clients_expect() {
+    let server = Server::start().await;
+    let other_key = auth::mint("devkey", "guessed", &auth::Claims::join("ada", "lobby"));
+    let expired = {
+        let claims = auth::Claims { exp: Some(NOW.0 / 1_000 - 3_600), ..auth::Claims::join("ada", "lobby") };
+        auth::mint(auth::DEVELOPMENT_KEY, auth::DEVELOPMENT_SECRET, &claims)
+    };
+    let cases = [
+        (String::new(), 401),
+        ("garbage".to_owned(), 401),
+        (other_key, 401),
+        (expired, 401),
+        (mint(auth::Claims { sub: "ada".to_owned(), ..Default::default() }), 401),
+        (mint(auth::Claims::join("", "lobby")), 400),
+        (mint(auth::Claims::join("ada", "")), 400),
+    ];
+    for (token, expected) in cases {
+        let path = format!("/rtc?access_token={token}&protocol=17");
+        let (status, text) = server.try_connect(&path).await.err().expect("refused");
+        assert_eq!(status, expected, "{text}");
+        assert!(!text.is_empty());
+    }
+    assert!(server.joins.try_recv().is_err(), "nobody reached the control plane");
+}
+
+#[tokio::test]
+async fn the_header_wins_over_the_query() {
+    let server = Server::start().await;
+    let head = format!(
+        "GET /rtc/validate?access_token=garbage HTTP/1.1\r\nAuthorization: Bearer {}",
+        token("lobby")
+    );
+    assert_eq!(server.http(&head, b"").await.0, 200);
+}
+
+#[tokio::test]
+async fn doubled_slashes_mean_the_same() {
+    let server = Server::start().await;
+    let path = format!("/{}", two("lobby"));
+    assert!(path.starts_with("//rtc"));
+    assert!(server.try_connect(&path).await.is_ok());
+    let (status, ..) = server.get(&path.replace("//rtc?", "//rtc/validate?")).await;
+    assert_eq!(status, 200);
+}
+
+#[tokio::test]
+async fn preflights_are_answered_with_what_was_asked_for() {
+    let server = Server::start().await;
+    let head = "OPTIONS /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nOrigin: https://app.example\r\n\
+                Access-Control-Request-Method: POST\r\nAccess-Control-Request-Headers: authorization,x-mine";
+    let (status, head, _) = server.http(head, b"").await;
+    assert_eq!(status, 204);
+    for line in [
+        "access-control-allow-origin: https://app.example",
+        "access-control-allow-headers: authorization,x-mine",
+        "access-control-allow-methods: options, head, get, post, patch, delete",
+    ] {
+        assert!(head.contains(line), "missing {line} in {head}");
+    }
+}
+
+#[tokio::test]
+async fn a_join_request_that_unpacks_to_more_than_a_megabyte_is_refused() {
+    let server = Server::start().await;
+    let bomb = proto::JoinRequest { metadata: "a".repeat(2 * 1_048_576), ..Default::default() };
+    let text = wrapped(&bomb, true);
+    assert!(text.len() < 16_384, "it is a bomb");
+    for join in [text, "%25".to_owned(), "AAAA".to_owned()] {
+        let path = format!("/rtc/v1?access_token={}&join_request={join}", token("lobby"));
+        let (status, reason) = server.try_connect(&path).await.err().expect("refused");
+        assert_eq!(status, 400, "{reason}");
+    }
+}

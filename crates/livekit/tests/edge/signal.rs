@@ -1,0 +1,228 @@
+//! Sessions over the signal socket.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use base::TrackId;
+use base::model::{LeaveReason, Notice};
+use contract::session::{Event, Request};
+use futures_util::StreamExt as _;
+use livekit_protocol as proto;
+use livekit_protocol::signal_request::Message as Ask;
+use livekit_protocol::signal_response::Message as Told;
+use tokio_tungstenite::tungstenite::Message as Frame;
+
+use super::support::{Client, Server, token, two, wrapped};
+
+const JOIN_OF_A_BROWSER: &str = include_str!("join_request.txt");
+
+fn one(room: &str) -> String {
+    format!("/rtc/v1?access_token={}&join_request={}", token(room), JOIN_OF_A_BROWSER.trim())
+}
+
+async fn first(client: &mut Client) -> proto::JoinResponse {
+    match client.told().await {
+        Some(Told::Join(join)) => join,
+        other => panic!("first frame: {other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_recorded_join_of_a_browser_gets_join_and_answer() {
+    let server = Server::start().await;
+    let mut client = server.connect(&one("lobby")).await;
+    let join = first(&mut client).await;
+    assert!(!join.subscriber_primary);
+    let answer = client.until(|told| match told {
+        Told::Answer(answer) => Some(answer),
+        _ => None,
+    });
+    let answer = answer.await;
+    assert_eq!(answer.id, 1);
+    let description = sdp::parse(&answer.sdp).expect("parses");
+    assert_eq!(description.sections.len(), 7);
+    let seat = server.joins.recv().await.expect("a join");
+    assert!(seat.join.auto_subscribe && seat.join.client.starts_with("js 2.23.0 protocol 17"));
+    let sent = description.remote().expect("a transport").0.ufrag;
+    let added = seat.request(|request| match request {
+        Request::AddPeer { local, .. } => Some(local.ufrag),
+        _ => None,
+    });
+    assert_eq!(added.await, sent, "the worker answers to what the client was told");
+}
+
+#[tokio::test]
+async fn a_join_request_on_the_older_path_means_one_connection_too() {
+    let server = Server::start().await;
+    for gzip in [false, true] {
+        let request = proto::JoinRequest {
+            client_info: Some(proto::ClientInfo { protocol: 17, ..Default::default() }),
+            ..Default::default()
+        };
+        let path = format!("/rtc?access_token={}&join_request={}", token("lobby"), wrapped(&request, gzip));
+        let mut client = server.connect(&path).await;
+        assert!(!first(&mut client).await.subscriber_primary);
+        let seat = server.joins.recv().await.expect("a join");
+        assert!(!seat.join.auto_subscribe, "absent means no in a join request");
+    }
+}
+
+#[tokio::test]
+async fn publishing_goes_to_the_room_and_back() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    assert!(first(&mut client).await.subscriber_primary);
+    let seat = server.joins.recv().await.expect("a join");
+    client.ask(Ask::AddTrack(proto::AddTrackRequest { cid: "mic".to_owned(), ..Default::default() })).await;
+    let publish = seat.request(|request| match request {
+        Request::Publish(publish) => Some(publish),
+        _ => None,
+    });
+    let publish = publish.await;
+    let track = base::model::Track {
+        id: TrackId(77),
+        kind: publish.kind,
+        source: publish.source,
+        name: publish.name,
+        muted: false,
+        width: 0,
+        height: 0,
+        layers: Vec::new(),
+        simulcast: false,
+        codec: publish.codec,
+        mid: None,
+        cid: publish.cid.clone(),
+        disable_red: false,
+        stereo: false,
+        no_dtx: false,
+        encryption: publish.encryption,
+        stream: String::new(),
+    };
+    let event = Event::Published { cid: publish.cid, outcome: Ok(Arc::new(track)) };
+    seat.events.send(event).await.expect("the session listens");
+    let published = client.until(|told| match told {
+        Told::TrackPublished(published) => Some(published),
+        _ => None,
+    });
+    let published = published.await;
+    let info = published.track.expect("a track");
+    assert_eq!((published.cid.as_str(), info.mime_type.as_str()), ("mic", "audio/opus"));
+    assert_eq!(info.codecs[0].cid, "mic");
+}
+
+#[tokio::test]
+async fn gotcha_14_a_client_that_wants_to_resume_is_told_to_join_anew() {
+    let server = Server::start().await;
+    let mut client = server.connect(&format!("{}&reconnect=1&sid=PA_0000000000001", two("lobby"))).await;
+    match client.told().await {
+        Some(Told::Leave(leave)) => {
+            assert_eq!(leave.action(), proto::leave_request::Action::Reconnect);
+            assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(client.told().await.is_none());
+    assert!(server.joins.try_recv().is_err());
+}
+
+#[tokio::test]
+async fn gotcha_15_a_leave_comes_before_the_socket_closes_with_1000() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    seat.events.send(Event::Notice(Notice::Closed(LeaveReason::RoomDeleted))).await.expect("listens");
+    let leave = client.until(|told| match told {
+        Told::Leave(leave) => Some(leave),
+        _ => None,
+    });
+    assert_eq!(leave.await.reason(), proto::DisconnectReason::RoomDeleted);
+    assert!(client.told().await.is_none(), "closed");
+}
+
+#[tokio::test]
+async fn a_client_that_leaves_is_gone_at_once() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    client.ask(Ask::Leave(proto::LeaveRequest::default())).await;
+    assert_eq!(seat.left().await, LeaveReason::ClientInitiated);
+}
+
+#[tokio::test]
+async fn a_socket_that_breaks_before_media_is_up_ends_the_participant() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    drop(client);
+    assert_eq!(seat.left().await, LeaveReason::SignalClosed);
+    assert_eq!(server.metrics.severed.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn text_frames_are_json_and_turn_the_replies_until_a_binary_frame_comes() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    client.send(Frame::Text(r#"{"pingReq":{"timestamp":"5","rtt":"1"},"unknown":1}"#.into())).await;
+    let text = loop {
+        match client.socket.next().await.expect("open").expect("a frame") {
+            Frame::Text(text) => break text.to_string(),
+            _ => continue,
+        }
+    };
+    let value: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(value["pongResp"]["lastPingTimestamp"], "5");
+    client.ask(Ask::Ping(1)).await;
+    let pong = client.until(|told| match told {
+        Told::Pong(millis) => Some(millis),
+        _ => None,
+    });
+    assert_eq!(pong.await, super::support::NOW.0 as i64);
+}
+
+#[tokio::test]
+async fn gotcha_18_unknown_requests_are_ignored_and_garbage_is_counted() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    // Field 900, a string: a request of a newer client.
+    client.send(Frame::Binary(vec![0xA2, 0x38, 0x01, b'x'].into())).await;
+    client.send(Frame::Binary(vec![0xFF; 9].into())).await;
+    client.ask(Ask::Ping(1)).await;
+    client.until(|told| matches!(told, Told::Pong(_)).then_some(())).await;
+    assert_eq!(server.metrics.requests_ignored.load(Ordering::Relaxed), 1);
+    assert_eq!(server.metrics.frames_malformed.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test]
+async fn a_flood_of_garbage_ends_with_a_leave() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    for _ in 0..11 {
+        client.send(Frame::Binary(vec![0xFF; 9].into())).await;
+    }
+    let leave = client.until(|told| match told {
+        Told::Leave(leave) => Some(leave),
+        _ => None,
+    });
+    assert_eq!(leave.await.action(), proto::leave_request::Action::Disconnect);
+    assert_eq!(seat.left().await, LeaveReason::StateMismatch);
+}
+
+#[tokio::test]
+async fn a_message_over_two_megabytes_breaks_the_socket_and_nothing_else() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    // The server may close while the client still writes.
+    let _ =
+        futures_util::SinkExt::send(&mut client.socket, Frame::Binary(vec![0; 3 * 1_048_576].into())).await;
+    assert_eq!(seat.left().await, LeaveReason::SignalClosed);
+    first(&mut server.connect(&two("lobby")).await).await;
+}
