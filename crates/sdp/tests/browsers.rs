@@ -132,7 +132,7 @@ fn red_audio_is_accepted_only_where_wanted() {
     let offer = offer("chromium_v0_publish");
     let audio = section(&offer, "0");
     assert!(!choose(audio, &Policy::default()).has(CodecKind::Red));
-    let policy = Policy { red: true, prefer: Some(CodecKind::Red), ..Policy::default() };
+    let policy = Policy { red: true, prefer: Some(CodecKind::Red) };
     assert_eq!(names(&choose(audio, &policy)), ["red", "opus"]);
 }
 

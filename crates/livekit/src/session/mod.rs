@@ -118,6 +118,8 @@ pub(crate) struct Session {
     negotiate_at: Option<Instant>,
     /// One connection: the client was asked for an offer at this time and has not sent it.
     asked_at: Option<Instant>,
+    /// One connection: the client has offered. It does so by itself at first.
+    has_offered: bool,
     refresh_at: Instant,
     /// The media connection must be up by then; `None` when it is.
     media_deadline: Option<Instant>,
@@ -156,6 +158,7 @@ impl Session {
             changes: VecDeque::new(),
             negotiate_at: None,
             asked_at: None,
+            has_offered: false,
             refresh_at: now + REFRESH,
             closed_media: None,
             speech: None,
@@ -187,7 +190,10 @@ impl Session {
             self.take_offer(offer, now);
         } else if self.subscriber_primary {
             self.make_offer(now);
-        } else {
+        } else if self.params.single {
+            // Its first offer is on its way (Firefox, React Native); being asked would make it add sections twice.
+            self.asked_at = Some(now);
+        } else if self.downlinks.need_description() {
             self.negotiate_soon(now);
         }
     }

@@ -32,7 +32,8 @@ impl Session {
         if let Err(error) = self.publisher.take_remote(&description, true, &mut self.rng, requests) {
             return self.refuse_description(&error);
         }
-        let asked = self.asked_at.take().is_some();
+        let asked = self.asked_at.take().is_some() && self.has_offered;
+        self.has_offered = true;
         let waiting = self.downlinks.waiting().count();
         let uplinks = self.uplink_sections(&description);
         for track in self.uploads.take_sections(uplinks) {

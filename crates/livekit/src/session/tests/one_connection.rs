@@ -112,6 +112,27 @@ fn a_simulcast_publisher_is_answered_and_announced() {
 }
 
 #[test]
+fn a_client_that_offers_after_the_join_is_not_asked_before_and_gets_what_is_published() {
+    let mut bench = Bench::new(params(true, firefox()));
+    bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
+    bench.begin();
+    assert_eq!(bench.pass(Duration::from_secs(1)).frames, []);
+    let effects = bench.ask(Ask::Offer(offer(FIREFOX_V1_FIRST, 1)));
+    assert_eq!(answer(&effects).expect("an answer").mid_to_track_id.len(), 1);
+    assert_eq!(bench.pass(Duration::from_secs(10)).frames, []);
+}
+
+#[test]
+fn a_first_offer_without_sections_is_followed_by_a_request_for_them_at_once() {
+    let mut bench = Bench::new(params(true, client(Sdk::ReactNative, 17)));
+    bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
+    bench.begin();
+    bench.ask(Ask::Offer(offer(CHROMIUM_V0_PUBLISH, 1)));
+    let asked = proto::MediaSectionsRequirement { num_audios: 1, num_videos: 0 };
+    assert_eq!(bench.pass(SOON).frames, [Message::MediaSectionsRequirement(asked)]);
+}
+
+#[test]
 fn a_track_that_comes_later_makes_the_client_offer_even_when_a_section_is_free() {
     let (mut bench, _) = joined(CHROMIUM_V1_FIRST);
     bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
