@@ -93,8 +93,17 @@ window.e2e = {
       simulcast,
       videoCodec: codec,
       videoEncoding: { maxBitrate: 900_000, maxFramerate: 20 },
+      // A browser on a busy machine, or one that still measures the network, sends a smaller picture.
+      degradationPreference: "maintain-resolution",
       ...(layers && { videoSimulcastLayers: layers.map(([w, h, bitrate]) => new LK.VideoPreset(w, h, bitrate, 20)) }),
     });
+  },
+
+  /** Publishes the browser's own camera, without layers. */
+  async publishCamera({ width, height, fps, bitrate }) {
+    const track = await LK.createLocalVideoTrack({ resolution: { width, height, frameRate: fps } });
+    const videoEncoding = { maxBitrate: bitrate, maxFramerate: fps };
+    await room.localParticipant.publishTrack(track, { simulcast: false, videoCodec: "vp8", videoEncoding });
   },
 
   /** Shares the screen with the browser's own picker. */

@@ -159,7 +159,8 @@ async function measureLag(video, track, count) {
   const source = context.createMediaStreamSource(new MediaStream([track]));
   await context.audioWorklet.addModule("onsets.js");
   const detector = new AudioWorkletNode(context, "onsets", { processorOptions: { hz: BEEP_HZ } });
-  detector.port.onmessage = ({ data }) => beeps.push(data);
+  // The detector hears what is about to be played: browsers align pictures with what leaves the loudspeaker.
+  detector.port.onmessage = ({ data }) => beeps.push(data + context.outputLatency * 1000);
   source.connect(detector).connect(context.destination);
   // One more: the last one may still wait for its beep.
   const flashes = (await flashesOf(video, count + 1)).slice(0, count);
@@ -176,9 +177,9 @@ function flashesOf(video, count) {
   const flashes = [];
   let white = true;
   return new Promise((resolve) => {
-    const look = (now) => {
+    const look = (_, { expectedDisplayTime }) => {
       const nowWhite = Math.min(...(colourOf(video) ?? [0])) > 200;
-      if (nowWhite && !white) flashes.push(performance.timeOrigin + now);
+      if (nowWhite && !white) flashes.push(performance.timeOrigin + expectedDisplayTime);
       white = nowWhite;
       if (flashes.length === count) resolve(flashes);
       else video.requestVideoFrameCallback(look);

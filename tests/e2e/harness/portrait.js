@@ -1,5 +1,5 @@
 // Replaces the camera by a drawn person before the page's own scripts run, so that screenshots look like a meeting.
-// `window.portrait` = { skin, hair, shirt, wall: [upper, lower] }, all CSS colours.
+// `window.portrait` = { skin, hair, shirt, wall: [upper, lower] }, all CSS colours; `silent: true` replaces the microphone too.
 
 (() => {
   const WIDTH = 1280;
@@ -70,15 +70,26 @@
     return canvas.captureStream(FRAMES_PER_SECOND).getVideoTracks()[0];
   }
 
+  function silentTrack() {
+    return new AudioContext().createMediaStreamDestination().stream.getAudioTracks()[0];
+  }
+
   const devices = navigator.mediaDevices;
   const original = devices.getUserMedia.bind(devices);
   devices.getUserMedia = async (constraints) => {
     const stream = await original(constraints);
-    for (const track of stream.getVideoTracks()) {
+    const replace = (track, other) => {
+      const { deviceId } = track.getSettings();
       stream.removeTrack(track);
       track.stop();
-      stream.addTrack(portraitTrack());
-    }
+      const drawn = other();
+      const settings = drawn.getSettings.bind(drawn);
+      // Which device is in use is asked of the track.
+      drawn.getSettings = () => ({ ...settings(), deviceId });
+      stream.addTrack(drawn);
+    };
+    stream.getVideoTracks().forEach((track) => replace(track, portraitTrack));
+    if (window.portrait.silent) stream.getAudioTracks().forEach((track) => replace(track, silentTrack));
     return stream;
   };
 })();

@@ -96,12 +96,19 @@ export class Person {
     return until(`${this.identity} to notice ${JSON.stringify(expected)}`, () => this.do("events"), (all) => all.some(matches));
   }
 
-  /** Sound and picture of the other arrive together, within `limit` milliseconds in the median. */
+  /**
+   * Sound and picture of the other arrive together: within `limit` milliseconds, in the median of a few flashes. The browser aligns
+   * them step by step after a start or a change, so the first measurement need not be the good one.
+   */
   async inSync(other, limit = 80) {
-    const lags = await this.do("lag", { identity: other.identity, count: FLASHES });
-    const middle = lags.toSorted((a, b) => a - b)[Math.floor(lags.length / 2)];
-    assert.ok(Math.abs(middle) <= limit, `${this.identity}: sound of ${other.identity} is ${middle} ms behind the picture (all: ${lags.join(", ")})`);
-    return middle;
+    const measured = [];
+    for (let round = 0; round < SYNC_ROUNDS; round++) {
+      const lags = await this.do("lag", { identity: other.identity, count: FLASHES });
+      const middle = lags.toSorted((a, b) => a - b)[Math.floor(FLASHES / 2)];
+      if (Math.abs(middle) <= limit) return;
+      measured.push(`${middle} of ${lags.join(", ")}`);
+    }
+    assert.fail(`${this.identity}: sound of ${other.identity} lags behind the picture by ms: ${measured.join("; ")}`);
   }
 
   close() {
@@ -109,7 +116,8 @@ export class Person {
   }
 }
 
-const FLASHES = 7;
+const FLASHES = 5;
+const SYNC_ROUNDS = 4;
 
 function isColour(seen, wanted) {
   return seen !== undefined && seen.every((channel, index) => Math.abs(channel - wanted[index]) <= COLOUR_TOLERANCE);

@@ -1,7 +1,7 @@
 import { Track } from "livekit-client";
 import { describe, expect, test } from "vitest";
 import { DEFAULT_CHOICES, parseChoices } from "../src/lib/choices";
-import { onStage, tileKey } from "../src/lib/layout";
+import { bestGrid, onStage, tileKey } from "../src/lib/layout";
 import { hueOf, initials } from "../src/lib/people";
 
 describe("initials", () => {
@@ -41,4 +41,23 @@ describe("the stage", () => {
   test("does not put oneself on one's own stage for speaking", () => expect(onStage([me, ada, bob], undefined, "me")).toBe(ada));
   test("shows oneself when alone", () => expect(onStage([me], undefined, undefined)).toBe(me));
   test("forgets a pin that has left", () => expect(onStage([me, ada], "bob/camera", undefined)).toBe(ada));
+});
+
+describe("the grid", () => {
+  test.each([
+    [1, 1280, 700, 1, 1],
+    [2, 1280, 700, 2, 1],
+    [3, 1280, 700, 2, 2],
+    [3, 924, 670, 2, 2],
+    [4, 1280, 700, 2, 2],
+    [5, 1280, 700, 3, 2],
+    [9, 1280, 700, 3, 3],
+    [2, 348, 620, 1, 2],
+    [3, 348, 620, 1, 3],
+    [4, 348, 620, 2, 2],
+    [0, 348, 620, 1, 1],
+  ])("of %d tiles in %d x %d has %d columns and %d rows", (count, width, height, columns, rows) =>
+    expect(bestGrid(count, width, height)).toEqual({ columns, rows }),
+  );
+  test("scrolls rather than showing slivers", () => expect(bestGrid(40, 348, 620).columns).toBeLessThanOrEqual(3));
 });

@@ -28,3 +28,32 @@ export function onStage<T extends Candidate>(tiles: readonly T[], pinned: string
     tiles[0]
   );
 }
+
+/** How a number of equal tiles share a rectangle. */
+export interface Grid {
+  columns: number;
+  rows: number;
+}
+
+// Cameras are wide; on an upright phone they are often upright too, and a square loses little of either.
+const LIKED_ASPECT = { wide: 4 / 3, upright: 1 };
+// Below this height, in CSS pixels, a tile shows nothing worth seeing: the grid scrolls then.
+export const MIN_TILE_HEIGHT = 120;
+
+/** The grid whose tiles leave the largest picture of the liked shape, for `count` tiles in `width` by `height` CSS pixels. */
+export function bestGrid(count: number, width: number, height: number): Grid {
+  const aspect = height > width ? LIKED_ASPECT.upright : LIKED_ASPECT.wide;
+  let best: Grid = { columns: 1, rows: Math.max(1, count) };
+  let bestArea = 0;
+  for (let columns = 1; columns <= count; columns++) {
+    const rows = Math.ceil(count / columns);
+    const tileHeight = Math.max(height / rows, MIN_TILE_HEIGHT);
+    const picture = Math.min(width / columns, tileHeight * aspect);
+    // A little more area is not worth more columns.
+    if (picture > bestArea * 1.01) {
+      best = { columns, rows };
+      bestArea = picture;
+    }
+  }
+  return best;
+}

@@ -24,7 +24,9 @@ export function ChatPanel({ messages, send, onClose }: Props) {
 
 function MessageList({ messages }: { messages: readonly ReceivedChatMessage[] }) {
   const end = useRef<HTMLLIElement>(null);
-  useEffect(() => end.current?.scrollIntoView({ block: "end" }), [messages.length]);
+  useEffect(() => {
+    end.current?.scrollIntoView({ block: "end" });
+  }, [messages.length]);
   if (messages.length === 0) {
     return <p className="empty">No messages yet. Everyone in the room sees what you write; it is gone when the meeting ends.</p>;
   }

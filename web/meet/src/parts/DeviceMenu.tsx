@@ -62,13 +62,19 @@ function useClosing(open: boolean, container: React.RefObject<HTMLElement | null
 function DeviceList({ kind, onProblem }: { kind: Kind; onProblem: (problem: Problem) => void }) {
   const room = useRoomContext();
   const devices = useDevices(kind);
-  const active = useActiveDevice(kind);
+  const [wanted, setWanted] = useState<string>();
+  const inUse = useActiveDevice(kind);
+  // Opening a device takes a moment; the list shows the choice at once, and the truth afterwards.
+  const active = wanted ?? inUse;
   const choose = async (deviceId: string) => {
+    setWanted(deviceId);
     try {
       await room.switchActiveDevice(kind, deviceId);
       saveChoices({ [REMEMBERED[kind]]: deviceId });
     } catch (error) {
       onProblem(deviceProblem(error, kind === "videoinput" ? "camera" : "microphone"));
+    } finally {
+      setWanted(undefined);
     }
   };
   if (devices.length === 0) return kind === "audiooutput" ? null : <p className="empty">No {TITLES[kind].toLowerCase()} found</p>;

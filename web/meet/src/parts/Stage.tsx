@@ -1,6 +1,7 @@
-import { GridLayout, TrackLoop, TrackRefContext, type TrackReferenceOrPlaceholder } from "@livekit/components-react";
-import { useState } from "react";
-import { onStage, tileKey } from "../lib/layout";
+import { TrackLoop, TrackRefContext, type TrackReferenceOrPlaceholder } from "@livekit/components-react";
+import { useRef, useState, type CSSProperties } from "react";
+import { useSize } from "../hooks/useSize";
+import { bestGrid, onStage, tileKey } from "../lib/layout";
 import { Tile } from "./Tile";
 
 export type View = "grid" | "speaker";
@@ -23,9 +24,7 @@ export function Stage({ tiles, view, lastSpeaker, onView }: Props) {
   if (view === "grid") {
     return (
       <main className="stage">
-        <GridLayout tracks={tiles}>
-          <Tile onPin={pin} />
-        </GridLayout>
+        <TileGrid tiles={tiles} onPin={pin} />
       </main>
     );
   }
@@ -46,5 +45,19 @@ export function Stage({ tiles, view, lastSpeaker, onView }: Props) {
         </div>
       )}
     </main>
+  );
+}
+
+/** All tiles of one size, the last row in the middle. */
+function TileGrid({ tiles, onPin }: { tiles: TrackReferenceOrPlaceholder[]; onPin: (tile: TrackReferenceOrPlaceholder) => void }) {
+  const element = useRef<HTMLDivElement>(null);
+  const { width, height } = useSize(element);
+  const { columns, rows } = bestGrid(tiles.length, width, height);
+  return (
+    <div className="grid" ref={element} style={{ "--columns": columns, "--rows": rows } as CSSProperties}>
+      <TrackLoop tracks={tiles}>
+        <Tile onPin={onPin} />
+      </TrackLoop>
+    </div>
   );
 }
