@@ -1,0 +1,12 @@
+//! The real binary and native clients.
+
+mod bad_input;
+mod call;
+mod join;
+mod server;
+mod talk;
+
+use std::time::Duration;
+
+/// Long enough for anything on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(20);

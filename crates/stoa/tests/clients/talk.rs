@@ -1,0 +1,189 @@
+//! What a native client does in a room: publish, subscribe, talk, leave.
+
+use std::time::Duration;
+
+use base::MediaKind;
+use base::model::DataKind;
+use client::{Ended, Event, Events, LocalTrack, Options, PublishError, Room};
+use tokio::time::timeout;
+
+use crate::PATIENCE;
+use crate::server::Server;
+
+const ROOM: &str = "talk";
+
+async fn join(server: &Server, identity: &str, options: Options) -> (Room, Events) {
+    let options = Options { timeout: PATIENCE, ..options };
+    Room::connect(&server.socket_url(), &server.token(ROOM, identity), options).await.expect("it lets in")
+}
+
+/// Reads events until one is wanted.
+async fn wait_for<T>(events: &Events, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+    let read = async {
+        loop {
+            let event = events.recv().await.expect("the session goes on");
+            if let Some(found) = wanted(event) {
+                return found;
+            }
+        }
+    };
+    timeout(PATIENCE, read).await.expect("it happens in time")
+}
+
+/// Sends frames until told to stop.
+fn speak(publication: client::Publication) -> tokio::task::JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(20));
+        for number in 0u32.. {
+            interval.tick().await;
+            // Every frame of a video is a keyframe: the lowest bit of its first byte is 0.
+            if !publication.send(vec![0x10; 2_500], number.wrapping_mul(1_800)) {
+                return;
+            }
+        }
+    })
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn tracks_that_are_published_later_reach_a_viewer_whose_offer_had_no_room_for_them() {
+    let server = Server::start();
+    let none = Options { receive: (0, 0), ..Options::default() };
+    let (_viewer, seen) = join(&server, "viewer", none).await;
+    let (publisher, heard) = join(&server, "publisher", Options::default()).await;
+    let (mut wanted, mut speaking) = (Vec::new(), Vec::new());
+    for track in [LocalTrack::microphone(), LocalTrack::camera(320, 180), LocalTrack::microphone()] {
+        let publication = publisher.publish(track).await.expect("the token allows it");
+        wanted.push((publication.sid().expect("the server named it").to_owned(), publication.kind()));
+        speaking.push(speak(publication));
+    }
+    wanted.sort_unstable();
+    let mut arrived: Vec<(String, MediaKind)> = Vec::new();
+    let all = wait_for(&seen, |event| {
+        if let Event::Packet(packet) = event {
+            let track = (packet.track.to_string(), packet.kind);
+            if !arrived.contains(&track) {
+                arrived.push(track);
+            }
+        }
+        (arrived.len() == 3).then(|| arrived.clone())
+    });
+    let mut all = all.await;
+    all.sort_unstable();
+    assert_eq!(all, wanted);
+    let asked = |event| matches!(event, Event::KeyframeRequested { .. }).then_some(());
+    wait_for(&heard, asked).await;
+    speaking.iter().for_each(tokio::task::JoinHandle::abort);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_published_with_the_join_is_heard_and_ends_with_the_subscription() {
+    let server = Server::start();
+    let speaking = Options { publish: vec![LocalTrack::microphone()], ..Options::default() };
+    let (speaker, _events) = join(&server, "speaker", speaking).await;
+    let task = speak(speaker.published()[0].clone());
+    let (viewer, events) = join(&server, "viewer", Options::default()).await;
+    let track = wait_for(&events, |event| match event {
+        Event::Packet(packet) => Some(packet.track.to_string()),
+        _ => None,
+    });
+    let track = track.await;
+    assert_eq!(speaker.published()[0].sid(), Some(track.as_str()));
+    assert!(viewer.subscribe(vec![track.clone()], false).await);
+    let mut quiet = false;
+    for _ in 0..100 {
+        let count = viewer.counters().tracks[track.as_str()].packets;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        quiet = viewer.counters().tracks[track.as_str()].packets == count;
+        if quiet {
+            break;
+        }
+    }
+    assert!(quiet, "packets still come");
+    while events.try_recv().is_ok() {}
+    assert!(viewer.subscribe(vec![track.clone()], true).await);
+    wait_for(&events, |event| matches!(event, Event::Packet(_)).then_some(())).await;
+    task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn reliable_messages_arrive_complete_and_in_order_and_only_where_they_are_sent() {
+    let server = Server::start();
+    let (ada, _ada_events) = join(&server, "ada", Options::default()).await;
+    let (_bob, bob_events) = join(&server, "bob", Options::default()).await;
+    let (_eve, eve_events) = join(&server, "eve", Options::default()).await;
+    assert!(ada.send_data(DataKind::Reliable, "secret", "for bob alone", &["bob"]));
+    for number in 0..200u32 {
+        assert!(ada.send_data(DataKind::Reliable, "count", number.to_be_bytes().to_vec(), &[]));
+    }
+    assert!(ada.send_data(DataKind::Lossy, "lossy", "now or never", &[]));
+    assert!(ada.send_data(DataKind::Reliable, "large", vec![5; 60_000], &[]));
+    for (events, secrets) in [(&bob_events, 1), (&eve_events, 0)] {
+        let (mut numbers, mut seen, mut lossy) = (Vec::new(), 0, 0);
+        let large = wait_for(events, |event| {
+            let Event::Data(message) = event else { return None };
+            assert_eq!(message.from, "ada");
+            match message.topic.as_str() {
+                "secret" => seen += 1,
+                "count" => {
+                    let bytes = message.payload.as_ref().try_into().expect("four bytes");
+                    numbers.push(u32::from_be_bytes(bytes));
+                }
+                "lossy" => {
+                    assert_eq!(message.kind, DataKind::Lossy);
+                    lossy += 1;
+                }
+                _ => return Some(message.payload),
+            }
+            None
+        });
+        assert_eq!(large.await.len(), 60_000);
+        assert_eq!(numbers, (0..200).collect::<Vec<_>>());
+        assert_eq!(seen, secrets);
+        assert!(lossy <= 1);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_is_gone_for_the_others_and_who_joins_again_replaces_the_first() {
+    let server = Server::start();
+    let (_ada, events) = join(&server, "ada", Options::default()).await;
+    let (first, first_events) = join(&server, "bob", Options::default()).await;
+    let came = |event| match event {
+        Event::Participant(person) if person.identity == "bob" => Some(person.sid),
+        _ => None,
+    };
+    assert_eq!(wait_for(&events, came).await, first.sid());
+    let (second, _second_events) = join(&server, "bob", Options::default()).await;
+    let ended = |event| match event {
+        Event::Ended(why) => Some(why),
+        _ => None,
+    };
+    assert_eq!(wait_for(&first_events, ended).await, Ended::ByServer("DUPLICATE_IDENTITY".to_owned()));
+    let replaced = |event| came(event).filter(|sid| *sid == second.sid());
+    wait_for(&events, replaced).await;
+    second.leave().await;
+    let left = |event| match event {
+        Event::ParticipantLeft { identity } => Some(identity),
+        _ => None,
+    };
+    assert_eq!(wait_for(&events, left).await, "bob");
+    server.has_peers(1.0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_publisher_without_the_right_is_told_so() {
+    let server = Server::start();
+    let token = server.token_with(ROOM, "ada", |claims| {
+        claims.video.get_or_insert_default().can_publish = Some(false);
+    });
+    let options = Options { publish: vec![LocalTrack::microphone()], ..Options::default() };
+    let (room, events) = Room::connect(&server.socket_url(), &token, options).await.expect("it lets in");
+    let refused = |event| match event {
+        Event::PublishRefused { name, reason } => Some((name, reason)),
+        _ => None,
+    };
+    let (name, reason) = wait_for(&events, refused).await;
+    assert!(name == "microphone" && reason.contains("NOT_ALLOWED"), "{name}: {reason}");
+    let outcome = timeout(PATIENCE, room.publish(LocalTrack::camera(320, 180))).await.expect("an answer");
+    assert!(matches!(outcome, Err(PublishError::Refused(reason)) if reason.contains("NOT_ALLOWED")));
+}
