@@ -66,31 +66,39 @@ impl PayloadRing {
     }
 
     /// Copies `payload` in. `None` when it is larger than the whole ring.
+    #[inline]
     pub fn push(&mut self, payload: &[u8]) -> Option<Slot> {
-        if payload.len() > self.capacity {
+        self.push_joined(&[], payload)
+    }
+
+    /// Copies `front` and, right behind it, `payload` in: one slot holds both.
+    pub fn push_joined(&mut self, front: &[u8], payload: &[u8]) -> Option<Slot> {
+        let len = front.len() + payload.len();
+        if len > self.capacity {
             return None;
         }
         let mut place = (self.written % self.capacity as u64) as usize;
-        if place + payload.len() > self.capacity {
+        if place + len > self.capacity {
             // A payload is contiguous: skip the rest of the lap.
             self.written += (self.capacity - place) as u64;
             place = 0;
         }
-        let end = place + payload.len();
+        let (middle, end) = (place + front.len(), place + len);
         if self.bytes.len() < end {
-            let len = end.next_power_of_two().min(self.capacity);
-            self.bytes.reserve_exact(len - self.bytes.len());
-            self.bytes.resize(len, 0);
+            let grown = end.next_power_of_two().min(self.capacity);
+            self.bytes.reserve_exact(grown - self.bytes.len());
+            self.bytes.resize(grown, 0);
         }
-        self.bytes[place..end].copy_from_slice(payload);
+        self.bytes[place..middle].copy_from_slice(front);
+        self.bytes[middle..end].copy_from_slice(payload);
         let slot = self.next;
-        let entry = Entry { index: slot.index, start: self.written, len: payload.len() as u32 };
+        let entry = Entry { index: slot.index, start: self.written, len: len as u32 };
         let at = slot.entry(self.max_entries);
         if self.entries.len() <= at {
             self.entries.resize(at + 1, Entry::default());
         }
         self.entries[at] = entry;
-        self.written += payload.len() as u64;
+        self.written += len as u64;
         let count = (slot.index & COUNT_MASK) % COUNT_MASK + 1;
         self.next = Slot { index: (slot.index & !COUNT_MASK) | count };
         Some(slot)
@@ -143,6 +151,17 @@ mod tests {
     #[test]
     fn a_payload_larger_than_the_ring_is_refused() {
         assert!(PayloadRing::new(10, 4).push(&[0; 11]).is_none());
+    }
+
+    #[test]
+    fn two_parts_read_back_as_one_payload_also_over_the_end_of_the_ring() {
+        let mut ring = PayloadRing::new(100, 8);
+        for i in 0..50u8 {
+            let (front, payload) = (vec![i; usize::from(i % 7)], vec![0x80 | i; 20]);
+            let slot = ring.push_joined(&front, &payload).expect("fits");
+            assert_eq!(ring.get(slot), Some(&[front, payload].concat()[..]));
+        }
+        assert!(ring.push_joined(&[0; 50], &[0; 51]).is_none(), "too large together");
     }
 
     #[test]

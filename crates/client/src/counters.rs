@@ -146,6 +146,7 @@ mod tests {
             mid: Mid::new(b"0").unwrap(),
             media: MediaKind::Audio,
             layer: 0,
+            simulcast: false,
             codec: CodecKind::Opus,
             ssrc,
             sequence,

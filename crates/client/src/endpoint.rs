@@ -148,6 +148,7 @@ impl Endpoint {
             marker,
             codec: stream.codec,
             vp8: None,
+            descriptor: 0,
             audio_level: stream.audio_level,
             abs_capture_time: None,
         };

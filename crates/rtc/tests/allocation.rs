@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::ring::PayloadRing;
+use base::ring::{PayloadRing, Slot};
 use base::{Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, NtpTime};
 use rtc::{
     Certificate, Config, DtlsRole, IceCredentials, IceRole, Peer, ReceiveSection, SendSection, WallClock,
@@ -22,10 +22,10 @@ fn credentials(name: &str) -> IceCredentials {
 
 fn sections(ssrc: u32) -> ([ReceiveSection; 1], [SendSection; 1]) {
     let mid = Mid::new(b"0").expect("a mid");
-    let codec = Codec {
-        kind: CodecKind::Vp8,
-        payload_type: 96,
-        rtx: Some(97),
+    let codec = |kind, payload_type| Codec {
+        kind,
+        payload_type,
+        rtx: Some(payload_type + 1),
         nack: true,
         pli: true,
         fir: false,
@@ -36,7 +36,8 @@ fn sections(ssrc: u32) -> ([ReceiveSection; 1], [SendSection; 1]) {
     extensions.set(Extension::Mid, 1);
     extensions.set(Extension::TransportSequence, 2);
     extensions.set(Extension::AbsSendTime, 3);
-    let (media, codecs) = (MediaKind::Video, vec![codec]);
+    extensions.set(Extension::DependencyDescriptor, 4);
+    let (media, codecs) = (MediaKind::Video, vec![codec(CodecKind::Vp8, 96), codec(CodecKind::Av1, 98)]);
     let receive =
         ReceiveSection { mid, media, codecs: codecs.clone(), extensions, rids: vec![], ssrcs: vec![] };
     let send =
@@ -102,16 +103,18 @@ fn receiving_and_sending_rtp_allocates_nothing() {
     let (at_client, at_server) = (CLIENT.parse().expect("an address"), SERVER.parse().expect("an address"));
     let mut ring = PayloadRing::new(1 << 16, 64);
     let payload = [0x10; 1_100];
-    let slot = ring.push(&payload).expect("it fits");
     let (mut wire, mut out) = (Vec::with_capacity(2_000), Vec::with_capacity(2_000));
     let mut during = 0;
     for sequence in 0..3_000u64 {
+        // Every other packet with a long descriptor, as if both codecs were one track.
+        let (codec, descriptor) = [(CodecKind::Vp8, 0), (CodecKind::Av1, 80)][sequence as usize % 2];
         let rewrite = Rewrite {
             sequence,
             timestamp: sequence as u32 * 300,
             marker: false,
-            codec: CodecKind::Vp8,
+            codec,
             vp8: None,
+            descriptor,
             audio_level: None,
             abs_capture_time: None,
         };
@@ -119,13 +122,18 @@ fn receiving_and_sending_rtp_allocates_nothing() {
         out.clear();
         pair.now += Duration::from_millis(1);
         let index = pair.client.send_index(mid).expect("declared");
-        pair.client.send(pair.now, index, &rewrite, slot, &payload, None, &mut wire).expect("connected");
+        pair.client
+            .send(pair.now, index, &rewrite, Slot::default(), &payload, None, &mut wire)
+            .expect("connected");
 
         let region = Region::new(ALLOCATOR);
         let received = pair.server.receive(pair.now, at_client, &mut wire).expect("authentic");
         let index = pair.server.send_index(mid).expect("declared");
-        let bytes = &wire[received.payload.clone()];
-        pair.server.send(pair.now, index, &rewrite, slot, bytes, None, &mut out).expect("connected");
+        let (front, behind) = received.stored(&wire);
+        assert_eq!(front.len(), usize::from(descriptor));
+        let slot = ring.push_joined(front, behind).expect("it fits");
+        let stored = ring.get(slot).expect("just stored");
+        pair.server.send(pair.now, index, &rewrite, slot, stored, None, &mut out).expect("connected");
         pair.server.poll_timeout();
         let change = region.change();
         // The first second fills histories, which grow to the rate of the stream.

@@ -63,6 +63,7 @@ impl Segment {
             marker: received.marker,
             codec: received.codec,
             vp8: packet.content.vp8.map(|indices| self.vp8.apply(indices)),
+            descriptor: received.passed_descriptor().map_or(0, |range| range.len as u8),
             audio_level: received.extensions.audio_level,
             abs_capture_time: received.extensions.abs_capture_time,
         }

@@ -159,6 +159,9 @@ pub struct Values<'a> {
     pub dependency_descriptor: Option<&'a [u8]>,
 }
 
+/// The longest value of the one-byte form, in bytes.
+pub const ONE_BYTE_MAX: usize = 16;
+
 /// Room that [`write`] is sure to have enough of: every value at its largest, two-byte form, padded.
 pub const MAX_LEN: usize = 4 + 3 * 18 + 4 + 3 + 5 + 10 + 257 + 3;
 
@@ -167,7 +170,8 @@ pub const MAX_LEN: usize = 4 + 3 * 18 + 4 + 3 + 5 + 10 + 257 + 3;
 /// used unless an id above 14 or a value over 16 bytes needs the other. What does not fit into `out` is left out.
 pub fn write(out: &mut [u8], values: &Values<'_>, map: &ExtensionMap) -> usize {
     let descriptor = values.dependency_descriptor.filter(|d| !d.is_empty() && d.len() <= 255);
-    let long = descriptor.is_some_and(|d| d.len() > 16) && map.id(Extension::DependencyDescriptor).is_some();
+    let long = descriptor.is_some_and(|d| d.len() > ONE_BYTE_MAX)
+        && map.id(Extension::DependencyDescriptor).is_some();
     let mut writer = Writer::new(out, long || map.needs_two_byte());
     let mut put = |extension, value: &[u8]| {
         if let Some(id) = map.id(extension) {
@@ -229,7 +233,7 @@ impl<'a> Writer<'a> {
         let fits_form = if self.two_byte {
             id != 0 && value.len() <= 255
         } else {
-            (1..=14).contains(&id) && (1..=16).contains(&value.len())
+            (1..=14).contains(&id) && (1..=ONE_BYTE_MAX).contains(&value.len())
         };
         if !fits_form || end > self.out.len() {
             return false;

@@ -27,7 +27,7 @@ pub(crate) struct Entry {
     pub(crate) section: SendIndex,
     pub(crate) rings: RingsKey,
     pub(crate) slot: Slot,
-    /// Length of the payload in bytes.
+    /// Length of what is stored in bytes: the payload, with the descriptor in front of it.
     pub(crate) len: u16,
     pub(crate) rewrite: Rewrite,
 }

@@ -33,10 +33,11 @@ impl Rings {
         Self { publisher, layers }
     }
 
-    /// `None`: the payload does not fit, or there is no such layer.
+    /// Stores what is passed on of a packet: see [`wire::media::Received::stored`]. `None`: it does not fit, or there is
+    /// no such layer.
     #[inline]
-    pub(crate) fn push(&mut self, layer: u8, payload: &[u8]) -> Option<Slot> {
-        self.layers.get_mut(usize::from(layer))?.push(payload)
+    pub(crate) fn push(&mut self, layer: u8, (descriptor, payload): (&[u8], &[u8])) -> Option<Slot> {
+        self.layers.get_mut(usize::from(layer))?.push_joined(descriptor, payload)
     }
 
     #[inline]
@@ -197,13 +198,14 @@ mod tests {
     #[test]
     fn a_slot_finds_its_layer_and_nothing_in_another_tracks_rings() {
         let (mut one, mut other) = (rings(3, 0), rings(3, 3));
-        let slots: Vec<Slot> = (0..3).map(|layer| one.push(layer, &[layer; 10]).expect("fits")).collect();
-        other.push(0, b"other").expect("fits");
+        let slots: Vec<Slot> =
+            (0..3).map(|layer| one.push(layer, (&[], &[layer; 10])).expect("fits")).collect();
+        other.push(0, (b"ot", b"her")).expect("fits");
         for (layer, slot) in slots.iter().enumerate() {
             assert_eq!(one.get(*slot), Some(&[layer as u8; 10][..]));
             assert_eq!(other.get(*slot), None);
         }
-        assert_eq!(one.push(3, b"no such layer"), None);
+        assert_eq!(one.push(3, (b"", b"no such layer")), None);
     }
 
     #[test]

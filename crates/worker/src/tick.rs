@@ -185,8 +185,8 @@ impl Worker {
         };
         let (track, rings_key) = (published.key, published.rings);
         let rings = room.rings.get_mut(rings_key);
-        let payload = datagram.get(received.payload.clone()).unwrap_or_default();
-        let slot = rings.and_then(|rings| rings.push(received.layer, payload));
+        let (descriptor, payload) = received.stored(datagram);
+        let slot = rings.and_then(|rings| rings.push(received.layer, (descriptor, payload)));
         let (Some(slot), Some(media)) = (slot, &mut room.media) else {
             self.counts.dropped_unpublished += 1;
             return;
@@ -206,7 +206,7 @@ impl Worker {
             return self.room_panicked(room_key);
         }
         self.rooms.touch(room_key);
-        self.hand_out(received, rings_key, payload.len());
+        self.hand_out(received, rings_key, descriptor.len() + payload.len());
     }
 
     /// From the decision to the receivers: handles only, no bytes. They are sealed when the tick ends (hop 5).

@@ -39,7 +39,7 @@ pub use self::snapshot::{PeerSnapshot, ReceiveSnapshot, SendSnapshot};
 /// Channels that wait for DTLS to be opened.
 const MAX_WANTED_CHANNELS: usize = 32;
 
-/// A packet that the receiver asked for again: fetch the payload of `slot` and hand both to [`Peer::send_rtx`].
+/// A packet that the receiver asked for again: fetch what is stored in `slot` and hand both to [`Peer::send_rtx`].
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Resend {
     /// The send section.
@@ -321,15 +321,16 @@ impl Peer {
         self.send.get(index).map(|outgoing| outgoing.section.mid)
     }
 
-    /// Length of the SRTP packet that [`Self::send`] would make of a payload of this length, without padding; 0 when it
+    /// Length of the SRTP packet that [`Self::send`] would make of so many stored bytes, without padding; 0 when it
     /// would make none. With it a caller picks `pad_to` for a run of equal segments.
-    pub fn packet_len(&self, index: SendIndex, rewrite: &Rewrite, payload_len: usize) -> usize {
+    pub fn packet_len(&self, index: SendIndex, rewrite: &Rewrite, stored_len: usize) -> usize {
         let (Some(keys), Some(outgoing)) = (&self.keys, self.send.get(index)) else { return 0 };
-        outgoing.stream.packet_len(rewrite, payload_len) + keys.send.profile().rtp_overhead()
+        outgoing.stream.packet_len(rewrite, stored_len) + keys.send.profile().rtp_overhead()
     }
 
-    /// Appends one protected RTP packet to `out` and returns its length. `pad_to` asks for a total length, reached by
-    /// RTP padding when it is 1 to 255 bytes more. `None`: nothing was appended, because the handle is stale, the codec
+    /// Appends one protected RTP packet to `out` and returns its length. `stored` is the payload, behind the dependency
+    /// descriptor that `rewrite` announces; the descriptor is left out where the section did not negotiate it. `pad_to`
+    /// asks for a total length, reached by RTP padding when it is 1 to 255 bytes more. `None`: nothing was appended, because the handle is stale, the codec
     /// was not negotiated, keys are missing, or the sequence number was sent before.
     #[expect(clippy::too_many_arguments, reason = "the data path passes plain values")]
     pub fn send(
@@ -338,12 +339,12 @@ impl Peer {
         index: SendIndex,
         rewrite: &Rewrite,
         slot: Slot,
-        payload: &[u8],
+        stored: &[u8],
         pad_to: Option<usize>,
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let keys = self.keys.as_mut().filter(|_| self.closed.is_none())?;
-        let packet = Packet { index, rewrite, slot, payload, pad_to };
+        let packet = Packet { index, rewrite, slot, stored, pad_to };
         self.send.send(now, &self.clock, &mut keys.send, &packet, out, &mut self.counters)
     }
 
@@ -357,11 +358,11 @@ impl Peer {
         &mut self,
         now: Instant,
         resend: &Resend,
-        payload: &[u8],
+        stored: &[u8],
         out: &mut Vec<u8>,
     ) -> Option<usize> {
         let keys = self.keys.as_mut().filter(|_| self.closed.is_none())?;
-        self.send.send_rtx(now, &self.clock, &mut keys.send, resend, payload, out, &mut self.counters)
+        self.send.send_rtx(now, &self.clock, &mut keys.send, resend, stored, out, &mut self.counters)
     }
 
     /// Asks the publisher for a keyframe of one layer (PLI, or FIR where PLI was not negotiated). Not limited in rate:

@@ -119,7 +119,7 @@ impl Receive {
             counters.rtp_unknown_payload_type += 1;
             return None;
         };
-        let (kind, media) = (codec.kind, section.media);
+        let (kind, media, simulcast) = (codec.kind, section.media, section.rids.len() > 1);
         let incoming = &mut self.streams[place];
         let Some(sequence) = incoming.stream.receive(now, header.sequence, header.timestamp) else {
             counters.rtx_redundant += 1;
@@ -132,6 +132,7 @@ impl Receive {
             mid,
             media,
             layer,
+            simulcast,
             codec: kind,
             ssrc: header.ssrc,
             sequence,
@@ -161,7 +162,7 @@ impl Receive {
             counters.rtp_unknown_payload_type += 1;
             return None;
         };
-        let (kind, media) = (codec.kind, section.media);
+        let (kind, media, simulcast) = (codec.kind, section.media, section.rids.len() > 1);
         let unwrapped = unwrap_rtx(&mut header, packet).and_then(|()| self.current_mut(mid, layer, false));
         let repaired = unwrapped.and_then(|primary| {
             let sequence = primary.stream.receive_repaired(now, header.sequence)?;
@@ -175,6 +176,7 @@ impl Receive {
             mid,
             media,
             layer,
+            simulcast,
             codec: kind,
             ssrc,
             sequence,

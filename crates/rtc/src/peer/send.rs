@@ -170,12 +170,12 @@ impl Send {
         let outgoing =
             place.outgoing.as_deref_mut().filter(|_| place.generation == packet.index.generation)?;
         let handle = outgoing.primary?;
-        let size = overhead + outgoing.stream.packet_len(packet.rewrite, packet.payload.len());
+        let size = overhead + outgoing.stream.packet_len(packet.rewrite, packet.stored.len());
         let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_MEDIA);
         let start = out.len();
         let pad_to = packet.pad_to.and_then(|total| total.checked_sub(overhead));
-        let Packet { rewrite, slot, payload, .. } = *packet;
-        let written = outgoing.stream.write(now, rewrite, slot, payload, &stamp, pad_to, out)?;
+        let Packet { rewrite, slot, stored, .. } = *packet;
+        let written = outgoing.stream.write(now, rewrite, slot, stored, &stamp, pad_to, out)?;
         let due = outgoing.stream.poll_timeout();
         self.next_report = earlier(self.next_report, due);
         seal(keys, handle, &written, start, out, counters)
@@ -227,7 +227,7 @@ impl Send {
         clock: &WallClock,
         keys: &mut srtp::Sender,
         resend: &Resend,
-        payload: &[u8],
+        stored: &[u8],
         out: &mut Vec<u8>,
         counters: &mut Counters,
     ) -> Option<usize> {
@@ -236,11 +236,11 @@ impl Send {
         let outgoing =
             place.outgoing.as_deref_mut().filter(|_| place.generation == resend.index.generation)?;
         let handle = outgoing.rtx?;
-        let size = overhead + outgoing.stream.packet_len(&resend.rewrite, payload.len());
+        let size = overhead + outgoing.stream.packet_len(&resend.rewrite, stored.len());
         let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_RTX);
         let start = out.len();
         let what = crate::streams::Resend { slot: resend.slot, rewrite: resend.rewrite };
-        let Some(written) = outgoing.stream.write_rtx(&what, payload, &stamp, None, out) else {
+        let Some(written) = outgoing.stream.write_rtx(&what, stored, &stamp, None, out) else {
             counters.rtx_refused += 1;
             return None;
         };
@@ -256,7 +256,7 @@ pub(super) struct Packet<'a> {
     pub(super) index: SendIndex,
     pub(super) rewrite: &'a Rewrite,
     pub(super) slot: Slot,
-    pub(super) payload: &'a [u8],
+    pub(super) stored: &'a [u8],
     pub(super) pad_to: Option<usize>,
 }
 
@@ -275,11 +275,10 @@ fn stamp(
     clock: &WallClock,
     size: usize,
     tag: u8,
-) -> Stamp<'static> {
+) -> Stamp {
     Stamp {
         transport_sequence: stream.wants_transport_sequence().then(|| history.register(now, size, tag)),
         abs_send_time: stream.wants_abs_send_time().then(|| abs_send_time(clock.ntp(now))),
-        dependency_descriptor: None,
     }
 }
 

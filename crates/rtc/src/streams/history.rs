@@ -31,7 +31,8 @@ struct Entry {
     sent_ms: u32,
     sequence: u16,
     picture_id: u16,
-    tl0: u8,
+    /// Of VP8, the changed index; of other codecs, which have none, the length of the dependency descriptor.
+    tl0_or_descriptor: u8,
     key_idx: u8,
     flags: u8,
     /// Codec in the upper four bits, retransmissions in the lower.
@@ -56,7 +57,11 @@ impl Entry {
             sent_ms: now_ms,
             sequence: rewrite.sequence as u16,
             picture_id: patch.picture_id.unwrap_or(0),
-            tl0: patch.tl0.unwrap_or(0),
+            tl0_or_descriptor: if rewrite.vp8.is_some() {
+                patch.tl0.unwrap_or(0)
+            } else {
+                rewrite.descriptor
+            },
             key_idx: patch.key_idx.unwrap_or(0),
             flags: USED
                 | flag(rewrite.marker, MARKER)
@@ -79,7 +84,7 @@ impl Entry {
     fn rewrite(&self, sequence: u64) -> Rewrite {
         let patch = Patch {
             picture_id: self.has(PICTURE_ID).then_some(self.picture_id),
-            tl0: self.has(TL0).then_some(self.tl0),
+            tl0: self.has(TL0).then_some(self.tl0_or_descriptor),
             key_idx: self.has(KEY_IDX).then_some(self.key_idx),
         };
         Rewrite {
@@ -88,6 +93,7 @@ impl Entry {
             marker: self.has(MARKER),
             codec: CODECS[usize::from(self.codec_and_resends >> 4) % CODECS.len()],
             vp8: self.has(VP8).then_some(patch),
+            descriptor: if self.has(VP8) { 0 } else { self.tl0_or_descriptor },
             audio_level: None,
             abs_capture_time: None,
         }
@@ -198,6 +204,7 @@ mod tests {
             marker: sequence.is_multiple_of(2),
             codec: CodecKind::Vp8,
             vp8: Some(Patch { picture_id: Some(sequence as u16 & 0x7FFF), tl0: None, key_idx: Some(7) }),
+            descriptor: 0,
             audio_level: None,
             abs_capture_time: None,
         }
@@ -207,8 +214,16 @@ mod tests {
     fn an_entry_keeps_the_rewrite_in_24_bytes() {
         assert_eq!(size_of::<Entry>(), 24);
         for codec in CODECS {
-            for vp8 in [None, Some(Patch::default()), rewrite(3).vp8] {
-                let before = Rewrite { codec, vp8, ..rewrite(70_001) };
+            let tl0 = Some(Patch { tl0: Some(9), ..Patch::default() });
+            for (vp8, descriptor) in [
+                (None, 0),
+                (None, 1),
+                (None, 255),
+                (Some(Patch::default()), 0),
+                (rewrite(3).vp8, 0),
+                (tl0, 0),
+            ] {
+                let before = Rewrite { codec, vp8, descriptor, ..rewrite(70_001) };
                 assert_eq!(Entry::new(5, Slot::default(), &before).rewrite(70_001), before);
             }
         }

@@ -7,13 +7,11 @@ use wire::rtp::{FIXED_LEN, FixedHeader, RTX_HEADER_LEN, write_header};
 
 /// What is known only when a packet leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub struct Stamp<'a> {
+pub struct Stamp {
     /// Transport-wide sequence number, where the section has the extension.
     pub transport_sequence: Option<u16>,
     /// [`wire::ext::abs_send_time`] of now, where the section has the extension.
     pub abs_send_time: Option<u32>,
-    /// Dependency descriptor to pass through.
-    pub dependency_descriptor: Option<&'a [u8]>,
 }
 
 /// A plaintext packet at the end of the buffer, ready to be sealed in place.
@@ -41,21 +39,21 @@ pub(super) struct Target<'a> {
     pub(super) extensions: &'a ExtensionMap,
 }
 
-/// Appends one packet. `pad_to`: the packet is lengthened to this many bytes by RTP padding where that takes 1 to 255.
+/// Appends one packet: `descriptor` in its header, where negotiated, and the payload. `pad_to`: the packet is lengthened to this many bytes by RTP padding where that takes 1 to 255.
 #[inline]
 pub(super) fn write(
     out: &mut Vec<u8>,
     target: &Target<'_>,
     rewrite: &Rewrite,
-    payload: &[u8],
-    stamp: &Stamp<'_>,
+    (descriptor, payload): (Option<&[u8]>, &[u8]),
+    stamp: &Stamp,
     pad_to: Option<usize>,
 ) -> Written {
     let start = out.len();
-    let room = extension_room(stamp);
+    let room = extension_room(descriptor);
     out.reserve(FIXED_LEN + room + RTX_HEADER_LEN + payload.len() + 255);
     out.resize(start + FIXED_LEN + room, 0);
-    let values = values(target.mid, rewrite, stamp);
+    let values = values(target.mid, rewrite, descriptor, stamp);
     let extension_len = ext::write(&mut out[start + FIXED_LEN..], &values, target.extensions);
     let header_len = FIXED_LEN + extension_len;
     out.truncate(start + header_len);
@@ -82,22 +80,27 @@ pub(super) fn write(
 }
 
 /// Enough for all values but a long descriptor, which is rare; a smaller place is cheaper to clear.
-fn extension_room(stamp: &Stamp<'_>) -> usize {
+fn extension_room(descriptor: Option<&[u8]>) -> usize {
     const WITHOUT_DESCRIPTOR: usize = 48;
-    match stamp.dependency_descriptor {
+    match descriptor {
         None => WITHOUT_DESCRIPTOR,
         Some(descriptor) => (WITHOUT_DESCRIPTOR + 2 + descriptor.len().min(255)).next_multiple_of(4),
     }
 }
 
-fn values<'a>(mid: Option<Mid>, rewrite: &Rewrite, stamp: &Stamp<'a>) -> Values<'a> {
+fn values<'a>(
+    mid: Option<Mid>,
+    rewrite: &Rewrite,
+    descriptor: Option<&'a [u8]>,
+    stamp: &Stamp,
+) -> Values<'a> {
     Values {
         mid,
         transport_sequence: stamp.transport_sequence,
         audio_level: rewrite.audio_level,
         abs_send_time: stamp.abs_send_time,
         abs_capture_time: rewrite.abs_capture_time,
-        dependency_descriptor: stamp.dependency_descriptor,
+        dependency_descriptor: descriptor,
         ..Values::default()
     }
 }

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use base::ring::Slot;
 use base::{CodecKind, Extension, ExtensionMap, MediaKind, Mid};
+use wire::ext;
 use wire::media::Rewrite;
 use wire::rtcp::{ReportBlock, SenderInfo};
 
@@ -84,7 +85,7 @@ impl PayloadTypes {
     }
 }
 
-/// A packet to be sent again: fetch the payload of `slot` and hand both to [`SendStream::write_rtx`].
+/// A packet to be sent again: fetch what is stored in `slot` and hand both to [`SendStream::write_rtx`].
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct Resend {
     /// Where its payload is.
@@ -150,11 +151,14 @@ impl SendStream {
         self.extensions.id(Extension::AbsSendTime).is_some()
     }
 
-    /// The length that [`Self::write`] gives a packet without padding and without dependency descriptor.
-    pub fn packet_len(&self, rewrite: &Rewrite, payload_len: usize) -> usize {
+    /// The length that [`Self::write`] gives a packet of so many stored bytes, without padding.
+    pub fn packet_len(&self, rewrite: &Rewrite, stored_len: usize) -> usize {
+        let descriptor = usize::from(rewrite.descriptor);
+        let long =
+            descriptor > ext::ONE_BYTE_MAX && self.extensions.id(Extension::DependencyDescriptor).is_some();
+        let head = if long || self.extensions.needs_two_byte() { 2 } else { 1 };
         let element = |extension, len: usize, present: bool| {
             let id = self.extensions.id(extension).filter(|_| present);
-            let head = if self.extensions.needs_two_byte() { 2 } else { 1 };
             id.map_or(0, |_| head + len)
         };
         let mid = self.mid_to_write();
@@ -162,9 +166,10 @@ impl SendStream {
             + element(Extension::TransportSequence, 2, true)
             + element(Extension::AudioLevel, 1, rewrite.audio_level.is_some())
             + element(Extension::AbsSendTime, 3, true)
-            + element(Extension::AbsCaptureTime, 8, rewrite.abs_capture_time.is_some());
+            + element(Extension::AbsCaptureTime, 8, rewrite.abs_capture_time.is_some())
+            + element(Extension::DependencyDescriptor, descriptor, descriptor > 0);
         let extension = if elements == 0 { 0 } else { (4 + elements).next_multiple_of(4) };
-        wire::rtp::FIXED_LEN + extension + payload_len
+        wire::rtp::FIXED_LEN + extension + stored_len.saturating_sub(descriptor)
     }
 
     /// Once the receiver has reported on the SSRC it has understood where it belongs.
@@ -172,7 +177,7 @@ impl SendStream {
         (!self.reports.heard()).then_some(self.mid)
     }
 
-    /// Appends the plaintext packet to `out` and remembers it. `pad_to`: its length with padding, where that is more by
+    /// Appends the plaintext packet to `out` and remembers it. `stored`: see [`Rewrite::split`]. `pad_to`: its length with padding, where that is more by
     /// 1 to 255. `None`: the receiver has no payload type for the codec.
     #[inline]
     #[expect(clippy::too_many_arguments, reason = "the data path's one call")]
@@ -181,8 +186,8 @@ impl SendStream {
         now: Instant,
         rewrite: &Rewrite,
         slot: Slot,
-        payload: &[u8],
-        stamp: &Stamp<'_>,
+        stored: &[u8],
+        stamp: &Stamp,
         pad_to: Option<usize>,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
@@ -194,7 +199,9 @@ impl SendStream {
             mid: self.mid_to_write(),
             extensions: &self.extensions,
         };
-        let written = packet::write(out, &target, rewrite, payload, stamp, pad_to);
+        let parts = rewrite.split(stored);
+        let written = packet::write(out, &target, rewrite, parts, stamp, pad_to);
+        let (_, payload) = parts;
         self.history.insert(self.millis(now), slot, rewrite);
         self.sent.packets += 1;
         self.sent.octets += payload.len() as u64;
@@ -241,8 +248,8 @@ impl SendStream {
     pub fn write_rtx(
         &mut self,
         resend: &Resend,
-        payload: &[u8],
-        stamp: &Stamp<'_>,
+        stored: &[u8],
+        stamp: &Stamp,
         pad_to: Option<usize>,
         out: &mut Vec<u8>,
     ) -> Option<Written> {
@@ -258,7 +265,9 @@ impl SendStream {
             mid: Some(self.mid),
             extensions: &self.extensions,
         };
-        let written = packet::write(out, &target, &resend.rewrite, payload, stamp, pad_to);
+        let parts = resend.rewrite.split(stored);
+        let written = packet::write(out, &target, &resend.rewrite, parts, stamp, pad_to);
+        let (_, payload) = parts;
         self.rtx_sequence += 1;
         self.credit -= payload.len() as i64;
         self.resent.packets += 1;

@@ -155,3 +155,35 @@ fn simulcast_layers_are_told_apart_by_rid_and_by_ssrc() {
     pair.run(100 * MS);
     assert_eq!(pair.server.received[0].0.layer, 2);
 }
+
+#[test]
+fn dependency_descriptors_arrive_as_they_were_sent_also_on_retransmissions() {
+    let mut pair = Pair::new(3, GOOD, DtlsVersions::Automatic, DtlsRole::Server);
+    let (mut receive, mut send) =
+        (receive_section(VIDEO, CodecKind::Av1), send_section(VIDEO, CodecKind::Av1, OUR_SSRC[1]));
+    for extensions in [&mut receive.extensions, &mut send.extensions] {
+        extensions.set(base::Extension::DependencyDescriptor, 13);
+    }
+    pair.client.peer.set_sections(pair.now, &[receive], &[]);
+    pair.server.peer.set_sections(pair.now, &[], &[send]);
+    pair.connect();
+    let descriptor = |number: u64| vec![number as u8; 3 + number as usize % 40];
+    for number in 10..210 {
+        // Nobody can miss the first and the last packets of a stream.
+        pair.network.conditions = if (20..200).contains(&number) { BAD } else { GOOD };
+        let descriptor = descriptor(number);
+        let mut rewrite = rewrite(number, number as u32 * 3_000, CodecKind::Av1);
+        rewrite.descriptor = descriptor.len() as u8;
+        let stored = [descriptor, payload(number)].concat();
+        pair.server.send(pair.now, mid(VIDEO), &rewrite, &stored).expect("connected");
+        pair.run(20 * MS);
+    }
+    pair.run(Duration::from_secs(1));
+    assert_eq!(pair.client.received.len(), 200);
+    for ((received, bytes), arrived) in pair.client.received.iter().zip(&pair.client.descriptors) {
+        let number = received.sequence & 0xffff;
+        assert_eq!((bytes, arrived), (&payload(number), &descriptor(number)), "packet {number}");
+    }
+    let again = pair.client.received.iter().filter(|(received, _)| received.retransmitted).count();
+    assert!(again > 5, "{again} retransmissions");
+}

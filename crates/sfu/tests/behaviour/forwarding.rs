@@ -1,7 +1,9 @@
 //! One publication, its receivers, and the numbers that they see.
 
+use base::ring::Slot;
 use base::{CodecKind, MediaKind};
 use sfu::{Full, MAX_PUBLICATIONS, MAX_SUBSCRIPTIONS, Media, PublicationSpec};
+use wire::ext::ByteRange;
 
 use crate::support::*;
 
@@ -18,6 +20,25 @@ fn a_video_subscription_that_starts_mid_stream_begins_with_a_keyframe() {
     assert_eq!(got.len(), 3);
     assert!(got[0].truth.unwrap().keyframe_start);
     assert_eq!(got[0].sequence, u64::from(BEN) * 100, "the number that the worker chose");
+}
+
+#[test]
+fn a_dependency_descriptor_is_announced_only_where_the_stream_is_forwarded_whole() {
+    let (mut stage, mut sources) = Stage::camera(1);
+    stage.subscribe(CAMERA, BEN);
+    let key = stage.media.key(CAMERA).unwrap();
+    let announced = [(CodecKind::Vp8, false), (CodecKind::H264, false), (CodecKind::H264, true)].map(|of| {
+        let Sent { mut received, mut payload } = sources[0].frame(ms(0), true, 1).remove(0);
+        (received.codec, received.simulcast) = of;
+        received.extensions.dependency_descriptor = Some(ByteRange { start: 20, len: 17 });
+        if received.codec == CodecKind::H264 {
+            payload[0] = 0x65;
+        }
+        let mut out = Vec::new();
+        stage.media.forward(stage.now, key, &received, &payload, Slot::default(), &mut out);
+        out.iter().map(|decision| decision.rewrite.descriptor).collect::<Vec<_>>()
+    });
+    assert_eq!(announced, [[0], [17], [0]]);
 }
 
 #[test]

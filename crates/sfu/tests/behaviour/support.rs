@@ -148,6 +148,7 @@ impl Source {
             mid: Mid::new(b"0").unwrap(),
             media: self.codec.media(),
             layer: self.layer,
+            simulcast: false,
             codec: self.codec,
             ssrc: self.ssrc,
             sequence: self.sequence,

@@ -92,6 +92,53 @@ fn what_a_subscriber_lost_is_sent_again() {
     assert_eq!(repaired.1.len(), 800);
 }
 
+/// Descriptors that begin and end a frame and carry a structure; longer and shorter than 16 bytes.
+fn descriptor(number: u16) -> Vec<u8> {
+    let [high, low] = number.to_be_bytes();
+    let mut descriptor = vec![0xc0, high, low, 0x80];
+    descriptor.resize(4 + usize::from(number % 30), low);
+    descriptor
+}
+
+#[test]
+fn a_dependency_descriptor_reaches_subscribers_of_av1_unchanged_also_when_sent_again() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(221, 1), world.connect(222, 1));
+    alice.publish(&world, "v", CodecKind::Av1, 1);
+    bob.subscribe(&world, "v", CodecKind::Av1, 1);
+    let mut number = 0;
+    world.run(&mut [&mut alice, &mut bob], "descriptors, first and again", |_, clients| {
+        number += 1;
+        // Only once something was received is there a stream in which something can be missing.
+        clients[1].lose = usize::from(number % 5 == 0 && !clients[1].got.is_empty());
+        clients[0].send_described_frame("v", CodecKind::Av1, &descriptor(number));
+        let count = |again| clients[1].descriptors.iter().filter(|(_, a, _)| *a == again).count();
+        count(false) >= 30 && count(true) >= 3
+    });
+    assert_eq!(bob.descriptors.len(), bob.got.len(), "one on each packet");
+    // The receiver's timestamps differ from the sender's by a constant.
+    let sent_as = |bytes: &[u8]| u32::from(u16::from_be_bytes([bytes[1], bytes[2]]));
+    let (first, _, bytes) = &bob.descriptors[0];
+    let zero = first.wrapping_sub(3_000 * sent_as(bytes));
+    for (timestamp, again, bytes) in &bob.descriptors {
+        let number = timestamp.wrapping_sub(zero) / 3_000;
+        assert_eq!(bytes, &descriptor(number as u16), "frame {number}, sent again: {again}");
+    }
+    assert!(bob.got.iter().all(|(_, payload)| payload[..2] == [0x08, 0x0a] && payload.len() == 702));
+}
+
+#[test]
+fn a_dependency_descriptor_of_vp8_is_not_passed_on() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = pair(&mut world, 1, (231, 232));
+    world.run(&mut [&mut alice, &mut bob], "frames", |_, clients| {
+        clients[0].send_described_frame("v", CodecKind::Vp8, &descriptor(20));
+        clients[1].got.len() >= 10
+    });
+    assert!(bob.got.iter().all(|(_, payload)| payload[..2] == [0x10, 0] && payload.len() == 702));
+    assert_eq!(bob.descriptors, []);
+}
+
 #[test]
 fn a_subscription_that_ends_gets_nothing_more_and_goes_on_with_its_numbers_when_it_comes_back() {
     let mut world = World::new();

@@ -52,6 +52,7 @@ fn extensions() -> ExtensionMap {
     map.set(Extension::Mid, 4);
     map.set(Extension::TransportSequence, 3);
     map.set(Extension::AudioLevel, 1);
+    map.set(Extension::DependencyDescriptor, 8);
     map
 }
 
@@ -195,6 +196,8 @@ pub(super) struct Client {
     pub(super) server_address: SocketAddr,
     /// Decrypted packets with their payloads.
     pub(super) got: Vec<(Received, Vec<u8>)>,
+    /// Dependency descriptors by the timestamp of their packet, and whether it was a retransmission.
+    pub(super) descriptors: Vec<(u32, bool, Vec<u8>)>,
     pub(super) events: Vec<rtc::Event>,
     /// RTP that is thrown away before it is looked at: how many more.
     pub(super) lose: usize,
@@ -235,6 +238,7 @@ impl Client {
             socket,
             server_address,
             got: Vec::new(),
+            descriptors: Vec::new(),
             events: Vec::new(),
             lose: 0,
             sections: Sections::default(),
@@ -264,6 +268,10 @@ impl Client {
             return;
         }
         if let Some(received) = self.peer.receive(Instant::now(), from, datagram) {
+            if let Some(range) = received.extensions.dependency_descriptor {
+                let bytes = range.of(datagram).expect("within the packet").to_vec();
+                self.descriptors.push((received.timestamp, received.retransmitted, bytes));
+            }
             let payload = datagram[received.payload.clone()].to_vec();
             self.got.push((received, payload));
         }
@@ -324,6 +332,18 @@ impl Client {
 
     /// Sends one packet of a published section.
     fn send(&mut self, name: &str, kind: CodecKind, timestamp: u32, marker: bool, payload: &[u8]) {
+        self.send_described(name, kind, (timestamp, marker), &[], payload);
+    }
+
+    /// The same, with a dependency descriptor unless that is empty.
+    fn send_described(
+        &mut self,
+        name: &str,
+        kind: CodecKind,
+        (timestamp, marker): (u32, bool),
+        descriptor: &[u8],
+        payload: &[u8],
+    ) {
         let index = self.peer.send_index(mid(name)).expect("published");
         self.sequence += 1;
         let rewrite = Rewrite {
@@ -332,12 +352,14 @@ impl Client {
             marker,
             codec: kind,
             vp8: None,
+            descriptor: descriptor.len() as u8,
             audio_level: None,
             abs_capture_time: None,
         };
+        let stored = [descriptor, payload].concat();
         let mut out = Vec::new();
         let now = Instant::now();
-        let sent = self.peer.send(now, index, &rewrite, Slot::default(), payload, None, &mut out);
+        let sent = self.peer.send(now, index, &rewrite, Slot::default(), &stored, None, &mut out);
         assert!(sent.is_some(), "the client can send");
         self.socket.send_to(&out, self.server_address).expect("loopback takes it");
     }
@@ -346,6 +368,15 @@ impl Client {
     pub(super) fn send_sound(&mut self, name: &str, payload: &[u8]) {
         self.timestamp += 960;
         self.send(name, CodecKind::Opus, self.timestamp, false, payload);
+    }
+
+    /// Sends a keyframe of one packet with a dependency descriptor, a thirtieth of a second after the last one.
+    pub(super) fn send_described_frame(&mut self, name: &str, kind: CodecKind, descriptor: &[u8]) {
+        self.timestamp += 3_000;
+        // VP8: S bit, then the frame tag of a keyframe. AV1: N bit, a new coded video sequence.
+        let start: &[u8] = if kind == CodecKind::Vp8 { &[0x10, 0] } else { &[0x08, 0x0a] };
+        let payload = [start, &[7; 700]].concat();
+        self.send_described(name, kind, (self.timestamp, true), descriptor, &payload);
     }
 
     /// Sends a VP8 keyframe of these packet sizes (over 8 bytes each), a thirtieth of a second after the last one.

@@ -45,6 +45,7 @@ fn rewrite(sequence: u64) -> Rewrite {
         marker: true,
         codec: CodecKind::Vp8,
         vp8: Some(Patch { picture_id: Some(0x0777), tl0: None, key_idx: None }),
+        descriptor: 0,
         audio_level: None,
         abs_capture_time: None,
     }
@@ -68,12 +69,7 @@ fn a_forwarded_packet_carries_the_numbers_of_its_receiver() {
     let now = Instant::now();
     let section = section();
     let mut stream = SendStream::new(now, &section, 0);
-    let descriptor: Vec<u8> = (0..40).collect();
-    let stamp = Stamp {
-        transport_sequence: Some(0xFFFE),
-        abs_send_time: Some(0x12_3456),
-        dependency_descriptor: Some(&descriptor),
-    };
+    let stamp = Stamp { transport_sequence: Some(0xFFFE), abs_send_time: Some(0x12_3456) };
     let rewrite = Rewrite { audio_level: Some(0x8A), abs_capture_time: Some(5), ..rewrite(0x1_0005) };
     let mut out = b"before".to_vec();
     let written = stream.write(now, &rewrite, Slot::default(), PAYLOAD, &stamp, None, &mut out);
@@ -88,8 +84,56 @@ fn a_forwarded_packet_carries_the_numbers_of_its_receiver() {
     let read = Extensions::parse(packet, &header, &section.extensions);
     assert_eq!((read.mid, read.transport_sequence), (Some(section.mid), Some(0xFFFE)));
     assert_eq!((read.abs_send_time, read.audio_level), (Some(0x12_3456), Some(0x8A)));
-    assert_eq!(read.abs_capture_time, Some(5));
-    assert_eq!(read.dependency_descriptor.and_then(|d| d.of(packet)), Some(&descriptor[..]));
+    assert_eq!((read.abs_capture_time, read.dependency_descriptor), (Some(5), None));
+}
+
+fn described(sequence: u64, descriptor: u8) -> Rewrite {
+    Rewrite { codec: CodecKind::H264, vp8: None, descriptor, ..rewrite(sequence) }
+}
+
+/// The dependency descriptor and the payload of a packet.
+fn read_described<'a>(packet: &'a [u8], section: &SendSection) -> (Option<&'a [u8]>, &'a [u8]) {
+    let header = Header::parse(packet).expect("just written");
+    let read = Extensions::parse(packet, &header, &section.extensions);
+    (read.dependency_descriptor.and_then(|range| range.of(packet)), &packet[header.payload])
+}
+
+#[test]
+fn a_descriptor_goes_with_its_payload_also_when_it_is_sent_again() {
+    let now = Instant::now();
+    let section = section();
+    let mut stream = SendStream::new(now, &section, 0);
+    for (sequence, len) in [(1, 3), (2, 16), (3, 17), (4, 255), (5, 0)] {
+        let descriptor: Vec<u8> = (1..=len).collect();
+        let expected = Some(&descriptor[..]).filter(|_| len > 0);
+        let stored = [&descriptor, PAYLOAD].concat();
+        let (mut out, stamp) = (Vec::new(), Stamp { transport_sequence: Some(3), ..Stamp::default() });
+        stream.write(now, &described(sequence, len), Slot::default(), &stored, &stamp, None, &mut out);
+        assert_eq!(read_described(&out, &section), (expected, PAYLOAD), "{len} bytes");
+        assert_eq!(stream.sent_octets(), sequence * PAYLOAD.len() as u64, "a descriptor is no payload");
+
+        assert!(stream.nack(now, sequence as u16));
+        let resend = stream.poll_resend(now).expect("just asked for");
+        assert_eq!(resend.rewrite.descriptor, len);
+        out.clear();
+        stream.write_rtx(&resend, &stored, &stamp, None, &mut out).expect("RTX was negotiated");
+        let (read, payload) = read_described(&out, &section);
+        assert_eq!((read, payload), (expected, &[&[0, sequence as u8], PAYLOAD].concat()[..]), "{len} bytes");
+    }
+}
+
+#[test]
+fn a_descriptor_is_left_out_where_it_was_not_negotiated() {
+    let now = Instant::now();
+    let mut section = section();
+    section.extensions.set(Extension::DependencyDescriptor, 0);
+    let mut stream = SendStream::new(now, &section, 0);
+    let stored = [&[7; 40], PAYLOAD].concat();
+    let mut out = Vec::new();
+    stream.write(now, &described(1, 40), Slot::default(), &stored, &Stamp::default(), None, &mut out);
+    let header = Header::parse(&out).expect("just written");
+    assert_eq!(&out[header.payload], PAYLOAD);
+    assert_eq!(header.extension.map(|(profile, _)| profile), Some(wire::rtp::ONE_BYTE_PROFILE));
 }
 
 #[test]
@@ -110,24 +154,24 @@ fn the_first_of_several_payload_types_is_used_and_an_unknown_codec_goes_nowhere(
 #[test]
 fn packets_are_as_long_as_announced_and_padded_as_asked() {
     let now = Instant::now();
-    let mut section = section();
-    for two_byte in [false, true] {
-        if two_byte {
-            section.extensions.set(Extension::Mid, 200);
-        }
+    for (mid, descriptor) in [(1, 8), (200, 8), (1, 0)] {
+        let mut section = section();
+        section.extensions.set(Extension::Mid, mid);
+        section.extensions.set(Extension::DependencyDescriptor, descriptor);
         let mut stream = SendStream::new(now, &section, 0);
         for sequence in 0..40u64 {
             if sequence == 20 {
                 stream.receive_report(now, &reported(100));
             }
+            let described = described(sequence, [0, 1, 16, 17, 255][sequence as usize % 5]);
             let rewrite = Rewrite {
                 audio_level: sequence.is_multiple_of(2).then_some(1),
                 abs_capture_time: sequence.is_multiple_of(3).then_some(1),
-                ..rewrite(sequence)
+                ..described
             };
-            let stamp =
-                Stamp { transport_sequence: Some(1), abs_send_time: Some(1), dependency_descriptor: None };
-            let expected = stream.packet_len(&rewrite, PAYLOAD.len());
+            let stamp = Stamp { transport_sequence: Some(1), abs_send_time: Some(1) };
+            let stored = [&vec![9; usize::from(rewrite.descriptor)], PAYLOAD].concat();
+            let expected = stream.packet_len(&rewrite, stored.len());
             for (pad_to, len, padding) in [
                 (None, expected, 0),
                 (Some(expected), expected, 0),
@@ -137,7 +181,7 @@ fn packets_are_as_long_as_announced_and_padded_as_asked() {
                 (Some(expected + 256), expected, 0),
             ] {
                 let mut out = Vec::new();
-                let written = stream.write(now, &rewrite, Slot::default(), PAYLOAD, &stamp, pad_to, &mut out);
+                let written = stream.write(now, &rewrite, Slot::default(), &stored, &stamp, pad_to, &mut out);
                 assert_eq!(written.map(|w| w.len), Some(len));
                 let header = Header::parse(&out).expect("just written");
                 assert_eq!((usize::from(header.padding), header.payload.len()), (padding, PAYLOAD.len()));

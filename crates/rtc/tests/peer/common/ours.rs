@@ -13,6 +13,8 @@ pub struct Ours {
     pub peer: Peer,
     pub address: SocketAddr,
     pub received: Vec<(Received, Vec<u8>)>,
+    /// Dependency descriptors of what was received, empty where there was none.
+    pub descriptors: Vec<Vec<u8>>,
     pub events: Vec<Event>,
     pub out: Vec<(SocketAddr, Vec<u8>)>,
     ring: PayloadRing,
@@ -41,6 +43,7 @@ impl Ours {
             peer: Peer::new(now, WallClock { at: now, ntp }, config, role, 99),
             address,
             received: Vec::new(),
+            descriptors: Vec::new(),
             events: Vec::new(),
             out: Vec::new(),
             ring: PayloadRing::new(1 << 20, 2_048),
@@ -50,6 +53,8 @@ impl Ours {
     pub fn receive(&mut self, now: Instant, from: SocketAddr, bytes: &mut [u8]) {
         if let Some(received) = self.peer.receive(now, from, bytes) {
             let payload = bytes[received.payload.clone()].to_vec();
+            let descriptor = received.extensions.dependency_descriptor.and_then(|range| range.of(bytes));
+            self.descriptors.push(descriptor.unwrap_or_default().to_vec());
             self.received.push((received, payload));
         }
         self.drain(now);
@@ -60,14 +65,14 @@ impl Ours {
         self.drain(now);
     }
 
-    /// Sends one packet as the worker would.
-    pub fn send(&mut self, now: Instant, mid: Mid, rewrite: &Rewrite, payload: &[u8]) -> Option<usize> {
+    /// Sends one packet as the worker would: a payload, behind the descriptor that `rewrite` announces.
+    pub fn send(&mut self, now: Instant, mid: Mid, rewrite: &Rewrite, stored: &[u8]) -> Option<usize> {
         let index = self.peer.send_index(mid)?;
-        let slot = self.ring.push(payload)?;
+        let slot = self.ring.push(stored)?;
         let mut out = Vec::new();
-        let len = self.peer.send(now, index, rewrite, slot, payload, None, &mut out)?;
+        let len = self.peer.send(now, index, rewrite, slot, stored, None, &mut out)?;
         assert_eq!(len, out.len());
-        assert_eq!(len, self.peer.packet_len(index, rewrite, payload.len()));
+        assert_eq!(len, self.peer.packet_len(index, rewrite, stored.len()));
         self.out.push((self.peer.destination()?, out));
         self.drain(now);
         Some(len)
@@ -76,9 +81,9 @@ impl Ours {
     pub fn drain(&mut self, now: Instant) {
         let mut out = Vec::new();
         while let Some(resend) = self.peer.poll_resend(now) {
-            let payload = self.ring.get(resend.slot).expect("the ring is large").to_vec();
+            let stored = self.ring.get(resend.slot).expect("the ring is large").to_vec();
             out.clear();
-            if self.peer.send_rtx(now, &resend, &payload, &mut out).is_some() {
+            if self.peer.send_rtx(now, &resend, &stored, &mut out).is_some() {
                 let to = self.peer.destination().expect("it was NACKed from somewhere");
                 self.out.push((to, out.clone()));
             }
@@ -135,6 +140,7 @@ pub fn rewrite(sequence: u64, timestamp: u32, codec: CodecKind) -> Rewrite {
         marker: false,
         codec,
         vp8: None,
+        descriptor: 0,
         audio_level: None,
         abs_capture_time: None,
     }
