@@ -148,6 +148,22 @@ fn rid_extensions_are_accepted_also_where_the_browser_receives() {
 }
 
 #[test]
+fn the_dependency_descriptor_is_negotiated_both_ways_and_may_be_long() {
+    let offer = offer("chromium_svc");
+    let accepted = choose(section(&offer, "0"), &Policy::default());
+    assert_eq!(accepted.map.id(Extension::DependencyDescriptor), Some(13), "the id of the offer");
+    let uri = Extension::DependencyDescriptor.uri();
+    let text = answer(&offer);
+    assert!(text.contains(&format!("a=extmap:13 {uri}\r\n")), "{text}");
+    // Descriptors of keyframes need the two-byte form.
+    assert!(text.contains("a=extmap-allow-mixed\r\n"), "{text}");
+    assert!(
+        sdp::offered_extensions(MediaKind::Video).iter().any(|line| line.uri == uri),
+        "towards receivers"
+    );
+}
+
+#[test]
 fn a_stopped_section_is_rejected_and_the_bundle_goes_on() {
     for name in ["chromium_stopped", "firefox_stopped"] {
         let offer = offer(name);
