@@ -1,8 +1,10 @@
 //! The server API: Twirp over HTTP, protobuf or JSON (<https://twitchtv.github.io/twirp/docs/spec_v7.html>).
 
+use std::time::Duration;
+
 use axum::Router;
-use axum::body::Bytes;
-use axum::extract::{DefaultBodyLimit, Path, State as FromState};
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{Path, Request, State as FromState};
 use axum::http::header::{CONTENT_TYPE, HeaderMap};
 use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
@@ -11,6 +13,7 @@ use base::{Identity, RoomName};
 use contract::session::AdminRequest;
 use livekit_protocol as proto;
 use serde_json::{Map, Value, json};
+use tokio::time::timeout;
 
 use crate::config::State;
 use crate::http::bearer;
@@ -19,14 +22,14 @@ use crate::translate;
 
 /// Largest body, in bytes.
 const MAX_BODY: usize = 10 * 1024 * 1024;
+/// How long a body may take.
+const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Most room names in a ListRooms.
 const MAX_NAMES: usize = 10_000;
 
 /// Routes under `/twirp`, with `slash` in front.
 pub(crate) fn routes(slash: &str) -> Router<State> {
-    Router::new()
-        .route(&format!("{slash}/twirp/{{service}}/{{method}}"), any(call))
-        .layer(DefaultBodyLimit::max(MAX_BODY))
+    Router::new().route(&format!("{slash}/twirp/{{service}}/{{method}}"), any(call))
 }
 
 /// A Twirp error: code, HTTP status and a sentence.
@@ -66,33 +69,48 @@ enum Format {
 async fn call(
     FromState(state): FromState<State>,
     Path((service, method)): Path<(String, String)>,
-    verb: Method,
-    headers: HeaderMap,
-    body: Bytes,
+    request: Request,
 ) -> Response {
-    let claims = match bearer(&headers).map(|token| auth::verify(&state.keys, token, state.now())) {
+    let (head, body) = request.into_parts();
+    // The token first: a stranger's body is not even read.
+    let claims = match bearer(&head.headers).map(|token| auth::verify(&state.keys, token, state.now())) {
         Some(Ok(verified)) => verified.claims,
         // Before Twirp, and in plain text.
         Some(Err(error)) => return (StatusCode::UNAUTHORIZED, error.to_string()).into_response(),
-        None => auth::Claims::default(),
+        None => return refuse(&state, Error::new("unauthenticated", 401, "no Authorization header")),
     };
-    let call = Call { state: &state, claims: &claims, body: &body, headers: &headers };
-    let result = if verb == Method::POST {
-        call.dispatch(&service, &method).await
-    } else {
-        Err(Error::new("bad_route", 404, "the server API takes POST requests only"))
+    if head.method != Method::POST {
+        return refuse(&state, Error::new("bad_route", 404, "the server API takes POST requests only"));
+    }
+    let body = match read_body(body).await {
+        Ok(body) => body,
+        Err(error) => return refuse(&state, error),
     };
-    match result {
+    let call = Call { state: &state, claims: &claims, body: &body, headers: &head.headers };
+    match call.dispatch(&service, &method).await {
         Ok(response) => {
             count(&state.metrics.api_calls);
             response
         }
-        Err(error) => {
-            count(&state.metrics.api_refused);
-            let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-            (status, axum::Json(json!({ "code": error.code, "msg": error.message }))).into_response()
-        }
+        Err(error) => refuse(&state, error),
     }
+}
+
+async fn read_body(body: Body) -> Result<Bytes, Error> {
+    match timeout(BODY_WITHIN, to_bytes(body, MAX_BODY)).await {
+        Ok(Ok(body)) => Ok(body),
+        Ok(Err(_)) => {
+            let message = format!("the body is cut off, or larger than {MAX_BODY} bytes");
+            Err(Error::new("malformed", 413, message))
+        }
+        Err(_) => Err(Error::new("deadline_exceeded", 408, "the body did not come in time")),
+    }
+}
+
+fn refuse(state: &State, error: Error) -> Response {
+    count(&state.metrics.api_refused);
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    (status, axum::Json(json!({ "code": error.code, "msg": error.message }))).into_response()
 }
 
 struct Call<'a> {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use auth::{ApiKeys, Claims};
-use axum::extract::State;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::routing::post;
 use axum::{Json, Router};
@@ -16,6 +16,8 @@ use crate::time;
 
 /// Longest room name, name or identity, in bytes.
 const MAX_TEXT: usize = 256;
+/// Largest request: three such texts, however they are escaped.
+const MAX_BODY: usize = 16 * 1024;
 const LIFE: Duration = Duration::from_secs(6 * 3_600);
 
 /// Who gives out tokens, and how it is reached.
@@ -28,7 +30,8 @@ pub struct App {
 
 /// `POST /api/token`.
 pub fn router(app: App) -> Router {
-    Router::new().route("/api/token", post(token)).with_state(Arc::new(app))
+    let token = post(token).layer(DefaultBodyLimit::max(MAX_BODY));
+    Router::new().route("/api/token", token).with_state(Arc::new(app))
 }
 
 #[derive(Deserialize)]

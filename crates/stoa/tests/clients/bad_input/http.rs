@@ -96,3 +96,27 @@ async fn connections_that_are_opened_and_left_hurt_nobody() {
     server.is_unharmed(&before);
     call.was_undisturbed().await;
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_strangers_are_not_kept() {
+    let mut server = Server::start();
+    let call = Call::start(&server).await;
+    let before = server.before();
+    let body = vec![b'x'; 3 << 20];
+    let mut open = Vec::new();
+    for path in ["/twirp/livekit.RoomService/ListRooms", "/api/token", "/rtc/v1", "/metrics"] {
+        for _ in 0..30 {
+            let mut stream = TcpStream::connect(server.address).expect("it listens");
+            let head = format!(
+                "POST {path} HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n\
+                 content-length: 10000000\r\n\r\n"
+            );
+            // It may be refused and closed before all of it is written, and then it should be.
+            let _ = stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(&body));
+            open.push(stream);
+        }
+    }
+    server.is_unharmed(&before);
+    drop(open);
+    call.was_undisturbed().await;
+}
