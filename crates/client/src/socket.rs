@@ -171,6 +171,11 @@ impl Socket {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::TcpListener;
+    use tokio_rustls::TlsAcceptor;
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::PrivatePkcs8KeyDer;
 
     #[test]
     fn an_address_may_have_a_path_and_a_slash_at_its_end() {
@@ -185,5 +190,69 @@ mod tests {
         for url in ["", "localhost:7880", "http://localhost", "ws://", "ws://a b"] {
             assert!(matches!(parse(url), Err(ConnectError::Address(_))), "{url}");
         }
+    }
+
+    /// Refuses whoever comes over TLS, with a status and a sentence. Returns its address and certificate.
+    async fn refusing_server() -> (String, Vec<u8>) {
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let params = rcgen::CertificateParams::new(vec!["localhost".to_owned()]).expect("a name");
+        let certificate = params.self_signed(&key).expect("a certificate");
+        let der = certificate.der().to_vec();
+        let config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("there are some")
+            .with_no_client_auth()
+            .with_single_cert(
+                vec![certificate.der().clone()],
+                PrivatePkcs8KeyDer::from(key.serialize_der()).into(),
+            )
+            .expect("they belong together");
+        let acceptor = TlsAcceptor::from(Arc::new(config));
+        let listener = TcpListener::bind("localhost:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let Ok(mut stream) = acceptor.accept(stream).await else { continue };
+                let mut request = [0; 4_096];
+                let _ = stream.read(&mut request).await;
+                let answer = "HTTP/1.1 401 Unauthorized\r\ncontent-length: 9\r\n\r\nno token\n";
+                let _ = stream.write_all(answer.as_bytes()).await;
+                let _ = stream.shutdown().await;
+            }
+        });
+        (format!("wss://localhost:{port}"), der)
+    }
+
+    async fn outcome(url: &str, trust: &[Vec<u8>]) -> ConnectError {
+        let dialled = dial(url).await.expect("it listens");
+        match dialled.open("token", "request", trust).await {
+            Ok(_) => panic!("nobody is let in"),
+            Err(error) => error,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_refusal_over_tls_comes_with_its_reason_when_the_certificate_is_trusted() {
+        let (url, certificate) = refusing_server().await;
+        match outcome(&url, &[certificate]).await {
+            ConnectError::Refused { status: 401, text } => assert_eq!(text, "no token"),
+            other => panic!("{other}"),
+        }
+    }
+
+    #[tokio::test]
+    async fn a_certificate_that_is_not_trusted_is_not_talked_to() {
+        let (url, _) = refusing_server().await;
+        assert!(matches!(outcome(&url, &[]).await, ConnectError::Tls(_)));
+        let (_, other) = refusing_server().await;
+        assert!(matches!(outcome(&url, &[other]).await, ConnectError::Tls(_)));
+    }
+
+    #[tokio::test]
+    async fn nobody_at_the_other_end_is_an_error_of_the_network() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let port = listener.local_addr().expect("it is bound").port();
+        drop(listener);
+        assert!(matches!(dial(&format!("ws://127.0.0.1:{port}")).await, Err(ConnectError::Io(_))));
     }
 }
