@@ -4,8 +4,7 @@ use crate::{prerequisites, run};
 
 /// Checks the machine, builds the meeting page and the server, runs `stoa dev` with `args`.
 ///
-/// The server is built in the development profile: its ciphers and protocol libraries are optimised there, which is what
-/// a meeting of a few people costs, and it builds in a fraction of the release profile's time (thin LTO over everything).
+/// The server is built in the development profile, which is the tests' too: docs/decisions/0003.
 pub fn run(args: &[String]) -> Result<(), String> {
     println!("== What this machine has");
     prerequisites::check()?;
