@@ -92,6 +92,7 @@ impl Worker {
         let Some(key) = self.peers.insert(Peer::new(now, id, participant, room, rtc)) else { return };
         self.add_user(key, &local.ufrag);
         self.peers.touch(key);
+        self.take_early(now, key, &local.ufrag);
     }
 
     fn add_user(&mut self, key: PeerKey, user: &str) {
@@ -112,6 +113,7 @@ impl Worker {
         let Some(key) = self.peers.find(peer) else { return };
         self.add_user(key, &local.ufrag);
         self.with_peer(peer, |peer| peer.rtc.restart_ice(now, translate::credentials(local)));
+        self.take_early(now, key, &local.ufrag);
     }
 
     fn send_data(&mut self, now: Instant, peer: PeerId, label: Arc<str>, text: bool, payload: Bytes) {

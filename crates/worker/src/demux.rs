@@ -86,7 +86,7 @@ impl Routes {
 
 /// The part of a STUN message's USERNAME before the colon: the fragment of the side that is asked (RFC 8445 section 7.2.2).
 /// Total on any bytes; only what is needed for routing is looked at, the peer reads the message in full.
-fn local_user(datagram: &[u8]) -> Option<&[u8]> {
+pub(crate) fn local_user(datagram: &[u8]) -> Option<&[u8]> {
     const HEADER: usize = 20;
     const USERNAME: u16 = 0x0006;
     /// A check carries some ten attributes.

@@ -20,6 +20,7 @@
 mod commands;
 mod demux;
 mod drain;
+mod early;
 mod events;
 mod flush;
 mod guard;

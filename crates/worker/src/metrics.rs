@@ -56,6 +56,8 @@ counts! {
     forwarded_out => "stoa_worker_media_packets_sent_total";
     /// Retransmissions sealed.
     resent => "stoa_worker_retransmissions_sent_total";
+    /// Checks for nobody, counted as dropped, that were taken all the same when their connection was made a moment later.
+    early_checks => "stoa_worker_early_checks_total";
     /// Commands executed.
     commands => "stoa_worker_commands_total";
     /// Events that waited for room in the event queue.

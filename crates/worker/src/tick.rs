@@ -6,10 +6,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use contract::media::Command;
-use udp::Slab;
+use udp::{Datagram, Slab};
 use wire::media::{Decision, Received};
 
 use crate::demux::{Lost, Routes};
+use crate::early::EarlyChecks;
 use crate::events::Outgoing;
 use crate::flush::{self, Scratch};
 use crate::guard::guard;
@@ -42,6 +43,7 @@ pub(crate) struct Worker {
     pub(crate) peers: Peers,
     pub(crate) rooms: Rooms,
     pub(crate) routes: Routes,
+    early: EarlyChecks,
     pub(crate) timers: Timers,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) counts: Counts,
@@ -81,6 +83,7 @@ impl Worker {
             peers: Peers::default(),
             rooms: Rooms::default(),
             routes: Routes::default(),
+            early: EarlyChecks::default(),
             timers: Timers::default(),
             metrics: parts.metrics,
             counts: Counts::default(),
@@ -146,10 +149,18 @@ impl Worker {
         let Some(datagram) = slab.get(index) else { return };
         self.counts.bytes_in += datagram.bytes.len() as u64;
         // Hop 2: its peer is found.
-        let key = match self.routes.find(datagram.source, datagram.bytes) {
-            Ok(key) => key,
-            Err(lost) => return self.count_lost(lost),
-        };
+        match self.routes.find(datagram.source, datagram.bytes) {
+            Ok(key) => self.deliver(now, key, datagram),
+            Err(Lost::User) => {
+                self.counts.dropped_user += 1;
+                self.early.keep(now, &datagram);
+            }
+            Err(Lost::Class) => self.counts.dropped_class += 1,
+            Err(Lost::Source) => self.counts.dropped_source += 1,
+        }
+    }
+
+    fn deliver(&mut self, now: Instant, key: PeerKey, datagram: Datagram<'_>) {
         let Some(peer) = self.peers.touch_and_get(key) else { return };
         if let Some(local) = datagram.local {
             peer.note_path(datagram.source, local);
@@ -167,11 +178,12 @@ impl Worker {
         }
     }
 
-    fn count_lost(&mut self, lost: Lost) {
-        match lost {
-            Lost::Class => self.counts.dropped_class += 1,
-            Lost::User => self.counts.dropped_user += 1,
-            Lost::Source => self.counts.dropped_source += 1,
+    /// This user fragment is known from now on: checks that came for it already are taken.
+    pub(crate) fn take_early(&mut self, now: Instant, key: PeerKey, user: &str) {
+        for mut check in self.early.take(now, user) {
+            self.counts.early_checks += 1;
+            let datagram = Datagram { source: check.source, local: check.local, bytes: &mut check.bytes };
+            self.deliver(now, key, datagram);
         }
     }
 

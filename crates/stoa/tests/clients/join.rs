@@ -31,6 +31,7 @@ async fn a_native_client_hears_somebody_soon_after_it_asked_to_join() {
     print("media connected", &timings, |timing| timing.connected);
     print("data channels open", &timings, |timing| timing.ready);
     let first = print("first media packet", &timings, |timing| timing.first_packet);
+    println!("join: {} checks came early", server.metric("stoa_worker_early_checks_total", ""));
     assert!(joined <= first && first < LIMIT, "the median join takes {first:?}");
     server.is_unharmed(&before);
     call.was_undisturbed().await;

@@ -324,3 +324,18 @@ fn an_idle_worker_sleeps() {
         spent < Duration::from_millis(2)
     });
 }
+
+#[test]
+fn a_check_that_came_before_its_connection_was_known_is_answered_when_it_is() {
+    let mut world = World::new();
+    let mut client = world.unknown(401);
+    client.step();
+    world.wait("counted", |world| world.dropped("stun_unknown_user") == 1);
+    world.make_known(&client, 1);
+    // Not a word more from the client.
+    client.socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    let mut answer = [0; 200];
+    client.socket.recv_from(&mut answer).expect("an answer to the first check");
+    assert_eq!(answer[..2], [0x01, 0x01], "a success response");
+    assert_eq!(world.metrics.value("stoa_worker_early_checks_total", None), 1);
+}

@@ -120,11 +120,21 @@ impl World {
 
     /// The same, before the first datagram.
     pub(super) fn introduce(&mut self, id: u64, room: u64) -> Client {
-        let client = Client::new(id, self.address(), self.handle.info.fingerprint);
+        let client = self.unknown(id);
+        self.make_known(&client, room);
+        client
+    }
+
+    /// A client of which the worker has not heard yet.
+    pub(super) fn unknown(&self, id: u64) -> Client {
+        Client::new(id, self.address(), self.handle.info.fingerprint)
+    }
+
+    pub(super) fn make_known(&self, client: &Client, room: u64) {
         self.command(Command::AddPeer {
             peer: client.id,
             room: RoomId(room),
-            participant: ParticipantId(id),
+            participant: ParticipantId(client.id.0),
             local: client.server.clone(),
         });
         self.command(Command::SetRemote {
@@ -133,7 +143,6 @@ impl World {
             fingerprint: client.fingerprint,
             role: DtlsRole::Server,
         });
-        client
     }
 
     /// Lets the clients run until the condition holds.
