@@ -84,7 +84,7 @@ impl Mallory {
         assert_eq!(self.wait_for(0).await, None);
     }
 
-    /// The server closes, with or without a word.
+    /// The server closes, or says whatever it says and closes.
     pub async fn expect_closed(mut self) {
         assert_eq!(self.wait_for(0).await, None);
     }

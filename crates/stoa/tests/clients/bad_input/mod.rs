@@ -7,6 +7,7 @@
 
 mod crowd;
 mod datagrams;
+mod greed;
 mod http;
 mod mallory;
 mod signals;
