@@ -47,8 +47,15 @@ impl Worker {
             && !peer.data_paused
         {
             peer.data_paused = true;
-            peer.rtc.pause_data(now, true);
             self.paused.push(key);
+            let outcome = guard(|| {
+                #[cfg(test)]
+                crate::guard::trap::spring(!peer.id.0);
+                peer.rtc.pause_data(now, true);
+            });
+            if outcome.is_none() {
+                self.peer_panicked(now, key);
+            }
         }
     }
 
@@ -190,8 +197,9 @@ impl Worker {
             sfu::Event::RequestKeyframe { track, layer } => self.request_keyframe(now, key, track, layer),
             sfu::Event::Clock { sink, clock } => {
                 let sfu::Clock { ntp, rtp, at } = clock;
-                if let Some(peer) = self.peers.touch_and_get(sink.peer) {
-                    peer.rtc.set_clock(sink.section, rtc::Clock { ntp, rtp, at });
+                let Some(peer) = self.peers.touch_and_get(sink.peer) else { return };
+                if guard(|| peer.rtc.set_clock(sink.section, rtc::Clock { ntp, rtp, at })).is_none() {
+                    self.peer_panicked(now, sink.peer);
                 }
             }
             sfu::Event::Speakers(speakers) => {

@@ -1,7 +1,7 @@
 //! Strangers, garbage and panics cost nobody else anything.
 
 use std::net::UdpSocket;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use base::CodecKind;
 use contract::media::{Event, PeerEnd};
@@ -87,6 +87,27 @@ fn a_panic_ends_one_peer_and_nobody_else() {
     assert!(
         world.snapshot(1)["tracks"].as_array().unwrap().iter().any(|track| track["participant"].is_null())
     );
+}
+
+#[test]
+fn a_panic_while_control_does_not_keep_up_ends_one_peer() {
+    let mut world = World::with("127.0.0.1:0", &[], 4);
+    let (mut alice, mut bob) = (world.connect(341, 1), world.connect(342, 1));
+    let mut mallory = world.connect(343, 1);
+    sound(&world, &mut alice, &mut bob, 1);
+    mallory.peer.open_channel(Instant::now(), "flood", true, None);
+    world.run(&mut [&mut mallory], "open", |world, _| {
+        world.heard.iter().any(|event| matches!(event, Event::ChannelOpen { peer, .. } if peer.0 == 343))
+    });
+    trap::set(!343);
+    // Nobody listens meanwhile, so that what she says piles up.
+    let until = Instant::now() + Duration::from_secs(10);
+    while world.metrics.value("stoa_worker_recovered_panics_total", Some(("scope", "peer"))) == 0 {
+        assert!(Instant::now() < until, "the trap never sprang");
+        let _ = mallory.peer.send_message(Instant::now(), "flood", false, &[3; 4_000]);
+        mallory.step();
+    }
+    hear(&mut world, &mut alice, &mut bob);
 }
 
 #[test]
