@@ -1,8 +1,9 @@
 //! Events towards control: never blocks, folds what can be folded.
 //!
 //! While the queue has room, events go straight into it. When it is full, they wait here in order; of speakers and quality
-//! only the newest state waits. Messages are the only thing that a stranger can make many of: beyond a bound unreliable
-//! ones are dropped, and peers are told to leave reliable ones in the SCTP receive window. All else is a handful per peer.
+//! only the newest state waits. Messages and channels are the only things that a client can make many of: beyond a bound
+//! unreliable messages are dropped, and peers are told to leave the rest in the SCTP receive window. All else is a handful
+//! per peer.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -11,7 +12,7 @@ use base::model::{Quality, Speaker};
 use base::{ParticipantId, PeerId, RoomId};
 use contract::media::Event;
 
-/// Messages and their bytes that may wait before peers are paused. Small: control is expected to keep up, and what waits
+/// Messages, opened channels and their bytes that may wait before peers are paused. Small: control is expected to keep up, and what waits
 /// here adds latency to everything behind it.
 const BACKLOG_MESSAGES: usize = 64;
 const BACKLOG_BYTES: usize = 256 << 10;
@@ -64,9 +65,9 @@ impl Outgoing {
                 self.quality.insert(peer, quality);
             }
             event => {
-                if let Event::Data { payload, .. } = &event {
+                if let Some(bytes) = size(&event) {
                     self.messages += 1;
-                    self.bytes += payload.len();
+                    self.bytes += bytes;
                 }
                 self.waiting.push_back(event);
             }
@@ -76,7 +77,7 @@ impl Outgoing {
     /// Sends what fits now.
     pub(crate) fn flush(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
-            let size = if let Event::Data { payload, .. } = &event { Some(payload.len()) } else { None };
+            let size = size(&event);
             if let Err(TrySendError::Full(event)) = self.queue.try_send(event) {
                 self.waiting.push_front(event);
                 return;
@@ -120,11 +121,17 @@ impl Outgoing {
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.quality.remove(&peer);
         self.waiting.retain(|event| peer_of(event) != Some(peer));
-        let sizes = self.waiting.iter().filter_map(|event| match event {
-            Event::Data { payload, .. } => Some(payload.len()),
-            _ => None,
-        });
+        let sizes = self.waiting.iter().filter_map(size);
         (self.messages, self.bytes) = sizes.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
+    }
+}
+
+/// Bytes of what a client can make many of.
+fn size(event: &Event) -> Option<usize> {
+    match event {
+        Event::Data { payload, .. } => Some(payload.len()),
+        Event::ChannelOpen { channel, .. } => Some(channel.label.len()),
+        _ => None,
     }
 }
 
@@ -144,6 +151,7 @@ fn peer_of(event: &Event) -> Option<PeerId> {
 mod tests {
     use super::*;
     use bytes::Bytes;
+    use contract::media::ChannelSpec;
 
     fn data(peer: u64, number: u8, len: usize) -> Event {
         let mut payload = vec![0; len];
@@ -202,6 +210,26 @@ mod tests {
         assert_eq!(levels, [(1, 0.0, false), (2, 0.7, true)], "who stopped is told");
         let Event::Quality { quality: Quality::Good, .. } = got[2] else { panic!("{got:?}") };
         assert_eq!(got.len(), 4);
+    }
+
+    #[test]
+    fn a_client_that_opens_and_closes_channels_all_the_time_is_a_backlog_too() {
+        let (sender, receiver) = async_channel::bounded(1);
+        let mut outgoing = Outgoing::new(sender);
+        let open = |peer| {
+            let channel = ChannelSpec { label: "c".repeat(256), ordered: true, max_retransmits: None };
+            Event::ChannelOpen { peer: PeerId(peer), channel }
+        };
+        outgoing.push(data(1, 0, 1));
+        (0..BACKLOG_MESSAGES as u64).for_each(|number| outgoing.push(open(number % 2)));
+        assert!(outgoing.is_backlogged());
+        outgoing.forget(PeerId(1));
+        assert!(!outgoing.is_backlogged() && !outgoing.has_drained());
+        while receiver.try_recv().is_ok() {
+            outgoing.flush();
+        }
+        assert!(outgoing.has_drained());
+        assert_eq!(outgoing.bytes, 0);
     }
 
     #[test]
