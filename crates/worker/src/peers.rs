@@ -15,8 +15,9 @@ use crate::slots::{PeerKey, RingsKey, RoomKey, Slots};
 use crate::timers::Armed;
 use crate::waiting::Waiting;
 
-/// Remote addresses of a peer for which it is remembered which of our addresses they use.
-const MAX_PATHS: usize = 16;
+/// Remote addresses of a peer for which it is remembered which of our addresses they use: all that may be routed to it (16),
+/// and as many from which only checks came so far.
+const MAX_PATHS: usize = 32;
 /// Settings kept for tracks that are not subscribed (yet).
 pub(crate) const MAX_SETTINGS: usize = 4_096;
 
@@ -115,7 +116,9 @@ impl Peer {
             Some((_, known)) => *known = local,
             None => {
                 if self.paths.len() == MAX_PATHS {
-                    self.paths.remove(0);
+                    // Anybody who knows the user fragment gets here: strangers make room, the peer's own addresses do not.
+                    let stranger = |(known, _): &(SocketAddr, IpAddr)| !self.addresses.contains(known);
+                    self.paths.remove(self.paths.iter().position(stranger).unwrap_or(0));
                 }
                 self.paths.push((remote, local));
             }
@@ -280,6 +283,28 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn strangers_who_know_the_user_fragment_do_not_make_us_forget_where_a_client_reaches_us() {
+        let now = Instant::now();
+        let certificate = rtc::Certificate::generate([9; 16]).expect("a certificate");
+        let config = Arc::new(rtc::Config::new(certificate).expect("a configuration"));
+        let wall = rtc::WallClock { at: now, ntp: base::NtpTime(0) };
+        let local =
+            rtc::IceCredentials { ufrag: "user".into(), password: "password of 22 characters".into() };
+        let (client, ours) = (SocketAddr::from(([10, 0, 0, 2], 5_000)), IpAddr::from([10, 0, 0, 1]));
+        let ice = rtc::IceRole::Lite { local, candidate: SocketAddr::new(ours, 7_882) };
+        let rtc = rtc::Peer::new(now, wall, &config, ice, 1);
+        let room = crate::slots::Slots::<RoomKey, ()>::default().insert(());
+        let mut peer = Peer::new(now, PeerId(1), ParticipantId(1), room, rtc);
+        peer.note_path(client, ours);
+        peer.addresses.push(client);
+        for port in 1..200 {
+            peer.note_path(SocketAddr::from(([203, 0, 113, 9], port)), IpAddr::from([10, 0, 0, 9]));
+        }
+        assert_eq!(peer.path_to(client), Some(ours));
+        assert_eq!(peer.paths.len(), MAX_PATHS);
+    }
 
     #[test]
     fn quality_falls_at_once_and_rises_on_the_second_report() {
