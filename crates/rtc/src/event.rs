@@ -11,7 +11,8 @@ use bytes::Bytes;
 /// messages stay in SCTP's receive window beyond that.
 #[derive(Clone, Debug)]
 pub enum Event {
-    /// An authenticated ICE check came from this address: datagrams from it belong to this peer.
+    /// An authenticated ICE check came from this address: datagrams from it belong to this peer. A lite peer says it again
+    /// with every new check, because of two peers that claim one address the later has it.
     SourceValidated(SocketAddr),
     /// This address no longer belongs to the peer: it has used too many.
     SourceForgotten(SocketAddr),

@@ -15,7 +15,7 @@ use crate::{Counters, IceCredentials, IceRole};
 /// What ICE tells the peer.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum IceEvent {
-    /// Datagrams from this address belong to the peer.
+    /// Datagrams from this address belong to the peer. A lite agent says it again with every new check.
     Validated(SocketAddr),
     /// Datagrams from this address no longer do.
     Forgotten(SocketAddr),

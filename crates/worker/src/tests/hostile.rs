@@ -90,6 +90,25 @@ fn a_panic_ends_one_peer_and_nobody_else() {
 }
 
 #[test]
+fn a_client_that_forges_anothers_address_cannot_keep_it() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(331, 1), world.connect(332, 1));
+    sound(&world, &mut alice, &mut bob, 1);
+    hear(&mut world, &mut alice, &mut bob);
+    // Mallory's own check, good in every way, with Alice's address as its source.
+    let mut mallory = world.introduce(333, 1);
+    let (now, mut check) = (Instant::now(), Vec::new());
+    mallory.peer.handle_timeout(now);
+    mallory.peer.poll_transmit(now, &mut check).expect("her first check");
+    alice.socket.send_to(&check, world.address()).unwrap();
+    world.wait("misled", |world| {
+        alice.send_sound("a", &[1; 60]);
+        world.metrics.value("stoa_worker_transport_total", Some(("kind", "srtp_before_keys"))) > 0
+    });
+    hear(&mut world, &mut alice, &mut bob);
+}
+
+#[test]
 fn a_panic_while_control_does_not_keep_up_ends_one_peer() {
     let mut world = World::with("127.0.0.1:0", &[], 4);
     let (mut alice, mut bob) = (world.connect(341, 1), world.connect(342, 1));
