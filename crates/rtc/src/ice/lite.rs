@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use is::stun::{StunMessage, TransId};
+use is::stun::StunMessage;
 
 use super::{IceEvent, stun};
 use crate::{Counters, IceCredentials};
@@ -31,9 +31,10 @@ pub(crate) const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 const MAX_SOURCES: usize = 16;
 /// Answers waiting to be sent; the owner drains them after every datagram.
 const MAX_ANSWERS: usize = 32;
-/// Transactions remembered, so that a repeated or replayed check does not move media back. Covers several seconds of
-/// checks on all of a client's pairs.
-const MAX_TRANSACTIONS: usize = 32;
+/// Transactions remembered, so that a repeated or replayed check does not move media back: four bytes each, three
+/// quarters of an hour of a browser's checks on one pair. An older check that somebody overheard could still move media,
+/// until the client's next one moves it back.
+const MAX_TRANSACTIONS: usize = 1_024;
 
 struct Source {
     address: SocketAddr,
@@ -50,7 +51,8 @@ pub(crate) struct Lite {
     /// When the agent is dead; pushed on by every authenticated check. `None` until the remote side is known.
     deadline: Option<Instant>,
     dead: bool,
-    transactions: VecDeque<TransId>,
+    /// Their checksums. That two are equal by chance costs one check once in 2^22.
+    transactions: VecDeque<u32>,
     answers: VecDeque<(SocketAddr, Vec<u8>)>,
     events: VecDeque<IceEvent>,
 }
@@ -107,7 +109,7 @@ impl Lite {
             counters.stun_unexpected += 1;
             return;
         }
-        self.receive_check(now, from, &message, counters);
+        self.receive_check(now, from, &message, transaction(datagram), counters);
     }
 
     fn receive_check(
@@ -115,6 +117,7 @@ impl Lite {
         now: Instant,
         from: SocketAddr,
         message: &StunMessage<'_>,
+        transaction: u32,
         counters: &mut Counters,
     ) {
         let Some(user) = message.split_username().map(|(local, _)| local) else {
@@ -134,7 +137,7 @@ impl Lite {
         let answer = stun::success(message.trans_id(), from, &credentials.password);
         self.answer(from, answer, counters);
         counters.stun_checks += 1;
-        if self.is_repeated(message.trans_id()) {
+        if self.is_repeated(transaction) {
             counters.stun_repeated += 1;
             return;
         }
@@ -157,7 +160,7 @@ impl Lite {
         self.answers.push_back((to, bytes));
     }
 
-    fn is_repeated(&mut self, transaction: TransId) -> bool {
+    fn is_repeated(&mut self, transaction: u32) -> bool {
         if self.transactions.contains(&transaction) {
             return true;
         }
@@ -245,9 +248,14 @@ impl Lite {
     }
 }
 
+/// Stands for the transaction id, bytes 8 to 20 of a STUN header, all of which may or may not be random.
+fn transaction(datagram: &[u8]) -> u32 {
+    stun::CRC.checksum(datagram.get(8..20).unwrap_or_default())
+}
+
 #[cfg(test)]
 mod tests {
-    use is::stun::StunMessageBuilder;
+    use is::stun::{StunMessageBuilder, TransId};
 
     use super::*;
 
@@ -362,6 +370,20 @@ mod tests {
     }
 
     #[test]
+    fn a_check_overheard_half_an_hour_ago_moves_nothing() {
+        let mut bench = Bench::new();
+        let overheard = check("one", &credentials("one"), true);
+        bench.receive(A, &overheard);
+        for _ in 0..30 * 60 * 2 / 5 {
+            bench.now += SECOND * 5 / 2;
+            bench.check(A, "one", true);
+        }
+        bench.receive("198.51.100.7:7", &overheard);
+        assert_eq!(bench.lite.destination(), Some(address(A)));
+        assert!(!bench.lite.is_valid(address("198.51.100.7:7")));
+    }
+
+    #[test]
     fn old_and_new_credentials_hold_until_the_new_ones_nominate() {
         let mut bench = Bench::new();
         bench.check(A, "one", true);
@@ -443,6 +465,9 @@ mod tests {
         assert_eq!(bench.lite.sources.len(), MAX_SOURCES);
         assert!(bench.lite.is_valid(address(A)), "the nominated address is never pushed out");
         assert!(!bench.lite.is_valid(address("192.0.2.9:3000")));
+        for _ in 0..MAX_TRANSACTIONS {
+            bench.check(A, "one", true);
+        }
         let forgotten = bench.events().iter().filter(|e| matches!(e, IceEvent::Forgotten(_))).count();
         assert_eq!(forgotten, 101 - MAX_SOURCES);
         assert_eq!(bench.lite.transactions.len(), MAX_TRANSACTIONS);

@@ -10,11 +10,14 @@ const MAX_ANSWER: usize = 20 + 24 + 24 + 8;
 const FINGERPRINT: [u8; 4] = [0x80, 0x28, 0x00, 0x04];
 const FINGERPRINT_XOR: u32 = 0x5354_554e;
 
+/// FINGERPRINT's checksum; static, because its table takes longer to make than a check to read.
+pub(crate) static CRC: crc::Crc<u32> = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC);
+
 /// Does the message end in a correct FINGERPRINT (RFC 8489 section 14.7)? RFC 8445 section 7.1 demands one on checks.
 pub(crate) fn has_valid_fingerprint(message: &[u8]) -> bool {
     let Some((covered, attribute)) = message.split_last_chunk::<8>() else { return false };
     let (head, value) = attribute.split_at(4);
-    let crc = crc::Crc::<u32>::new(&crc::CRC_32_ISO_HDLC).checksum(covered) ^ FINGERPRINT_XOR;
+    let crc = CRC.checksum(covered) ^ FINGERPRINT_XOR;
     head == FINGERPRINT && value == crc.to_be_bytes()
 }
 
