@@ -78,10 +78,12 @@ impl Lite {
         self.deadline.get_or_insert(now + FIRST_CHECK_TIMEOUT);
     }
 
-    pub(crate) fn restart(&mut self, local: IceCredentials) {
+    pub(crate) fn restart(&mut self, now: Instant, local: IceCredentials) {
         if local == self.local {
             return;
         }
+        // Whoever restarts has lost its network, perhaps most of the timeout ago, and is about to check from another.
+        self.deadline = self.deadline.map(|deadline| deadline.max(now + CONSENT_TIMEOUT));
         let replaced = std::mem::replace(&mut self.local, local);
         // A second restart before the first was nominated: the nominated credentials are still the older ones.
         self.previous.get_or_insert(replaced);
@@ -384,10 +386,23 @@ mod tests {
     }
 
     #[test]
+    fn a_restart_gives_a_client_that_lost_its_network_time_to_come_back() {
+        let mut bench = Bench::new();
+        bench.check(A, "one", true);
+        bench.now += 14 * SECOND;
+        bench.lite.restart(bench.now, credentials("two"));
+        bench.now += 14 * SECOND;
+        bench.lite.handle_timeout(bench.now);
+        assert!(!bench.events().contains(&IceEvent::TimedOut));
+        bench.check(B, "two", true);
+        assert_eq!(bench.lite.destination(), Some(address(B)));
+    }
+
+    #[test]
     fn old_and_new_credentials_hold_until_the_new_ones_nominate() {
         let mut bench = Bench::new();
         bench.check(A, "one", true);
-        bench.lite.restart(credentials("two"));
+        bench.lite.restart(bench.now, credentials("two"));
         bench.check(B, "one", true);
         assert_eq!(bench.lite.destination(), Some(address(B)), "the old ones still nominate");
         bench.check(A, "two", false);

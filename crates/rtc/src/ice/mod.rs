@@ -52,7 +52,7 @@ impl Ice {
     /// New local credentials (RFC 8445 section 9).
     pub(crate) fn restart(&mut self, now: Instant, local: IceCredentials) {
         match self {
-            Self::Lite(lite) => lite.restart(local),
+            Self::Lite(lite) => lite.restart(now, local),
             Self::Full(full) => full.restart(now, local),
         }
     }
