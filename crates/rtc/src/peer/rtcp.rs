@@ -9,7 +9,7 @@ use wire::rtcp::{
 };
 
 use super::Peer;
-use super::receive::earlier;
+use super::receive::{Incoming, earlier};
 use crate::event::Event;
 use crate::streams::PacketResult;
 
@@ -34,6 +34,8 @@ pub(super) struct Rtcp {
     pub(super) ssrc: u32,
     /// When the next receiver report is due; set while media arrives.
     pub(super) next_report: Option<Instant>,
+    /// When the last one was.
+    last_report: Option<Instant>,
     keyframe_requests: Vec<(Mid, u8)>,
     quality_at: Option<Instant>,
     /// Share of the publisher's packets that were lost in the last interval.
@@ -62,6 +64,7 @@ impl Rtcp {
         Self {
             ssrc,
             next_report: None,
+            last_report: None,
             keyframe_requests: Vec::new(),
             quality_at: None,
             upstream_loss: 0.0,
@@ -251,7 +254,11 @@ impl Peer {
     fn write_receiver_reports(&mut self, now: Instant, out: &mut Vec<u8>) {
         let blocks = &mut self.rtcp.blocks;
         if blocks.is_empty() && self.rtcp.next_report.is_some_and(|at| at <= now) {
-            blocks.extend(self.receive.streams_mut().iter_mut().filter_map(|i| i.stream.report(now)));
+            // Of the streams that were heard since the last report (RFC 3550 section 6.4).
+            let last = self.rtcp.last_report.replace(now);
+            let heard = |i: &&mut Incoming| i.stream.last_arrival().is_some_and(|at| Some(at) >= last);
+            let heard = self.receive.streams_mut().iter_mut().filter(heard);
+            blocks.extend(heard.filter_map(|i| i.stream.report(now)));
             self.rtcp.next_report = (!blocks.is_empty()).then(|| now + REPORT_INTERVAL);
             let lost: u32 = blocks.iter().map(|block| u32::from(block.fraction_lost)).sum();
             self.rtcp.upstream_loss = lost as f32 / 256.0 / blocks.len().max(1) as f32;

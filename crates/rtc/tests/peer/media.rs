@@ -181,6 +181,19 @@ fn transport_wide_feedback_passes_in_both_directions() {
 }
 
 #[test]
+fn a_publisher_that_falls_silent_gets_no_more_reports_and_wakes_nobody() {
+    let mut world = World::new(6, GOOD);
+    world.connect();
+    call(&mut world, 100, 100);
+    world.run(Duration::from_secs(3));
+    let before = world.ours.peer.counters().rtcp_sent;
+    world.run(Duration::from_secs(5));
+    assert_eq!(world.ours.peer.counters().rtcp_sent, before, "nothing new to report on");
+    call(&mut world, 200, 100);
+    assert!(world.ours.peer.counters().rtcp_sent > before);
+}
+
+#[test]
 fn padding_to_a_length_keeps_the_payload() {
     let mut world = World::new(1, GOOD);
     world.connect();
