@@ -118,6 +118,41 @@ fn garbage_during_the_handshake_does_not_prevent_it() {
     }
 }
 
+/// A DTLS record of epoch 0, in the clear, as anybody can write it.
+fn plaintext_record(kind: u8, sequence: u32, body: &[u8]) -> Vec<u8> {
+    let mut record = vec![kind, 0xfe, 0xfd, 0, 0, 0, 0];
+    record.extend_from_slice(&sequence.to_be_bytes());
+    record.extend_from_slice(&(body.len() as u16).to_be_bytes());
+    record.extend_from_slice(body);
+    record
+}
+
+#[test]
+fn plaintext_records_forged_in_the_clients_name_after_the_handshake_change_nothing() {
+    // An alert, data, a hello request, and one byte of nothing.
+    let bodies: [&[u8]; 4] = [&[2, 40], &[7; 64], &[0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0], &[0]];
+    for version in [DtlsVersion::Dtls12, DtlsVersion::Dtls13] {
+        let mut world = World::with_versions(3, GOOD, DtlsVersions::Automatic, version);
+        world.connect();
+        world.run(500 * MS);
+        let before = world.ours.peer.counters().sctp_unexpected;
+        for kind in 20..64 {
+            for number in 0..200 {
+                let body = bodies[number as usize % bodies.len()];
+                let mut record = plaintext_record(kind, 1_000 + number, body);
+                world.ours.receive(world.now, world.outside, &mut record);
+            }
+            assert_eq!(
+                world.ours.peer.counters().sctp_unexpected,
+                before,
+                "{version:?}: data of kind {kind} was believed"
+            );
+            assert_eq!(world.ours.closed(), None, "{version:?}: records of kind {kind} ended the peer");
+        }
+        assert_alive(&mut world);
+    }
+}
+
 #[test]
 fn a_stranger_gets_nothing_and_costs_nothing() {
     let mut world = World::new(1, GOOD);
