@@ -112,7 +112,7 @@ impl Session {
         for kind in kinds {
             let next = self.downlinks.slots.len() + 1;
             let mid = Mid::new(next.to_string().as_bytes());
-            if let Some(mid) = mid.filter(|_| next < MAX_SLOTS) {
+            if let Some(mid) = mid.filter(|_| next <= MAX_SLOTS) {
                 self.downlinks.slots.push(Slot::new(mid, kind, None));
             }
         }

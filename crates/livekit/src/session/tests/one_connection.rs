@@ -298,3 +298,26 @@ fn permissions_that_change_bring_a_fresh_token() {
     let verified = auth::verify(&auth::ApiKeys::development(), token, NOW).expect("our own token");
     assert!(!verified.claims.permissions().publish);
 }
+
+#[test]
+fn a_browser_that_receives_as_many_videos_as_it_may_is_not_thrown_out_for_its_long_offer() {
+    let most = super::super::downlinks::MAX_SLOTS;
+    let mut bench = Bench::new(params(true, client(Sdk::Js, 17)));
+    bench.begin();
+    let start = CHROMIUM_V1_FIRST.rfind("m=video").expect("a video section");
+    let end = CHROMIUM_V1_FIRST.find("m=application").expect("a data section after it");
+    let (mut sdp, section) = (CHROMIUM_V1_FIRST.to_owned(), &CHROMIUM_V1_FIRST[start..end]);
+    let mid = section.split("a=mid:").nth(1).and_then(|rest| rest.lines().next()).expect("a mid");
+    let mut group = String::new();
+    // Three for sound and three for pictures are there.
+    for number in 0..most - 6 {
+        sdp.push_str(&section.replace(&format!("a=mid:{mid}\r\n"), &format!("a=mid:v{number}\r\n")));
+        group.push_str(&format!(" v{number}"));
+    }
+    let bundle = sdp.find("a=group:BUNDLE").expect("a group");
+    let end = bundle + sdp[bundle..].find("\r\n").expect("a line end");
+    sdp.insert_str(end, &group);
+    let effects = bench.ask(Ask::Offer(offer(&sdp, 1)));
+    assert_eq!(effects.end, None, "{} bytes", sdp.len());
+    assert!(answer(&effects).is_some());
+}

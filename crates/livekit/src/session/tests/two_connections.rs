@@ -150,3 +150,16 @@ fn a_participant_that_may_not_subscribe_is_publisher_primary_and_gets_no_offer()
         .collect();
     assert_eq!(primaries, [true]);
 }
+
+#[test]
+fn more_tracks_than_sections_do_not_make_offers_run_in_circles() {
+    let mut bench = native();
+    for number in 0..super::super::downlinks::MAX_SLOTS as u64 + 20 {
+        bench.subscribe(2, track(1_000 + number, MediaKind::Audio, CodecKind::Opus));
+    }
+    let offer = offered(&bench.begin()).expect("an offer");
+    assert_eq!(offer.mid_to_track_id.len(), super::super::downlinks::MAX_SLOTS);
+    let effects = bench.ask(Ask::Answer(client_answer(&offer)));
+    assert!(effects.end.is_none() && offered(&effects).is_none());
+    assert!(offered(&bench.pass(Duration::from_secs(10))).is_none(), "there is nothing new to offer");
+}
