@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{Notice, Track};
-use base::{CodecKind, Mid, ParticipantId, TrackId};
+use base::model::{Notice, Permissions, Track, TrackSource};
+use base::{CodecKind, MediaKind, Mid, ParticipantId, TrackId};
 
 use crate::member::Member;
 use crate::{Event, Limits, Room};
@@ -34,7 +34,7 @@ impl Room {
     /// See [`PublishRefused`].
     pub fn publish(&mut self, id: ParticipantId, track: Track) -> Result<Arc<Track>, PublishRefused> {
         let member = self.members.get_mut(&id).ok_or(PublishRefused::NotAllowed)?;
-        if !member.value.permissions.may_publish(track.source) {
+        if !is_allowed(&member.value.permissions, &track) {
             return Err(PublishRefused::NotAllowed);
         }
         if !has_room(member, &track, &self.limits) {
@@ -164,6 +164,17 @@ impl Room {
         });
         self.announce_change(now, publisher);
     }
+}
+
+/// Where sources are limited, a track must also be of its source's kind: who may use the microphone alone sends no pictures
+/// by calling them sound.
+fn is_allowed(permissions: &Permissions, track: &Track) -> bool {
+    let fits = match track.source {
+        TrackSource::Unknown => true,
+        TrackSource::Camera | TrackSource::ScreenShare => track.kind == MediaKind::Video,
+        TrackSource::Microphone | TrackSource::ScreenShareAudio => track.kind == MediaKind::Audio,
+    };
+    permissions.may_publish(track.source) && (fits || permissions.publish_sources.is_none())
 }
 
 fn has_room(member: &Member, track: &Track, limits: &Limits) -> bool {

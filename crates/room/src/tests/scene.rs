@@ -177,9 +177,10 @@ impl Scene {
 }
 
 pub fn track(id: TrackId, source: TrackSource, muted: bool) -> Track {
+    let sound = matches!(source, TrackSource::Microphone | TrackSource::ScreenShareAudio);
     Track {
         id,
-        kind: MediaKind::Video,
+        kind: if sound { MediaKind::Audio } else { MediaKind::Video },
         source,
         name: "track".to_owned(),
         muted,

@@ -1,8 +1,7 @@
 //! Publishing, subscribing, muting, and the order in which it is told.
 
-use base::Identity;
-use base::TrackId;
-use base::model::{Notice, Permissions, TrackSource};
+use base::model::{Notice, Permissions, Track, TrackSource};
+use base::{Identity, MediaKind, TrackId};
 
 use super::scene::{Scene, everything, track};
 use crate::{Limits, PublishRefused};
@@ -191,6 +190,18 @@ fn publishing_needs_permission_for_the_source() {
     });
     assert_eq!(scene.ask_to_publish(caller, TrackSource::Camera, false), Err(PublishRefused::NotAllowed));
     assert!(scene.ask_to_publish(caller, TrackSource::Microphone, false).is_ok());
+}
+
+#[test]
+fn who_may_use_the_microphone_alone_sends_no_pictures_by_calling_them_sound() {
+    let mut scene = Scene::new();
+    let caller = scene.join_with("caller", |newcomer| {
+        newcomer.permissions.publish_sources = Some(vec![TrackSource::Microphone]);
+    });
+    let disguised = Track { kind: MediaKind::Video, ..track(TrackId(1), TrackSource::Microphone, false) };
+    assert_eq!(scene.room.publish(caller, disguised.clone()), Err(PublishRefused::NotAllowed));
+    let ann = scene.join("ann");
+    assert!(scene.room.publish(ann, disguised).is_ok(), "where nothing is limited, names are free");
 }
 
 #[test]
