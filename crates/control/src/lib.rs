@@ -9,7 +9,7 @@
 //!
 //! Nobody waits for somebody who may wait for him: workers never block; a room waits for its worker alone; the routes wait
 //! for rooms, which slows the reliable data of that worker's senders (its event queue fills and the messages stay in
-//! their SCTP windows); an adapter that does not drain its events is closed; a call to a room that is far behind is
+//! their SCTP windows), as does an adapter that is behind with them; one that does not drain its events is closed; a call to a room that is far behind is
 //! refused.
 //!
 //! All decisions about a session are [`room::Room`]'s; this crate has the clock, the randomness and the queues. It knows

@@ -27,6 +27,12 @@ const MEDIA_QUEUE: usize = 1_024;
 /// broken, and come back. Without media it goes at once.
 const ADAPTER_GRACE: Duration = Duration::from_secs(5);
 
+/// How often a room looks whether an adapter that is behind with reliable data has caught up. Adapters read in microseconds;
+/// most of the time their next request wakes the room before.
+const CATCH_UP: Duration = Duration::from_millis(1);
+/// An adapter that does not catch up with reliable data within this time is closed: the events of the whole room wait for it.
+const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
+
 /// What the front door hands to a room.
 pub(crate) enum ToRoom {
     /// A participant comes; it called at `at`.
@@ -55,6 +61,8 @@ pub(crate) struct RoomTask {
     pub(crate) peers: BTreeMap<PeerId, ParticipantId>,
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
     pub(crate) labels: Labels,
+    /// Whose adapter is behind with reliable data, and since when: the worker's events wait, which slows the sender.
+    behind: Option<(ParticipantId, Instant)>,
     /// What the worker is to be told at the end of this turn; `true`: may be lost.
     commands: Vec<(Command, bool)>,
     /// Who waits for the end of the room.
@@ -92,6 +100,7 @@ impl RoomTask {
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             labels: Labels::default(),
+            behind: None,
             commands: Vec::new(),
             closing: Vec::new(),
             info: said,
@@ -124,6 +133,7 @@ impl RoomTask {
     /// Waits for one thing to happen and handles it.
     async fn turn(&mut self) {
         let deadline = self.deadline();
+        let holds = self.holds_media();
         let timeout = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -138,7 +148,8 @@ impl RoomTask {
             },
             // The task holds a sender, so the queue never ends.
             Ok((id, request)) = self.requests.recv() => self.request(id, request),
-            Some(event) = self.media.recv() => self.media_event(event),
+            Some(event) = self.media.recv(), if !holds => self.media_event(event),
+            () = tokio::time::sleep(CATCH_UP), if holds => self.lose_patience(),
             Some(id) = self.gone.recv() => self.adapter_gone(id),
             () = timeout => self.timeouts(),
         }
@@ -190,13 +201,34 @@ impl RoomTask {
         let Some(seat) = self.seats.get(&id) else { return };
         match seat.deliver(event) {
             Delivery::Done => {}
-            Delivery::Dropped => count(&self.metrics.data_in_dropped),
-            Delivery::Slow => {
-                if self.room.leave(now(), id, LeaveReason::SignalClosed) {
-                    count(&self.metrics.slow_adapters);
-                    tracing::warn!(participant = %id, "session closed: its adapter does not drain its events");
-                }
+            Delivery::Behind => {
+                self.behind.get_or_insert((id, now()));
             }
+            Delivery::Dropped => count(&self.metrics.data_in_dropped),
+            Delivery::Slow => self.close_slow(id),
+        }
+    }
+
+    /// Do the worker's events wait for an adapter that is behind? It never waits for them in turn: what it may wait for are its
+    /// requests, which are served.
+    fn holds_media(&mut self) -> bool {
+        self.behind = self.behind.filter(|(id, _)| self.seats.get(id).is_some_and(Seat::is_behind));
+        self.behind.is_some()
+    }
+
+    fn lose_patience(&mut self) {
+        if let Some((id, since)) = self.behind
+            && now() >= since + CATCH_UP_LIMIT
+        {
+            self.behind = None;
+            self.close_slow(id);
+        }
+    }
+
+    fn close_slow(&mut self, id: ParticipantId) {
+        if self.room.leave(now(), id, LeaveReason::SignalClosed) {
+            count(&self.metrics.slow_adapters);
+            tracing::warn!(participant = %id, "session closed: its adapter does not drain its events");
         }
     }
 

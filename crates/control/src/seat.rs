@@ -17,7 +17,8 @@ use crate::metrics::{Metrics, count, uncount};
 
 /// Events that may wait for an adapter, beyond those of its join. One that falls further behind is closed.
 const EVENT_QUEUE: usize = 1_024;
-/// With more events than this waiting, data is not added: a message may have 64 kB.
+/// With this many events waiting the adapter is behind with data, of which a message may have 64 kB: lossy messages are
+/// dropped, and reliable ones stay with the worker until it has caught up.
 const DATA_QUEUE: usize = 256;
 /// Connections of one participant: two are in use, two more while they are replaced.
 pub(crate) const MAX_PEERS: usize = 4;
@@ -31,6 +32,8 @@ const BACKLOG_BYTES: usize = 256 * 1024;
 pub(crate) enum Delivery {
     /// It is in the queue, or nobody reads any more.
     Done,
+    /// It is in the queue, and no more data should follow before some of it has been read.
+    Behind,
     /// It may be lost, and was.
     Dropped,
     /// The adapter is too far behind to be served.
@@ -90,18 +93,24 @@ impl Seat {
 
     /// Queues an event for the adapter.
     pub fn deliver(&self, event: Event) -> Delivery {
-        let waiting = self.events.len();
-        if let Event::Media(contract::media::Event::Data { label, .. }) = &event
-            && waiting >= DATA_QUEUE
-        {
-            return if &**label == RELIABLE { Delivery::Slow } else { Delivery::Dropped };
-        }
-        if waiting >= self.capacity {
+        if self.events.len() >= self.capacity {
             return Delivery::Slow;
+        }
+        let is_reliable = match &event {
+            Event::Media(contract::media::Event::Data { label, .. }) => Some(&**label == RELIABLE),
+            _ => None,
+        };
+        if is_reliable == Some(false) && self.is_behind() {
+            return Delivery::Dropped;
         }
         // The queue itself has no bound; it fails only when nobody reads, which is noticed elsewhere.
         let _ = self.events.try_send(event);
-        Delivery::Done
+        if is_reliable == Some(true) && self.is_behind() { Delivery::Behind } else { Delivery::Done }
+    }
+
+    /// The adapter lives, and has so much to read that data should wait.
+    pub fn is_behind(&self) -> bool {
+        self.events.len() >= DATA_QUEUE && !self.events.is_closed()
     }
 
     /// The primary connection, when its channel for reliable messages is open.

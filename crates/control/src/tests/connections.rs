@@ -76,7 +76,7 @@ async fn a_message_to_one_reaches_only_that_one() {
     let ann = world.connect("ann").await;
     let (_bob, cid) = (world.connect("bob").await, world.connect("cid").await);
     world.told().await;
-    let target = DataTarget { identities: vec![Identity::new("cid")], participants: Vec::new() };
+    let target = DataTarget { identities: vec![Identity::new("cid")], ..DataTarget::default() };
     let payload = Bytes::from_static(b"for cid");
     ann.ask(Request::Data { kind: DataKind::Reliable, target, payload }).await;
     let told = world.told().await;
@@ -202,4 +202,62 @@ async fn the_first_media_of_a_participant_is_counted_once() {
     }
     quiet().await;
     assert_eq!(world.count("stoa_joins_total", "first_media"), 1);
+}
+
+/// An adapter that passes on what comes over its participant's channel, and now and then has to wait for the processor.
+async fn echo(events: async_channel::Receiver<Event>, session: contract::session::Session) {
+    let mut handled = 0;
+    while let Ok(event) = events.recv().await {
+        handled += 1;
+        if handled % 100 == 0 {
+            quiet().await;
+        }
+        if let Event::Media(MediaEvent::Data { payload, .. }) = event {
+            let target = DataTarget::default();
+            let passed = session.send(Request::Data { kind: DataKind::Reliable, target, payload }).await;
+            passed.expect("the room is there");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_reliable_messages_arrives_whole_and_its_sender_stays() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    world.told().await;
+    tokio::spawn(echo(ann.joined.events.clone(), ann.joined.session.clone()));
+    for number in 0..5_000u32 {
+        let payload = Bytes::copy_from_slice(&number.to_be_bytes());
+        world.say(MediaEvent::Data { peer: ann.peer, label: "_reliable".into(), text: false, payload }).await;
+    }
+    seconds(1).await;
+    assert_eq!(world.participants().await, ["ann", "bob"]);
+    let told = world.told().await;
+    let arrived: Vec<u32> = sent(&told)
+        .iter()
+        .filter(|(peer, ..)| *peer == bob.peer)
+        .map(|(_, _, payload)| u32::from_be_bytes(payload[..].try_into().expect("4 bytes")))
+        .collect();
+    assert_eq!(arrived, (0..5_000).collect::<Vec<_>>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adapter_that_never_reads_its_data_holds_the_room_up_for_a_second_at_most() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    bob.events().await;
+    for _ in 0..500 {
+        let payload = Bytes::from_static(b"hello");
+        world.say(MediaEvent::Data { peer: ann.peer, label: "_reliable".into(), text: false, payload }).await;
+    }
+    let payload = Bytes::from_static(b"hello");
+    world.say(MediaEvent::Data { peer: bob.peer, label: "_reliable".into(), text: false, payload }).await;
+    seconds(2).await;
+    assert_eq!(world.participants().await, ["bob"]);
+    assert_eq!(world.count("stoa_slow_sessions_closed_total", ""), 1);
+    let arrived = bob.events().await;
+    assert!(
+        arrived.iter().any(|event| matches!(event, Event::Media(MediaEvent::Data { .. }))),
+        "{arrived:?}"
+    );
 }
