@@ -137,7 +137,8 @@ impl Driver {
         let effects = self.session.take_effects();
         for request in effects.requests {
             if self.room.send(request).await.is_err() {
-                self.session.room_gone();
+                self.room_gone();
+                break;
             }
         }
         for message in effects.frames {
@@ -145,6 +146,14 @@ impl Driver {
         }
         // The room may have gone while it was told.
         Ok(effects.end.or_else(|| self.session.take_effects().end))
+    }
+
+    /// What the room said before it went, its reason above all, is still in the queue.
+    fn room_gone(&mut self) {
+        while let Ok(event) = self.events.try_recv() {
+            self.session.event(event, Instant::now());
+        }
+        self.session.room_gone();
     }
 
     fn send(&mut self, message: Message) -> Result<(), Broken> {

@@ -31,9 +31,9 @@ impl Session {
         }
     }
 
-    /// The room is gone without a word.
+    /// The room is gone without a word, or this session was too far behind to be told: the client is to come again.
     pub fn room_gone(&mut self) {
-        self.notice_closed(LeaveReason::RoomClosed);
+        self.notice_closed(LeaveReason::StateMismatch);
     }
 
     fn notice(&mut self, notice: Notice, now: Instant) {

@@ -226,3 +226,32 @@ async fn a_message_over_two_megabytes_breaks_the_socket_and_nothing_else() {
     assert_eq!(seat.left().await, LeaveReason::SignalClosed);
     first(&mut server.connect(&two("lobby")).await).await;
 }
+
+#[tokio::test]
+async fn a_client_whose_request_meets_a_closing_room_hears_the_rooms_reason() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    // The session waits for the room's queue; meanwhile the room ends, and says so.
+    let track_sids = vec![format!("TR_{}", TrackId(7))];
+    for _ in 0..300 {
+        let update = proto::UpdateSubscription {
+            track_sids: track_sids.clone(),
+            subscribe: true,
+            ..Default::default()
+        };
+        client.ask(Ask::Subscription(update)).await;
+    }
+    while !seat.requests.is_full() {
+        tokio::time::sleep(std::time::Duration::from_millis(1)).await;
+    }
+    let closed = Event::Notice(Notice::Closed(LeaveReason::RoomDeleted));
+    seat.events.send(closed).await.expect("it will be read");
+    seat.requests.close();
+    let leave = client.until(|told| match told {
+        Told::Leave(leave) => Some(leave),
+        _ => None,
+    });
+    assert_eq!(leave.await.reason(), proto::DisconnectReason::RoomDeleted);
+}

@@ -381,3 +381,12 @@ fn settings_prefer_the_rendered_size_and_off_means_disabled() {
     assert!(matches!(&effects.frames[..], [Message::SubscriptionResponse(response)]
         if response.err() == proto::SubscriptionError::SeTrackNotfound));
 }
+
+#[test]
+fn a_room_that_is_gone_without_a_word_asks_clients_to_come_again() {
+    let mut bench = browser();
+    bench.begin();
+    bench.session.room_gone();
+    let end = bench.session.take_effects().end.expect("the end");
+    assert_eq!(end.leave.expect("a leave").action(), Action::Reconnect);
+}
