@@ -14,6 +14,9 @@ use serde::Deserialize;
 /// Largest join request after decompression, in bytes. It carries one session description.
 const MAX_JOIN_REQUEST: usize = 1024 * 1024;
 
+/// Longest name or version of a client and what it runs on that is kept, in characters. Browsers' are the longest, with 150.
+const MAX_NAME: usize = 256;
+
 /// The query of `/rtc` and `/rtc/v1`. Everything is text here: clients write booleans and numbers in several ways.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -66,6 +69,15 @@ impl Client {
         newer && self.sdk == Sdk::Rust && self.protocol < 10
     }
 
+    /// It is kept as long as the session, and logged.
+    fn shorten(&mut self) {
+        for text in [&mut self.version, &mut self.os, &mut self.browser, &mut self.user_agent] {
+            let end = text.char_indices().nth(MAX_NAME).map_or(text.len(), |(at, _)| at);
+            text.truncate(end);
+            text.shrink_to_fit();
+        }
+    }
+
     /// For logs.
     pub fn describe(&self) -> String {
         let sdk = self.sdk.as_str_name().to_ascii_lowercase();
@@ -105,6 +117,7 @@ impl Params {
             Self::one_connection(decode_join_request(&query.join_request)?)
         };
         params.client.user_agent = user_agent.to_owned();
+        params.client.shorten();
         Ok(params)
     }
 
@@ -209,4 +222,21 @@ fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, BadJoinRequest> {
         return Err(BadJoinRequest("join_request is larger than 1 MiB"));
     }
     Ok(out)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_client_cannot_fill_the_log_with_its_name() {
+        let info = proto::ClientInfo { version: "\u{e9}".repeat(500_000), ..Default::default() };
+        let request = proto::JoinRequest { client_info: Some(info), ..Default::default() };
+        let wrapped =
+            proto::WrappedJoinRequest { join_request: request.encode_to_vec(), ..Default::default() };
+        let join_request = URL_SAFE_NO_PAD.encode(wrapped.encode_to_vec());
+        let query = Query { join_request, ..Query::default() };
+        let params = Params::from_query(&query, "Firefox/1").expect("it can be read");
+        assert!(params.client.describe().len() < 1_024);
+    }
 }

@@ -46,7 +46,7 @@ use crate::translate;
 use connection::Connection;
 use downlinks::Downlinks;
 use subscriber::Subscriber;
-use uploads::Uploads;
+use uploads::{MAX_TRACKS, Uploads};
 
 /// How long changes are collected before they are negotiated.
 const DEBOUNCE: Duration = Duration::from_millis(10);
@@ -183,7 +183,7 @@ impl Session {
     /// came with the join, or our own first offer. Tracks that are published already are in it.
     pub fn begin(&mut self, now: Instant) {
         self.negotiate_at = None;
-        for request in std::mem::take(&mut self.params.tracks) {
+        for request in std::mem::take(&mut self.params.tracks).into_iter().take(MAX_TRACKS) {
             self.add_track(request);
         }
         if let Some(offer) = self.params.offer.take() {

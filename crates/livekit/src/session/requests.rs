@@ -9,6 +9,7 @@ use livekit_protocol as proto;
 use livekit_protocol::request_response::{Reason, Request as Echo};
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
+use prost::Message as _;
 
 use crate::ids;
 use crate::metrics::count;
@@ -20,6 +21,21 @@ use super::{End, Session, SimulatedSpeech, action, leave};
 const MAX_CHANGES: usize = 16;
 /// Longest simulated speech.
 const MAX_SPEECH: Duration = Duration::from_secs(60);
+
+/// Largest AddTrack, in bytes: requests are kept as long as their track. Names and a few layers and codecs stay far below.
+const MAX_ADD_TRACK: usize = 8 * 1024;
+/// Most codecs or layers that one names.
+const MAX_NAMED: usize = 16;
+
+/// An AddTrack that no client sends; kept a hundred times over it would fill the memory.
+fn is_excessive(request: &proto::AddTrackRequest) -> bool {
+    let codecs = &request.simulcast_codecs;
+    // The counts first: an empty entry has two bytes on the wire and a hundred in memory.
+    codecs.len() > MAX_NAMED
+        || request.layers.len() > MAX_NAMED
+        || codecs.iter().any(|codec| codec.layers.len() > MAX_NAMED)
+        || request.encoded_len() > MAX_ADD_TRACK
+}
 
 impl Session {
     /// One signal request.
@@ -53,6 +69,10 @@ impl Session {
         if !request.sid.is_empty() {
             // Another codec for a track that is published already.
             return self.respond(0, Reason::UnsupportedType, Some(Echo::AddTrack(request)));
+        }
+        if is_excessive(&request) {
+            // It is not sent back either.
+            return self.respond(0, Reason::LimitExceeded, None);
         }
         match self.uploads.add(request.clone()) {
             Admission::Publish(track) => self.request(Request::Publish(track)),

@@ -390,3 +390,16 @@ fn a_room_that_is_gone_without_a_word_asks_clients_to_come_again() {
     let end = bench.session.take_effects().end.expect("the end");
     assert_eq!(end.leave.expect("a leave").action(), Action::Reconnect);
 }
+
+#[test]
+fn a_request_to_publish_that_fills_memory_is_refused() {
+    let mut bench = browser();
+    bench.begin();
+    let mut request = add_track("cid", proto::TrackType::Video);
+    request.simulcast_codecs = vec![proto::SimulcastCodec::default(); 100_000];
+    let effects = bench.ask(Ask::AddTrack(request));
+    assert!(effects.requests.is_empty(), "it is not kept");
+    let Some(Message::RequestResponse(response)) = effects.frames.first() else { panic!("{effects:?}") };
+    assert_eq!(response.reason(), proto::request_response::Reason::LimitExceeded);
+    assert_eq!(response.request, None, "it is not sent back either");
+}
