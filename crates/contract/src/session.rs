@@ -149,6 +149,8 @@ pub struct DataTarget {
     pub identities: Vec<Identity>,
     /// These sessions.
     pub participants: Vec<ParticipantId>,
+    /// Of those, only participants that may receive metrics of others.
+    pub metrics: bool,
 }
 
 /// What an adapter asks on behalf of a participant.

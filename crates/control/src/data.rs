@@ -40,10 +40,18 @@ impl RoomTask {
         message: &Bytes,
     ) {
         let receivers = self.room.receivers(sender, &target.identities, &target.participants);
-        let Some(receivers) = receivers.filter(|_| message.len() <= MAX_MESSAGE) else {
+        let Some(mut receivers) = receivers.filter(|_| message.len() <= MAX_MESSAGE) else {
             return count(&self.metrics.data_forbidden);
         };
         count(&self.metrics.data_messages);
+        if target.metrics {
+            let may = |id: &ParticipantId| {
+                self.room
+                    .participant(*id)
+                    .is_some_and(|participant| participant.permissions.subscribe_metrics)
+            };
+            receivers.retain(may);
+        }
         for receiver in receivers {
             match kind {
                 DataKind::Reliable => self.send_reliable(receiver, message),

@@ -242,6 +242,24 @@ async fn a_burst_of_reliable_messages_arrives_whole_and_its_sender_stays() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn metrics_reach_only_those_who_may_have_them() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let (_bob, mut meter) = (world.connect("bob").await, super::world::join("meter"));
+    meter.permissions.subscribe_metrics = true;
+    let meter = world.join_with(meter).await;
+    meter.add_peer(true).await;
+    quiet().await;
+    world.channels(meter.peer).await;
+    world.told().await;
+    let target = DataTarget { metrics: true, ..DataTarget::default() };
+    let payload = Bytes::from_static(b"numbers");
+    ann.ask(Request::Data { kind: DataKind::Reliable, target, payload }).await;
+    let told = world.told().await;
+    assert_eq!(sent(&told).iter().map(|(peer, _, _)| *peer).collect::<Vec<_>>(), [meter.peer]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_adapter_that_never_reads_its_data_holds_the_room_up_for_a_second_at_most() {
     let world = World::new();
     let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);

@@ -1,6 +1,6 @@
 //! Messages on the participant's data channels.
 
-use base::model::DataKind;
+use base::model::{DataKind, ParticipantKind};
 use base::{Identity, ParticipantId};
 use bytes::Bytes;
 use contract::session::{DataTarget, Request};
@@ -41,9 +41,17 @@ impl Session {
             // A channel of the application's own: others get its bytes as a message without a topic.
             None => (DataKind::Reliable, wrap(payload)),
         };
+        if matches!(packet.value, Some(Value::Transcription(_))) && !self.is_agent() {
+            // It would put words into somebody's mouth.
+            return None;
+        }
         let target = target(&packet);
         self.stamp(&mut packet);
         Some(Request::Data { kind, target, payload: Bytes::from(packet.encode_to_vec()) })
+    }
+
+    fn is_agent(&self) -> bool {
+        self.me.permissions.agent || self.me.kind == ParticipantKind::Agent
     }
 
     /// The sender is who the token says, never who the message says. Hidden participants send as nobody.
@@ -85,5 +93,6 @@ fn target(packet: &proto::DataPacket) -> DataTarget {
     DataTarget {
         identities: identities.into_iter().map(|identity| Identity::new(identity.as_str())).collect(),
         participants,
+        metrics: matches!(packet.value, Some(Value::Metrics(_))),
     }
 }

@@ -97,3 +97,29 @@ fn a_channel_of_the_applications_own_reaches_the_others_as_a_user_message() {
     assert_eq!((kind, target), (DataKind::Reliable, DataTarget::default()));
     assert!(matches!(packet.value, Some(Value::User(user)) if user.payload == b"\x01\x02"));
 }
+
+#[test]
+fn only_agents_say_what_somebody_has_said() {
+    let spoken = |who: Permissions| {
+        let mut bench = bench(who);
+        let transcription = proto::Transcription {
+            transcribed_participant_identity: "person-2".to_owned(),
+            ..Default::default()
+        };
+        let packet =
+            proto::DataPacket { value: Some(Value::Transcription(transcription)), ..Default::default() };
+        send(&mut bench, "_reliable", packet.encode_to_vec()).is_some()
+    };
+    assert!(!spoken(everything()));
+    assert!(spoken(Permissions { agent: true, ..everything() }));
+}
+
+#[test]
+fn metrics_go_to_those_alone_who_may_have_them() {
+    let mut bench = bench(everything());
+    let packet = proto::DataPacket { value: Some(Value::Metrics(Default::default())), ..Default::default() };
+    let (_, target, _) = send(&mut bench, "_lossy", packet.encode_to_vec()).expect("passed on");
+    assert!(target.metrics);
+    let (_, target, _) = send(&mut bench, "_lossy", chat(1).encode_to_vec()).expect("passed on");
+    assert!(!target.metrics);
+}
