@@ -53,6 +53,9 @@ pub(super) struct Assembler {
 
 impl Assembler {
     pub(super) fn add(&mut self, datagram: &[u8]) -> Peek {
+        if datagram.len() > MAX_DATAGRAM {
+            return Peek::Other;
+        }
         let mut found = false;
         for fragment in fragments(datagram) {
             if fragment.length != self.length {
@@ -63,7 +66,7 @@ impl Assembler {
             self.fragments.push((fragment.offset, fragment.body.to_vec()));
             found = true;
         }
-        if !found || datagram.len() > MAX_DATAGRAM {
+        if !found {
             return Peek::Other;
         }
         self.datagrams.push(datagram.to_vec());
@@ -260,6 +263,18 @@ mod tests {
             assert_eq!(assembler.add(&datagram(&message, 0, 20)), Peek::Incomplete);
         }
         assert_eq!(assembler.add(&datagram(&message, 0, 20)), Peek::Undecidable);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_datagrams_that_are_too_large_to_count() {
+        let message = hello(&[0xfefc], &[7]);
+        let mut assembler = Assembler::default();
+        let large = datagram(&message, 0, 20).repeat(60);
+        assert!(large.len() > MAX_DATAGRAM);
+        for _ in 0..MAX_DATAGRAMS {
+            assert_eq!(assembler.add(&large), Peek::Other);
+        }
+        assert_eq!((assembler.fragments.len(), assembler.datagrams.len()), (0, 0));
     }
 
     #[test]
