@@ -17,8 +17,6 @@ use crate::{snapshot, translate};
 
 /// Commands executed in one tick; the rest waits, so that media is never kept waiting for control.
 const MAX_PER_TICK: usize = 128;
-/// User fragments of one peer that are routed at a time: those in use and those of restarts that never came through.
-const MAX_USERS: usize = 4;
 /// SSRCs whose numbering is remembered after they were given up; the sealing side has the same bound on SSRCs.
 const MAX_USED_SEQUENCES: usize = 8_192;
 
@@ -102,10 +100,15 @@ impl Worker {
             return;
         }
         peer.users.push(user.to_owned());
-        if peer.users.len() > MAX_USERS {
-            // Neither the first, which may be the one in use until a restart is nominated, nor the newest.
-            let dropped = peer.users.remove(1);
-            self.routes.remove_user(&dropped, key);
+    }
+
+    /// Routes no fragment that the peer does not answer to any more: those of restarts that never came through, and those
+    /// before one that did.
+    fn drop_old_users(&mut self, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let old = |user: &mut String| !peer.rtc.answers_to(user);
+        for user in peer.users.extract_if(.., old) {
+            self.routes.remove_user(&user, key);
         }
     }
 
@@ -113,6 +116,7 @@ impl Worker {
         let Some(key) = self.peers.find(peer) else { return };
         self.add_user(key, &local.ufrag);
         self.with_peer(peer, |peer| peer.rtc.restart_ice(now, translate::credentials(local)));
+        self.drop_old_users(key);
         self.take_early(now, key, &local.ufrag);
     }
 

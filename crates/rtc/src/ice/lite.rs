@@ -150,6 +150,11 @@ impl Lite {
         }
     }
 
+    /// Are checks for this user fragment ours to answer?
+    pub(crate) fn answers_to(&self, user: &str) -> bool {
+        self.credentials(user).is_some()
+    }
+
     fn credentials(&self, user: &str) -> Option<&IceCredentials> {
         [Some(&self.local), self.previous.as_ref()].into_iter().flatten().find(|c| c.ufrag == user)
     }

@@ -138,6 +138,15 @@ impl Peer {
         self.ice.restart(now, local);
     }
 
+    /// Whether checks for this user fragment are for this peer: of a lite peer, that of its credentials, and until a restart
+    /// is nominated that of those before it. Of a full one, any.
+    pub fn answers_to(&self, user: &str) -> bool {
+        match &self.ice {
+            Ice::Lite(lite) => lite.answers_to(user),
+            Ice::Full(_) => true,
+        }
+    }
+
     /// To a full agent: an address at which the other side may be reached.
     pub fn add_remote_candidate(&mut self, now: Instant, address: SocketAddr) {
         if let Ice::Full(full) = &mut self.ice {

@@ -256,6 +256,34 @@ fn checks_with_restarted_credentials_find_their_peer() {
 }
 
 #[test]
+fn restarts_that_never_come_through_do_not_cut_off_the_credentials_in_use() {
+    let mut world = World::new();
+    let alice = world.connect(193, 1);
+    let fresh = |number: u32| IceCredentials {
+        ufrag: format!("fresh{number}"),
+        password: format!("password-{number}-of-enough-length"),
+    };
+    for number in 1..=6 {
+        world.command(Command::RestartIce { peer: alice.id, local: fresh(number) });
+    }
+    // No more of a check than tells its user: what counts is whether it finds the peer.
+    let ask = |world: &World, user: &str| {
+        let name = format!("{user}:somebody");
+        let mut check = [&[0; 20][..], &[0, 6, 0, name.len() as u8], name.as_bytes()].concat();
+        check.resize(check.len().next_multiple_of(4), 0);
+        alice.socket.send_to(&check, world.address()).expect("loopback takes it");
+    };
+    let before = world.dropped("stun_unknown_user");
+    for user in [&alice.server.ufrag, &fresh(6).ufrag, &fresh(1).ufrag, &fresh(5).ufrag] {
+        ask(&world, user);
+    }
+    world.wait("counted", |world| world.dropped("stun_unknown_user") >= before + 2);
+    ask(&world, "nobody");
+    world.wait("counted", |world| world.dropped("stun_unknown_user") >= before + 3);
+    assert_eq!(world.dropped("stun_unknown_user"), before + 3, "the first and the last are answered to");
+}
+
+#[test]
 fn a_worker_on_all_addresses_answers_from_the_one_that_was_asked() {
     let mut world = World::with("0.0.0.0:0", &["127.0.0.7:0"], 1_024);
     assert_eq!(world.address().ip().to_string(), "127.0.0.7");
