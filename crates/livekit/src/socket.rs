@@ -6,6 +6,7 @@ use axum::extract::ws::{Message as Frame, WebSocket};
 use base::model::LeaveReason;
 use contract::session::{Event, Request, Session as RoomHandle};
 use futures_util::StreamExt as _;
+use futures_util::stream::SplitStream;
 use livekit_protocol::signal_response::Message;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -66,7 +67,7 @@ struct Driver {
 }
 
 impl Driver {
-    async fn run(mut self, mut stream: futures_util::stream::SplitStream<WebSocket>) {
+    async fn run(mut self, mut stream: SplitStream<WebSocket>) {
         // What the room says at once, tracks to subscribe above all, goes into the first description.
         while let Ok(event) = self.events.try_recv() {
             self.session.event(event, Instant::now());
@@ -74,12 +75,12 @@ impl Driver {
         self.session.begin(Instant::now());
         let outcome = self.serve(&mut stream).await;
         match outcome {
-            Outcome::Ended(end) => self.finish(end).await,
+            Outcome::Ended(end) => self.finish(end, stream).await,
             Outcome::Severed => self.linger().await,
         }
     }
 
-    async fn serve(&mut self, stream: &mut futures_util::stream::SplitStream<WebSocket>) -> Outcome {
+    async fn serve(&mut self, stream: &mut SplitStream<WebSocket>) -> Outcome {
         let mut ping = interval(PING);
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -161,7 +162,7 @@ impl Driver {
         self.outbox.push(frames::encode(message, self.form))
     }
 
-    async fn finish(mut self, end: End) {
+    async fn finish(mut self, end: End, stream: SplitStream<WebSocket>) {
         if let Some(reason) = end.reason {
             // A room that is gone needs no telling.
             let _ = self.room.send(Request::Leave(reason)).await;
@@ -169,7 +170,7 @@ impl Driver {
         if let Some(leave) = end.leave {
             let _ = self.send(Message::Leave(leave));
         }
-        let _ = timeout(CLOSING, self.outbox.close()).await;
+        let _ = timeout(CLOSING, close(self.outbox, stream)).await;
     }
 
     /// Keeps the participant's place while its media is alive, so that a client that comes back at once replaces it without the
@@ -200,12 +201,19 @@ async fn until(at: Option<Instant>) {
     }
 }
 
+/// Sends what is queued, closes, and reads until the client has closed too: a socket that is given up with something unread is
+/// reset, and the reset overtakes the Leave that was just sent.
+async fn close(outbox: Outbox, mut stream: SplitStream<WebSocket>) {
+    outbox.close().await;
+    while let Some(Ok(_)) = stream.next().await {}
+}
+
 /// Answers a client that wants to go on with an earlier session: it must join anew.
 pub(crate) async fn refuse_resume(socket: WebSocket, protocol: i32) {
     let reason = LeaveReason::StateMismatch;
     let leave = session::leave(reason, session::action(reason), protocol);
-    let (sink, _stream) = socket.split();
+    let (sink, stream) = socket.split();
     let mut outbox = Outbox::new(sink);
     let _ = outbox.push(frames::encode(Message::Leave(leave), Form::Binary));
-    let _ = timeout(CLOSING, outbox.close()).await;
+    let _ = timeout(CLOSING, close(outbox, stream)).await;
 }
