@@ -149,7 +149,8 @@ impl Door {
             JoinError::Unavailable => &self.metrics.refused_unavailable,
         });
         let join = &call.join;
-        tracing::info!(room = %join.room, identity = %join.identity, client = join.client, reason = %error, "join refused");
+        let (room, identity) = (join.room.as_str(), join.identity.as_str());
+        tracing::info!(room, identity, client = join.client, reason = %error, "join refused");
         answer(&call.reply, Err(error));
     }
 
@@ -271,7 +272,10 @@ impl Door {
             self.rooms.remove(&name);
         }
         if panicked {
-            tracing::error!(room = %name, "the task of this room panicked; its participants have to join again");
+            tracing::error!(
+                room = name.as_str(),
+                "the task of this room panicked; its participants have to join again"
+            );
             count(&self.metrics.room_panics);
             abandon(&self.routes, id, &worker);
         } else {

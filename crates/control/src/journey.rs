@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base::model::LeaveReason;
-use base::{Identity, ParticipantId};
+use base::{Identity, ParticipantId, RoomName};
 use contract::media::SetupTimes;
 
 use crate::metrics::{Metrics, count};
@@ -13,6 +13,7 @@ pub(crate) const FIRST_MEDIA_WAIT: Duration = Duration::from_secs(5);
 
 /// How far a join has come.
 pub(crate) struct Journey {
+    room: RoomName,
     participant: ParticipantId,
     identity: Identity,
     client: String,
@@ -27,6 +28,7 @@ pub(crate) struct Journey {
 impl Journey {
     /// Called at `started`, admitted `now`.
     pub fn new(
+        room: RoomName,
         participant: ParticipantId,
         identity: Identity,
         client: String,
@@ -35,7 +37,8 @@ impl Journey {
     ) -> Self {
         let admission = now.saturating_duration_since(started);
         let times = SetupTimes::default();
-        Self { participant, identity, client, started, admission, times, connected: false, told: false }
+        let (connected, told) = (false, false);
+        Self { room, participant, identity, client, started, admission, times, connected, told }
     }
 
     /// Was the primary connection ever up?
@@ -103,13 +106,15 @@ impl Journey {
         let ms = |time: Duration| time.as_micros() as f64 / 1_000.0;
         let (admission_ms, ice_ms) = (ms(self.admission), self.times.ice.map(ms));
         let (dtls_ms, first_media_ms) = (self.times.dtls.map(ms), self.times.first_media.map(ms));
-        let (participant, identity, client) = (self.participant, &self.identity, &self.client);
+        // As texts, which are written in quotes: a name with a line end in it must not write a line of its own.
+        let (room, identity) = (self.room.as_str(), self.identity.as_str());
+        let (participant, client) = (self.participant, self.client.as_str());
         match failure {
             None => tracing::info!(
-                %participant, %identity, client, admission_ms, ice_ms, dtls_ms, first_media_ms, "joined"
+                room, %participant, identity, client, admission_ms, ice_ms, dtls_ms, first_media_ms, "joined"
             ),
             Some((reason, at)) => tracing::info!(
-                %participant, %identity, client, admission_ms, ice_ms, dtls_ms, first_media_ms,
+                room, %participant, identity, client, admission_ms, ice_ms, dtls_ms, first_media_ms,
                 ?reason, after_ms = ms(at.saturating_duration_since(self.started)), "join failed"
             ),
         }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use base::model::{LeaveReason, Notice, RoomInfo};
-use base::{ParticipantId, PeerId};
+use base::{Identity, ParticipantId, PeerId};
 use contract::media::{Command, Event as MediaEvent};
 use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
 use room::{JoinRefused, Limits, Newcomer, Room};
@@ -275,12 +275,13 @@ impl RoomTask {
         let (identity, client) = (join.identity.clone(), join.client.clone());
         let welcome = match self.room.join(now, newcomer(id, join)) {
             Ok(welcome) => welcome,
-            Err(refused) => return answer(&reply, Err(self.refusal(refused))),
+            Err(refused) => return answer(&reply, Err(self.refusal(refused, &identity, &client))),
         };
         let (sender, events) = async_channel::unbounded();
         self.watch(id, sender.clone());
         let initial = self.room.subscriptions(id).count();
-        let journey = Journey::new(id, identity, client, started, now);
+        let room = welcome.room.name.clone();
+        let journey = Journey::new(room, id, identity, client, started, now);
         let (metrics, worker) = (Arc::clone(&self.metrics), Arc::clone(&self.worker));
         self.seats.insert(id, Seat::new(sender, initial, journey, metrics, worker));
         count(&self.metrics.admitted);
@@ -299,14 +300,15 @@ impl RoomTask {
         }
     }
 
-    fn refusal(&self, refused: JoinRefused) -> JoinError {
+    fn refusal(&self, refused: JoinRefused, identity: &Identity, client: &str) -> JoinError {
         let (error, counter) = match refused {
             JoinRefused::Full => (JoinError::RoomFull, &self.metrics.refused_full),
             JoinRefused::LimitExceeded => (JoinError::LimitExceeded, &self.metrics.refused_limit),
             JoinRefused::Ended => (JoinError::Unavailable, &self.metrics.refused_unavailable),
         };
         count(counter);
-        tracing::info!(room = %self.room.info().name, reason = %error, "join refused");
+        let (room, identity) = (self.room.info().name.as_str(), identity.as_str());
+        tracing::info!(room, identity, client, reason = %error, "join refused");
         error
     }
 
@@ -354,7 +356,7 @@ impl RoomTask {
                 self.command(Command::SetMuted { room, track, muted });
             }
             room::Event::Ended(reason) => {
-                tracing::info!(room = %self.room.info().name, ?reason, "room ended");
+                tracing::info!(room = self.room.info().name.as_str(), ?reason, "room ended");
             }
         }
     }

@@ -50,9 +50,15 @@ async fn a_join_with_media_is_told_once_with_all_stages() {
     seconds(10).await;
     let lines = log.lines("joined");
     assert_eq!(lines.len(), 1, "{lines:?}");
-    for part in
-        ["identity=ann", "admission_ms=", "ice_ms=1", "dtls_ms=2", "first_media_ms=9.5", "client=\"test\""]
-    {
+    for part in [
+        "room=\"lobby\"",
+        "identity=\"ann\"",
+        "admission_ms=",
+        "ice_ms=1",
+        "dtls_ms=2",
+        "first_media_ms=9.5",
+        "client=\"test\"",
+    ] {
         assert!(lines[0].contains(part), "{part} in {}", lines[0]);
     }
 }
@@ -82,4 +88,17 @@ async fn a_failed_join_is_told_with_its_reason_and_how_far_it_came() {
     assert_eq!(lines.len(), 1, "{lines:?}");
     assert!(lines[0].contains("ice_ms=4") && lines[0].contains("reason=MediaFailure"), "{}", lines[0]);
     assert!(log.lines("joined").is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_name_with_line_ends_in_it_writes_no_lines_of_its_own() {
+    let (log, _guard) = Log::capture();
+    let world = World::new();
+    let _forger = world.connect("eve\nINFO joined identity=ann").await;
+    let mut too_long = super::world::join("eve\njoin refused");
+    too_long.metadata = "x".repeat(100_000);
+    assert!(world.try_join(too_long).await.is_err());
+    seconds(6).await;
+    assert_eq!((log.lines("joined").len(), log.lines("join refused").len()), (1, 1));
+    assert!(log.lines("join refused")[0].contains("identity=\"eve"), "who was refused is told");
 }
