@@ -187,7 +187,10 @@ impl Session {
         let index = self.changes.iter().position(|change| change.request_id == request_id);
         let echo = index.and_then(|index| self.changes.remove(index)).map(Echo::UpdateMetadata);
         if !allowed {
-            self.respond(request_id, Reason::NotAllowed, echo);
+            // With the permission, the room refuses what is too large and nothing else.
+            let may = self.me.permissions.update_own_metadata;
+            let reason = if may { Reason::LimitExceeded } else { Reason::NotAllowed };
+            self.respond(request_id, reason, echo);
         } else if self.params.client.protocol >= 15 {
             self.respond(request_id, Reason::Ok, echo);
         }
@@ -196,7 +199,7 @@ impl Session {
     pub(super) fn respond(&mut self, request_id: u32, reason: Reason, request: Option<Echo>) {
         let message = match reason {
             Reason::NotAllowed => "the token does not allow this",
-            Reason::LimitExceeded => "too many of these at once",
+            Reason::LimitExceeded => "too large, or too many of these at once",
             Reason::UnsupportedType => "this server does not do this",
             _ => "",
         };

@@ -403,3 +403,18 @@ fn a_request_to_publish_that_fills_memory_is_refused() {
     assert_eq!(response.reason(), proto::request_response::Reason::LimitExceeded);
     assert_eq!(response.request, None, "it is not sent back either");
 }
+
+#[test]
+fn metadata_that_is_too_large_is_not_blamed_on_the_token() {
+    use proto::request_response::Reason;
+    let may = base::model::Permissions { update_own_metadata: true, ..everything() };
+    for (permissions, reason) in [(may, Reason::LimitExceeded), (everything(), Reason::NotAllowed)] {
+        let mut bench = Bench::with(params(true, client(Sdk::Js, 17)), permissions, Vec::new());
+        bench.begin();
+        let update = proto::UpdateParticipantMetadata { request_id: 5, ..Default::default() };
+        bench.ask(Ask::UpdateMetadata(update));
+        let effects = bench.event(Event::MetadataChanged { request_id: 5, allowed: false });
+        let Some(Message::RequestResponse(response)) = effects.frames.first() else { panic!("{effects:?}") };
+        assert_eq!((response.request_id, response.reason()), (5, reason));
+    }
+}
