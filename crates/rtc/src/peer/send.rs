@@ -77,6 +77,9 @@ impl Send {
                 Some(outgoing) => {
                     outgoing.stream.update(section);
                     outgoing.section = section.clone();
+                    if let Some(keys) = keys.as_deref_mut() {
+                        outgoing.take_keys(keys);
+                    }
                 }
                 None => self.add(now, section, keys.as_deref_mut()),
             }
@@ -236,10 +239,15 @@ impl Send {
         let outgoing =
             place.outgoing.as_deref_mut().filter(|_| place.generation == resend.index.generation)?;
         let handle = outgoing.rtx?;
+        let what = crate::streams::Resend { slot: resend.slot, rewrite: resend.rewrite };
+        if !outgoing.stream.can_resend(&what) {
+            counters.rtx_refused += 1;
+            return None;
+        }
+        // From here on the packet is sent: what has a transport-wide number and is not counts as lost with its receiver.
         let size = overhead + outgoing.stream.packet_len(&resend.rewrite, stored.len());
         let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_RTX);
         let start = out.len();
-        let what = crate::streams::Resend { slot: resend.slot, rewrite: resend.rewrite };
         let Some(written) = outgoing.stream.write_rtx(&what, stored, &stamp, None, out) else {
             counters.rtx_refused += 1;
             return None;
@@ -264,6 +272,10 @@ impl Outgoing {
     fn take_keys(&mut self, keys: &mut srtp::Sender) {
         self.primary = keys.stream(self.section.ssrc);
         self.rtx = self.section.rtx_ssrc.and_then(|ssrc| keys.stream(ssrc));
+        // A section that was taken away and comes back has its old SSRCs, of which no index may be sealed twice.
+        if let Some(next) = self.rtx.and_then(|handle| keys.next_sequence(handle)) {
+            self.stream.continue_rtx(next);
+        }
     }
 }
 
@@ -298,4 +310,137 @@ fn seal(
     }
     counters.rtp_sent += 1;
     Some(out.len() - start)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use base::{Codec, CodecKind, Extension, ExtensionMap, MediaKind, NtpTime};
+
+    use super::*;
+    use crate::srtp::{MasterKey, Profile, Sender};
+
+    struct Bench {
+        now: Instant,
+        clock: WallClock,
+        send: Send,
+        keys: Sender,
+        counters: Counters,
+    }
+
+    fn section(rtx_ssrc: Option<u32>) -> SendSection {
+        let mut extensions = ExtensionMap::default();
+        extensions.set(Extension::TransportSequence, 3);
+        let codec = Codec {
+            kind: CodecKind::Vp9,
+            payload_type: 96,
+            rtx: Some(97),
+            nack: true,
+            pli: true,
+            fir: false,
+            transport_cc: true,
+            remb: false,
+        };
+        let (mid, cname) = (Mid::new(b"v").expect("a mid"), "c".to_owned());
+        SendSection {
+            mid,
+            media: MediaKind::Video,
+            ssrc: 10,
+            rtx_ssrc,
+            codecs: vec![codec],
+            extensions,
+            cname,
+        }
+    }
+
+    impl Bench {
+        fn new(seed: u64, rtx_ssrc: Option<u32>) -> Self {
+            let now = Instant::now();
+            let key =
+                MasterKey::new(Profile::AeadAes128Gcm, &[1; 16], &[2; 12]).expect("the profile's lengths");
+            let clock = WallClock { at: now, ntp: NtpTime(0) };
+            let (send, counters) = (Send::new(now, seed), Counters::default());
+            let mut bench = Self { now, clock, send, keys: Sender::new(&key), counters };
+            bench.set_sections(&[section(rtx_ssrc)]);
+            bench
+        }
+
+        fn set_sections(&mut self, sections: &[SendSection]) {
+            self.send.set_sections(self.now, sections, Some(&mut self.keys));
+        }
+
+        fn send(&mut self, sequence: u64, len: usize) {
+            let rewrite = Rewrite {
+                sequence,
+                timestamp: 0,
+                marker: false,
+                codec: CodecKind::Vp9,
+                vp8: None,
+                descriptor: 0,
+                audio_level: None,
+                abs_capture_time: None,
+            };
+            let index = self.send.index(Mid::new(b"v").expect("a mid")).expect("there");
+            let stored = vec![7; len];
+            let packet =
+                Packet { index, rewrite: &rewrite, slot: Slot::default(), stored: &stored, pad_to: None };
+            let (now, counters, mut out) = (self.now, &mut self.counters, Vec::new());
+            let sent = self.send.send(now, &self.clock, &mut self.keys, &packet, &mut out, counters);
+            assert!(sent.is_some());
+        }
+
+        /// The receiver misses it: is it sent again?
+        fn resend(&mut self, sequence: u64, len: usize) -> bool {
+            self.now += Duration::from_millis(1);
+            let missed = std::iter::once(sequence as u16);
+            self.send.nacked(self.now, 10, missed, &mut self.counters);
+            let Some(resend) = self.send.poll_resend(self.now) else { return false };
+            let (now, stored, mut out) = (self.now, vec![7; len], Vec::new());
+            let (clock, counters) = (&self.clock, &mut self.counters);
+            self.send.send_rtx(now, clock, &mut self.keys, &resend, &stored, &mut out, counters).is_some()
+        }
+    }
+
+    #[test]
+    fn a_section_that_comes_back_with_its_ssrcs_has_retransmissions_again() {
+        for seed in 0..8 {
+            let mut bench = Bench::new(seed, Some(11));
+            for sequence in 100..106 {
+                bench.send(sequence, 500);
+                assert!(bench.resend(sequence, 500), "seed {seed}, {sequence}");
+                bench.set_sections(&[]);
+                bench.set_sections(&[section(Some(11))]);
+            }
+            assert_eq!(bench.counters.srtp_seal_refused, 0);
+        }
+    }
+
+    #[test]
+    fn a_section_that_negotiates_retransmission_later_has_it() {
+        let mut bench = Bench::new(1, None);
+        bench.send(100, 500);
+        assert!(!bench.resend(100, 500));
+        bench.set_sections(&[section(Some(11))]);
+        bench.send(101, 500);
+        assert!(bench.resend(101, 500));
+    }
+
+    #[test]
+    fn a_retransmission_over_budget_is_not_registered_as_sent() {
+        let mut bench = Bench::new(1, Some(11));
+        (100..200).for_each(|sequence| bench.send(sequence, 1_000));
+        let missed = 100..200;
+        bench.send.nacked(bench.now, 10, missed.map(|sequence| sequence as u16), &mut bench.counters);
+        let (mut refused, stored) = (0, vec![7; 1_000]);
+        while let Some(resend) = bench.send.poll_resend(bench.now) {
+            let before = bench.send.history.in_flight();
+            let (clock, counters, mut out) = (&bench.clock, &mut bench.counters, Vec::new());
+            let keys = &mut bench.keys;
+            let sent = bench.send.send_rtx(bench.now, clock, keys, &resend, &stored, &mut out, counters);
+            refused += u32::from(sent.is_none());
+            assert_eq!(bench.send.history.in_flight() > before, sent.is_some());
+        }
+        assert!(refused > 10, "{refused}");
+    }
 }

@@ -76,6 +76,13 @@ impl Sender {
         Some(StreamHandle(place as u16))
     }
 
+    /// One above the highest sequence number (extended, as [`Self::seal_rtp`] was given it) that was sealed for `stream`;
+    /// `None` before the first. Whoever takes up an SSRC again must go on from there.
+    pub fn next_sequence(&self, stream: StreamHandle) -> Option<u64> {
+        let stream = self.streams.get(usize::from(stream.0))?;
+        Some(stream.base? + stream.sealed.highest()? + 1)
+    }
+
     /// Protects the RTP packet that begins at `start` in `packet` and ends with it, and appends the tag. Its header,
     /// `header_len` bytes, carries the SSRC of `stream` and the low 16 bits of `sequence`, which is extended over wraps.
     pub fn seal_rtp(

@@ -120,13 +120,19 @@ impl SendStream {
         }
     }
 
-    /// Takes over what a new negotiation of the same section (same SSRCs) changed: codecs and extension ids.
+    /// Takes over what a new negotiation of the same section (same SSRC) changed: codecs, extension ids, the RTX SSRC.
     pub fn update(&mut self, section: &SendSection) {
+        self.rtx_ssrc = section.rtx_ssrc;
         self.types = PayloadTypes::of(section);
         self.extensions = section.extensions;
         if self.history.max_entries() == 0 && self.types.nack && self.rtx_ssrc.is_some() {
             self.history = History::new(HISTORY);
         }
+    }
+
+    /// The RTX stream goes on at `next`, where its SSRC was used before.
+    pub fn continue_rtx(&mut self, next: u64) {
+        self.rtx_sequence = self.rtx_sequence.max(next);
     }
 
     /// SSRC of the primary stream.
@@ -241,6 +247,11 @@ impl SendStream {
             }
         }
         None
+    }
+
+    /// Whether [`Self::write_rtx`] would write this packet.
+    pub fn can_resend(&self, resend: &Resend) -> bool {
+        self.credit > 0 && self.rtx_ssrc.is_some() && self.types.rtx(resend.rewrite.codec).is_some()
     }
 
     /// Appends the plaintext RTX packet for `resend` to `out` (RFC 4588). `None`: no RTX stream or payload type, or the
