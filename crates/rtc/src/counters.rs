@@ -99,7 +99,7 @@ counters! {
     /// Sent keyframe requests.
     keyframe_requests_sent,
 
-    /// SCTP packets that were not for the association.
+    /// SCTP packets that were not for the association, and streams beyond those announced, which end it.
     sctp_unexpected,
     /// DCEP messages that could not be read.
     dcep_malformed,

@@ -29,6 +29,10 @@ const MAX_BUFFERED: usize = 4 * MAX_MESSAGE;
 const RECEIVE_WINDOW: u32 = 512 * 1_024;
 /// Open channels, ours and theirs. Applications use a handful.
 const MAX_CHANNELS: usize = 64;
+/// Streams in each direction, as announced: an id of either side for each of [`MAX_CHANNELS`], and as many whose reset is
+/// still under way. The library takes every id, keeps state for each and looks through all of them with every DATA chunk,
+/// so whoever uses others is cut off.
+const MAX_STREAMS: u16 = 4 * MAX_CHANNELS as u16;
 /// Data in an SCTP packet: what fits into [`crate::dtls::MTU`] with DTLS 1.2's record and explicit nonce, less SCTP's and
 /// DATA's headers; a multiple of 4, since chunks are padded to one.
 const MAX_PAYLOAD: u32 = (crate::dtls::MTU as u32 - 13 - 8 - 16 - 12 - 16) / 4 * 4;
@@ -291,6 +295,11 @@ impl Sctp {
             Event::Stream(StreamEvent::Readable { id }) => {
                 self.readable.insert(id);
             }
+            Event::Stream(StreamEvent::Opened { id }) if id >= MAX_STREAMS => {
+                counters.sctp_unexpected += 1;
+                self.association = None;
+                self.events.push_back(SctpEvent::Failed);
+            }
             Event::Stream(StreamEvent::Opened { id }) => {
                 while self.association.as_mut().is_some_and(|(_, a)| a.accept_stream().is_some()) {}
                 self.readable.insert(id);
@@ -444,8 +453,8 @@ fn transport() -> TransportConfig {
         .with_max_receive_buffer_size(RECEIVE_WINDOW)
         .with_max_receive_message_size(MAX_MESSAGE as u32)
         .with_max_send_message_size(MAX_MESSAGE as u32)
-        .with_max_num_inbound_streams(1_024)
-        .with_max_num_outbound_streams(1_024)
+        .with_max_num_inbound_streams(MAX_STREAMS)
+        .with_max_num_outbound_streams(MAX_STREAMS)
         // ICE decides whether the other side is there.
         .with_max_init_retransmits(None)
         .with_max_data_retransmits(None)
@@ -572,6 +581,22 @@ mod tests {
         pair.run();
         assert_eq!(pair.server.channels.len(), MAX_CHANNELS);
         assert_eq!(pair.counters.channels_refused, 1);
+    }
+
+    #[test]
+    fn the_other_side_cannot_have_streams_without_end() {
+        let mut pair = opened();
+        for id in [MAX_STREAMS - 1, MAX_STREAMS] {
+            assert!(pair.server.association.is_some());
+            let (_, association) = pair.client.association.as_mut().unwrap();
+            let mut stream = association.open_stream(id, PayloadProtocolIdentifier::Binary).unwrap();
+            stream.write_with_ppi(b"x", PayloadProtocolIdentifier::Binary).unwrap();
+            pair.run();
+        }
+        assert!(pair.server.association.is_none());
+        assert!(pair.counters.sctp_unexpected > 0);
+        pair.run();
+        assert!(pair.server.association.is_none(), "it does not come back");
     }
 
     #[test]
