@@ -7,6 +7,7 @@ use livekit_protocol as proto;
 use livekit_protocol::request_response::{Reason, Request as Echo};
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
+use rtc::CloseReason;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
@@ -23,6 +24,9 @@ use crate::socket::{Incoming, Socket};
 const PING: Duration = Duration::from_secs(5);
 /// How long the server may be silent when it does not say.
 const SILENCE: Duration = Duration::from_secs(15);
+
+/// How long the Leave may take after the server has closed the media connection.
+const GOODBYE: Duration = Duration::from_secs(1);
 
 /// What the application asks.
 pub(crate) enum Request {
@@ -71,6 +75,11 @@ impl From<Ended> for End {
     }
 }
 
+fn media_ended(reason: Option<CloseReason>) -> End {
+    let why = reason.map_or("its thread ended".to_owned(), |reason| format!("{reason:?}"));
+    Ended::Media(why).into()
+}
+
 impl Driver {
     /// Runs to the end of the session. `ping`: interval and timeout in seconds, as the server said.
     pub async fn run(mut self, ping: (i32, i32)) {
@@ -105,6 +114,7 @@ impl Driver {
         let mut ping = interval(seconds(ping.0, PING));
         ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut heard = Instant::now();
+        let mut goodbye: Option<Instant> = None;
         loop {
             let done = tokio::select! {
                 incoming = self.socket.next() => {
@@ -120,8 +130,16 @@ impl Driver {
                     // Whoever drops the room leaves it.
                     None => Some(Ended::Left.into()),
                 },
-                reason = &mut self.media.ended => {
-                    Some(Ended::Media(reason.map_or("its thread ended".to_owned(), |reason| format!("{reason:?}"))).into())
+                reason = &mut self.media.ended, if goodbye.is_none() => match reason {
+                    // The server closed it; its Leave, which says why, may still be on its way.
+                    Ok(CloseReason::Remote) => {
+                        goodbye = Some(Instant::now() + GOODBYE);
+                        None
+                    }
+                    reason => Some(media_ended(reason.ok())),
+                },
+                () = sleep_until(goodbye.unwrap_or(heard)), if goodbye.is_some() => {
+                    Some(media_ended(Some(CloseReason::Remote)))
                 }
                 _ = ping.tick() => self.ping().await,
                 () = sleep_until(heard + silence) => Some(Ended::Signal("the server is silent".to_owned()).into()),
