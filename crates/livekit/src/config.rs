@@ -8,6 +8,7 @@ use base::{NodeId, UnixMillis};
 use contract::session::ControlHandle;
 
 use crate::metrics::Metrics;
+use crate::sessions::Sessions;
 
 /// The server version told to clients: the release of LiveKit's server whose protocol this crate follows.
 ///
@@ -78,6 +79,8 @@ pub struct State {
     pub config: Arc<Config>,
     /// Counters.
     pub metrics: Arc<Metrics>,
+    /// What runs now.
+    pub sessions: Sessions,
 }
 
 impl State {
@@ -94,6 +97,7 @@ impl State {
             clock: Arc::new(clock),
             config: Arc::new(config),
             metrics: Arc::default(),
+            sessions: Sessions::default(),
         }
     }
 

@@ -99,7 +99,13 @@ async fn connect(state: State, query: Query, headers: HeaderMap, upgrade: Upgrad
     };
     let (room, events) = (joined.session, joined.events);
     // A session is large; it must not be moved through every layer of the upgrade.
-    let run = move |websocket| Box::pin(socket::run(state, websocket, start, room, events));
+    let running = state.sessions.enter();
+    let run = move |websocket| {
+        Box::pin(async move {
+            socket::run(state, websocket, start, room, events).await;
+            drop(running);
+        })
+    };
     upgrade.on_upgrade(run)
 }
 

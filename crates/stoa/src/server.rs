@@ -74,6 +74,7 @@ pub struct Running {
     /// All addresses that clients are told to send media to.
     pub candidates: Vec<SocketAddr>,
     control: Control,
+    sessions: livekit::Sessions,
     health: Health,
     workers: Workers,
     http: JoinHandle<()>,
@@ -101,6 +102,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let livekit_config = livekit::Config { node: NodeId(rand::random()), ..livekit::Config::default() };
     let livekit =
         livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config);
+    let sessions = livekit.sessions.clone();
     let health = Health::default();
     let admin = Admin {
         control: handle,
@@ -122,7 +124,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let (stop_http, stopped) = watch::channel(false);
     let http = serve_http(listener, settings.tls, routes, stopped)?;
     health.enter(Phase::Serving);
-    Ok(Running { address, candidates, control, health, workers, http, stop_http })
+    Ok(Running { address, candidates, control, sessions, health, workers, http, stop_http })
 }
 
 fn start_workers(
@@ -262,6 +264,9 @@ impl Running {
         self.health.enter(Phase::Draining);
         if timeout(PATIENCE, self.control.shutdown()).await.is_err() {
             tracing::warn!("rooms did not end in time");
+        }
+        if timeout(PATIENCE, self.sessions.ended()).await.is_err() {
+            tracing::warn!("not every client could be told in time");
         }
         self.stop_http.send_replace(true);
         if timeout(PATIENCE, self.http).await.is_err() {

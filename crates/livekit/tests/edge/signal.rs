@@ -255,3 +255,22 @@ async fn a_client_whose_request_meets_a_closing_room_hears_the_rooms_reason() {
     });
     assert_eq!(leave.await.reason(), proto::DisconnectReason::RoomDeleted);
 }
+
+#[tokio::test]
+async fn a_server_that_stops_can_wait_until_its_clients_have_been_told() {
+    let server = Server::start().await;
+    server.sessions.ended().await;
+    let mut client = server.connect(&two("lobby")).await;
+    first(&mut client).await;
+    let seat = server.joins.recv().await.expect("a join");
+    let soon = std::time::Duration::from_millis(50);
+    assert!(tokio::time::timeout(soon, server.sessions.ended()).await.is_err(), "one runs");
+    let closed = Event::Notice(Notice::Closed(LeaveReason::ServerShutdown));
+    seat.events.send(closed).await.expect("it reads");
+    server.sessions.ended().await;
+    let leave = client.until(|told| match told {
+        Told::Leave(leave) => Some(leave),
+        _ => None,
+    });
+    assert_eq!(leave.await.reason(), proto::DisconnectReason::ServerShutdown);
+}

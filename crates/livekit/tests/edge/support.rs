@@ -26,6 +26,7 @@ pub const NOW: UnixMillis = UnixMillis(1_760_000_000_123);
 pub struct Server {
     pub address: SocketAddr,
     pub metrics: Arc<livekit::Metrics>,
+    pub sessions: livekit::Sessions,
     /// Joins that reached the control plane, with the ends that the room holds.
     pub joins: async_channel::Receiver<Seat>,
 }
@@ -74,11 +75,11 @@ impl Server {
         tokio::spawn(control(inbox, seats));
         let keys = auth::ApiKeys::development();
         let state = livekit::State::new(ControlHandle::new(calls), keys, || NOW, config);
-        let metrics = state.metrics.clone();
+        let (metrics, sessions) = (state.metrics.clone(), state.sessions.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, livekit::router(state)).await });
-        Self { address, metrics, joins }
+        Self { address, metrics, sessions, joins }
     }
 
     /// A plain HTTP request: status, headers in lower case, body.
