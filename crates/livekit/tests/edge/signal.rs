@@ -267,10 +267,15 @@ async fn a_server_that_stops_can_wait_until_its_clients_have_been_told() {
     assert!(tokio::time::timeout(soon, server.sessions.ended()).await.is_err(), "one runs");
     let closed = Event::Notice(Notice::Closed(LeaveReason::ServerShutdown));
     seat.events.send(closed).await.expect("it reads");
-    server.sessions.ended().await;
-    let leave = client.until(|told| match told {
-        Told::Leave(leave) => Some(leave),
-        _ => None,
+    let reading = tokio::spawn(async move {
+        let leave = client.until(|told| match told {
+            Told::Leave(leave) => Some(leave),
+            _ => None,
+        });
+        let reason = leave.await.reason();
+        (reason, client.told().await)
     });
-    assert_eq!(leave.await.reason(), proto::DisconnectReason::ServerShutdown);
+    server.sessions.ended().await;
+    let (reason, after) = reading.await.expect("it does not panic");
+    assert_eq!((reason, after), (proto::DisconnectReason::ServerShutdown, None));
 }
