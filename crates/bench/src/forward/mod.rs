@@ -45,15 +45,18 @@ pub fn run(mut args: impl Iterator<Item = String>) -> Result<(), String> {
     let recorded = bench.measure(&recorded)?;
     report("frames of ten", &synthetic);
     report("recorded", &recorded);
-    println!("{}", json!({
-        "bench": "forward",
-        "pps_per_core": (synthetic.forward.packets as f64 / synthetic.forward.cpu.as_secs_f64()).round(),
-        "floor_ratio": rounded(synthetic.ratio()),
-        "subscribers": SUBSCRIBERS,
-        "segments_per_send": rounded(synthetic.forward.segments()),
-        "latency_p99_ms": rounded(synthetic.percentile(99).as_secs_f64() * 1e3),
-        "recorded_floor_ratio": rounded(recorded.ratio()),
-    }));
+    println!(
+        "{}",
+        json!({
+            "bench": "forward",
+            "pps_per_core": (synthetic.forward.packets as f64 / synthetic.forward.cpu.as_secs_f64()).round(),
+            "floor_ratio": rounded(synthetic.ratio()),
+            "subscribers": SUBSCRIBERS,
+            "segments_per_send": rounded(synthetic.forward.segments()),
+            "latency_p99_ms": rounded(synthetic.percentile(99).as_secs_f64() * 1e3),
+            "recorded_floor_ratio": rounded(recorded.ratio()),
+        })
+    );
     Ok(())
 }
 
@@ -102,7 +105,10 @@ impl Outcome {
     }
 
     fn percentile(&self, percent: usize) -> Duration {
-        self.ages.get((self.ages.len() * percent / 100).min(self.ages.len().saturating_sub(1))).copied().unwrap_or_default()
+        self.ages
+            .get((self.ages.len() * percent / 100).min(self.ages.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or_default()
     }
 }
 
@@ -171,7 +177,9 @@ impl Bench {
         let packets = after.packets - before.packets;
         let arrived = self.received - received;
         if arrived * 100 < packets * 99 {
-            return Err(format!("of {packets} packets sent only {arrived} arrived: the figure would not count"));
+            return Err(format!(
+                "of {packets} packets sent only {arrived} arrived: the figure would not count"
+            ));
         }
         Ok(Cost { cpu: after.cpu - before.cpu, packets, messages: after.messages - before.messages })
     }

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use base::model::Quality;
 use base::{
-    Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, NtpTime, ParticipantId, PeerId, RoomId, TrackId,
+    Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, NtpTime, ParticipantId, PeerId, RoomId,
+    TrackId,
 };
 use client::{Endpoint, Remote};
 use contract::media::{self, Command, Event, WorkerHandle};
@@ -43,7 +44,7 @@ impl Rig {
         let clock = WallClock { at: now, ntp: NtpTime::from_unix(since_epoch) };
         let (tell, events) = async_channel::bounded(65_536);
         let metrics = Arc::new(Metrics::default());
-                let (worker, thread) = worker::spawn(worker_config(config(1)?, metrics.clone()), tell)
+        let (worker, thread) = worker::spawn(worker_config(config(1)?, metrics.clone()), tell)
             .map_err(|error| format!("the worker does not start: {error}"))?;
         // One certificate for all clients: two hundred key generations would only lengthen the set-up.
         let client_config = config(2)?;
