@@ -48,7 +48,9 @@ mod tests {
 
     #[test]
     fn what_is_no_candidate_is_left_out() {
-        for text in ["", "candidate:", "1 1 udp 1 x.local 9 typ host", "1 1 udp 1 1.2.3.4 0 typ host", "1 1 udp"] {
+        for text in
+            ["", "candidate:", "1 1 udp 1 x.local 9 typ host", "1 1 udp 1 1.2.3.4 0 typ host", "1 1 udp"]
+        {
             assert_eq!(parse_candidate(text), None, "{text}");
         }
         assert!(parse_candidate("candidate:1 1 udp 1 1.2.3.4 9 typ host").is_some());
