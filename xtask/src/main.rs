@@ -1,8 +1,9 @@
-//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`.
+//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`, `netem`.
 //!
-//! One dependency (JSON), so that the first `cargo xtask` of a fresh clone starts within seconds.
+//! One foreign dependency (JSON), so that the first `cargo xtask` of a fresh clone starts within seconds.
 
 mod demo;
+mod netem;
 mod prerequisites;
 mod run;
 mod test;
@@ -16,6 +17,7 @@ Commands:
   cargo xtask test [--full] [STEP..] all checks and tests, or only the steps named; --full adds the long repetitions
   cargo xtask tidy                   the rules of the house alone: crate graph, purity, sizes
   cargo xtask bench NAME [...]       one performance command, in release mode
+  cargo xtask netem [...]            a UDP proxy that behaves like a bad network; --help tells how to use it
 
 Steps of `test`: ";
 
@@ -30,6 +32,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "tidy" => tidy::run(),
         "bench" => bench(rest),
+        "netem" => netem::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}{}", test::step_names().join(" "));
             Ok(())

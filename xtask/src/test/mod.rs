@@ -55,12 +55,18 @@ const STEPS: [Step; 10] = [
         needs: &[],
         run: |_| check(deny::run()),
     },
-    Step { name: "rust", what: "unit and virtual-time tests", needs: &[], run: rust::tests },
-    Step { name: "docs", what: "examples in documentation", needs: &["rust"], run: rust::examples },
+    Step {
+        name: "build",
+        what: "the server and all test programs",
+        needs: &[],
+        run: |_| check(rust::build()),
+    },
+    Step { name: "rust", what: "unit and virtual-time tests", needs: &["build"], run: rust::tests },
+    Step { name: "docs", what: "examples in documentation", needs: &["build"], run: rust::examples },
     Step {
         name: "browsers",
         what: "Chromium, Firefox and the Python SDK",
-        needs: &["page", "rust"],
+        needs: &["page", "build"],
         run: browsers::tests,
     },
 ];

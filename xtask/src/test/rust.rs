@@ -20,9 +20,15 @@ struct Program {
     directory: String,
 }
 
-/// Builds all test programs and runs them.
+/// Builds the server, which the browser tests start, and all test programs.
+pub fn build() -> Result<(), String> {
+    run::cargo().args(["build", "--package", "stoa", "--locked"]).echo().status()?;
+    programs().map(drop)
+}
+
+/// Runs all test programs.
 pub fn tests(context: &Context) -> Outcome {
-    let programs = build()?;
+    let programs = programs()?;
     let mut total = Tally::default();
     for program in &programs {
         total.add(run_program(program, context)?);
@@ -39,12 +45,10 @@ pub fn examples(_: &Context) -> Outcome {
     reader.finish(ended_well)
 }
 
-fn build() -> Result<Vec<Program>, String> {
+fn programs() -> Result<Vec<Program>, String> {
     let arguments =
         ["test", "--workspace", "--locked", "--no-run", "--message-format=json-render-diagnostics"];
     let mut programs = Vec::new();
-    // The server too: the browser tests start it.
-    run::cargo().args(["build", "--package", "stoa", "--locked"]).echo().status()?;
     let built = run::cargo().args(arguments).echo().lines(|line| programs.extend(test_program(line)))?;
     programs.sort_by(|a, b| a.name.cmp(&b.name));
     if built { Ok(programs) } else { Err("the tests do not build".into()) }
