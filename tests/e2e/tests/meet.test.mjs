@@ -8,6 +8,7 @@ import { ARTEFACTS, SUITE } from "../lib/paths.mjs";
 import { startServer } from "../lib/server.mjs";
 import { freshRoom } from "../lib/stage.mjs";
 import { PATIENCE_MS, until } from "../lib/until.mjs";
+import { startWire } from "../lib/wire.mjs";
 import { writeTone } from "../lib/wav.mjs";
 
 const TONE = 440;
@@ -36,12 +37,12 @@ after(async () => {
 });
 
 /** Opens the page at `path`; `face` draws a person instead of the browser's test picture. */
-async function open(path, { face, device = DESKTOP, permissions = [] } = {}) {
-  const page = await browser.page({ ...device, permissions });
+async function open(path, { face, device = DESKTOP, address = server.url } = {}) {
+  const page = await browser.page(device);
   page.setDefaultTimeout(PATIENCE_MS);
   if (face) await page.addInitScript((portrait) => { window.portrait = portrait; }, face);
   if (face) await page.addInitScript({ path: join(SUITE, "harness", "portrait.js") });
-  await page.goto(server.url + path);
+  await page.goto(address + path);
   return page;
 }
 
@@ -187,6 +188,22 @@ test("meeting page: chat covers the call on a phone, and closes", async () => {
   await shot(ada, "chat-desktop");
   await shot(cleo, "chat-phone");
   await cleo.getByRole("button", { name: "Close chat" }).click();
+});
+
+test("meeting page: a lost connection is announced, and comes back by itself", async () => {
+  const wire = await startWire(server);
+  const page = await enter("Cleo", { address: wire.url });
+  await pictureMoves(tile(page, "Ada").locator("video"));
+  wire.cut();
+  const banner = page.getByRole("status").getByText("Reconnecting");
+  await banner.waitFor();
+  await shot(page, "reconnecting-desktop");
+  wire.mend();
+  await banner.waitFor({ state: "detached" });
+  await pictureMoves(tile(page, "Ada").locator("video"));
+  await pictureMoves(tile(ada, "Cleo").last().locator("video"));
+  await page.leave();
+  await wire.stop();
 });
 
 test("meeting page: who leaves disappears, and can rejoin with the same name", async () => {

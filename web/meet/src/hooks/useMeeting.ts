@@ -50,8 +50,11 @@ async function enter(room: Room, roomName: string, joining: Joining, signal: Abo
 }
 
 /** A track that cannot be published leaves the person in the room: better seen without picture than not at all. */
-async function publish(room: Room, track: Joining["microphone"] | Joining["camera"], source: Track.Source): Promise<void> {
+async function publish(room: Room, opening: Joining["microphone"] | Joining["camera"], source: Track.Source): Promise<void> {
+  const track = await opening;
   if (!track) return;
+  // Permission may have come late, and the person may have used the switch meanwhile.
+  if (room.localParticipant.getTrackPublication(source)) return track.stop();
   try {
     await room.localParticipant.publishTrack(track, { source });
   } catch (error) {
@@ -61,6 +64,5 @@ async function publish(room: Room, track: Joining["microphone"] | Joining["camer
 }
 
 function stopTracks({ microphone, camera }: Joining): void {
-  microphone?.stop();
-  camera?.stop();
+  for (const opening of [microphone, camera]) void opening.then((track) => track?.stop());
 }

@@ -8,8 +8,8 @@ export interface Preview<T> {
   error: unknown;
   /** Tries again after an error. */
   retry: () => void;
-  /** Gives the track away: from here on whoever takes it stops it. */
-  take: () => T | undefined;
+  /** Gives the track away, also one that is still being opened: from here on whoever takes it stops it. */
+  take: () => Promise<T | undefined>;
 }
 
 /** Holds one device open while `on`, re-opens it when another one is chosen, and closes it when the page is left. */
@@ -17,6 +17,7 @@ export function usePreview<D extends keyof Tracks>(device: D, on: boolean, devic
   const [track, setTrack] = useState<Tracks[D]>();
   const [error, setError] = useState<unknown>();
   const [attempt, setAttempt] = useState(0);
+  const opened = useRef<Promise<Tracks[D] | undefined>>(Promise.resolve(undefined));
   const taken = useRef(false);
   const retry = () => setAttempt((count) => count + 1);
 
@@ -24,15 +25,18 @@ export function usePreview<D extends keyof Tracks>(device: D, on: boolean, devic
     if (!on) return;
     let current = true;
     const opening = openDevice(device, deviceId);
+    opened.current = opening.catch(() => undefined);
     opening.then(
-      (opened) => current && setTrack(() => opened),
+      (ready) => current && setTrack(() => ready),
       (reason: unknown) => current && setError(reason),
     );
     return () => {
       current = false;
       setTrack(undefined);
       setError(undefined);
-      if (!taken.current) opening.then((opened) => opened.stop(), () => undefined);
+      if (taken.current) return;
+      void opened.current.then((ready) => ready?.stop());
+      opened.current = Promise.resolve(undefined);
     };
   }, [device, on, deviceId, attempt]);
 
@@ -44,8 +48,8 @@ export function usePreview<D extends keyof Tracks>(device: D, on: boolean, devic
   }, [error]);
 
   const take = () => {
-    if (track) taken.current = true;
-    return track;
+    taken.current = true;
+    return opened.current;
   };
   return { track, error, retry, take };
 }

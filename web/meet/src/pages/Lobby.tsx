@@ -11,11 +11,11 @@ import { MediaToggle } from "../parts/MediaToggle";
 import { ProblemCard } from "../parts/ProblemCard";
 import { Wordmark } from "../parts/Wordmark";
 
-/** What a person takes from the lobby into the room. The tracks are open; the room closes them. */
+/** What a person takes from the lobby into the room. The tracks are open or being opened; the room closes them. */
 export interface Joining {
   name: string;
-  microphone: LocalAudioTrack | undefined;
-  camera: LocalVideoTrack | undefined;
+  microphone: Promise<LocalAudioTrack | undefined>;
+  camera: Promise<LocalVideoTrack | undefined>;
   choices: Choices;
 }
 
