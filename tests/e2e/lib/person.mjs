@@ -117,7 +117,7 @@ export class Person {
 }
 
 const FLASHES = 5;
-const SYNC_ROUNDS = 4;
+const SYNC_ROUNDS = 6;
 
 function isColour(seen, wanted) {
   return seen !== undefined && seen.every((channel, index) => Math.abs(channel - wanted[index]) <= COLOUR_TOLERANCE);
