@@ -215,10 +215,10 @@ impl Bench {
     /// Reads every socket once, the probes between all others.
     fn turn(&mut self, publish: bool) -> Result<(), String> {
         for index in 0..SUBSCRIBERS {
-            if index % PROBE_EVERY != 0 {
+            if !index.is_multiple_of(PROBE_EVERY) {
                 self.read(index)?;
             }
-            if index % 4 == 0 {
+            if index.is_multiple_of(4) {
                 for probe in (0..SUBSCRIBERS).step_by(PROBE_EVERY) {
                     self.read(probe)?;
                 }
@@ -236,7 +236,7 @@ impl Bench {
 
     fn read(&mut self, index: usize) -> Result<(), String> {
         let endpoint = &mut self.rig.subscribers[index];
-        let (ages, epoch, probe) = (&mut self.ages, self.epoch, index % PROBE_EVERY == 0);
+        let (ages, epoch, probe) = (&mut self.ages, self.epoch, index.is_multiple_of(PROBE_EVERY));
         let (received, header) = (&mut self.received, &mut self.header);
         endpoint
             .receive(Instant::now(), &mut self.slab, |packet, payload| {
