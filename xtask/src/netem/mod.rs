@@ -17,7 +17,8 @@ pub const HELP: &str = r#"A UDP proxy that behaves like a bad network.
 
   cargo xtask netem --listen [ADDRESS:]PORT --to ADDRESS:PORT [options]
 
-  --listen [ADDRESS:]PORT  where clients send to; without an address, all of this machine's; port 0: any free one
+  --listen [ADDRESS:]PORT  where clients send to, 127.0.0.1 without an address; port 0: any free one. A browser
+                           takes answers from the very address it sent to alone, so 0.0.0.0 is rarely right
   --to ADDRESS:PORT        the server; each client gets a socket of its own towards it
   --down CONDITIONS        from the server to the clients, all together, like "rate=5mbit,delay=25ms,queue=300ms"
   --up CONDITIONS          from the clients to the server
@@ -113,7 +114,7 @@ fn options(args: &[String]) -> Result<Options, String> {
 
 fn listen_address(text: &str) -> Result<SocketAddr, String> {
     match text.parse::<u16>() {
-        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::UNSPECIFIED, port))),
+        Ok(port) => Ok(SocketAddr::from((Ipv4Addr::LOCALHOST, port))),
         Err(_) => resolve(text),
     }
 }
@@ -143,7 +144,7 @@ mod tests {
         let line = "--listen|4000|--to|127.0.0.1:7882|--down|rate=5mbit,delay=25ms|--both|loss=1%|--seed|9|\
                     --schedule|10s down rate=400kbit; 30s both loss=0";
         let options = read(line).expect(line);
-        assert_eq!(options.listen, "0.0.0.0:4000".parse().expect("an address"));
+        assert_eq!(options.listen, "127.0.0.1:4000".parse().expect("an address"));
         assert_eq!(options.to, "127.0.0.1:7882".parse().expect("an address"));
         assert_eq!(options.down, "rate=5mbit,delay=25ms,loss=1%".parse().expect("conditions"));
         assert_eq!(options.up, "loss=1%".parse().expect("conditions"));
