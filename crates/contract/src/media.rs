@@ -3,7 +3,8 @@
 //! Commands are idempotent descriptions of wanted state wherever that is possible (`SetSections` carries all sections of
 //! a connection), so that the newest one wins and an older one may be dropped unread.
 //! The worker never blocks: events that can be folded (speakers, quality) are, and reliable data that finds no room stays
-//! in the SCTP receive window, which slows its sender.
+//! in the SCTP receive window, which slows its sender. A full event queue slows all senders of the worker: control drains it
+//! at all times, and slows single senders with `PauseData`.
 
 use std::fmt;
 use std::net::SocketAddr;
@@ -172,6 +173,14 @@ pub enum Command {
         text: bool,
         /// At most 64 kB.
         payload: Bytes,
+    },
+    /// Read no more messages from this connection, or go on. Unread, reliable ones stay in the SCTP receive window, which slows
+    /// their sender, and nobody else. What was read before still comes.
+    PauseData {
+        /// The connection.
+        peer: PeerId,
+        /// Paused?
+        paused: bool,
     },
     /// What the receiver wants of a subscribed track.
     SetTrackSettings {

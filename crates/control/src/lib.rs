@@ -7,10 +7,9 @@
 //!     '----------- Request -------------'^----- routes <--Event-'
 //! ```
 //!
-//! Nobody waits for somebody who may wait for him: workers never block; a room waits for its worker alone; the routes wait
-//! for rooms, which slows the reliable data of that worker's senders (its event queue fills and the messages stay in
-//! their SCTP windows), as does an adapter that is behind with them; one that does not drain its events is closed; a call to a room that is far behind is
-//! refused.
+//! Nobody waits for somebody who may wait for him: workers and routes never block; a room waits for its worker alone; a call to a
+//! room that is far behind is refused. A connection whose adapter or room is behind with its messages is paused, which leaves
+//! them in its SCTP window and slows its sender alone; an adapter that does not drain its events is closed.
 //!
 //! All decisions about a session are [`room::Room`]'s; this crate has the clock, the randomness and the queues. It knows
 //! nothing of SDP, sockets or protocols.

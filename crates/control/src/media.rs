@@ -3,28 +3,39 @@
 use base::model::LeaveReason;
 use base::{ParticipantId, PeerId};
 use contract::media::{ChannelSpec, Event as MediaEvent, PeerEnd, SetupTimes};
-use contract::session::Event;
 
 use crate::data::RELIABLE;
 use crate::journey::FIRST_MEDIA_WAIT;
 use crate::metrics::count;
 use crate::room_task::{RoomTask, Timer, now};
+use crate::routes::{Credit, Routed};
 use crate::seat::Seat;
 
 impl RoomTask {
-    pub(crate) fn media_event(&mut self, event: MediaEvent) {
+    pub(crate) fn hear(&mut self, routed: Routed) {
+        match routed {
+            Routed::Event(event, credit) => self.media_event(event, credit),
+            Routed::Flood(peer) => {
+                if let Some(id) = self.peers.get(&peer).copied() {
+                    self.close_flooding(id);
+                }
+            }
+        }
+    }
+
+    fn media_event(&mut self, event: MediaEvent, credit: Option<Credit>) {
         match &event {
             MediaEvent::Connected { peer, times } => {
                 let (peer, times) = (*peer, *times);
-                self.forward(peer, event);
+                self.forward(peer, event, None);
                 self.connected(peer, times);
             }
             MediaEvent::FirstMedia { peer, times } => self.first_media(*peer, *times),
             MediaEvent::ChannelOpen { peer, channel } => {
                 self.channel_open(*peer, channel);
-                self.forward(*peer, event);
+                self.forward(*peer, event, credit);
             }
-            MediaEvent::Data { peer, .. } => self.forward(*peer, event),
+            MediaEvent::Data { peer, .. } => self.forward(*peer, event, credit),
             MediaEvent::Speakers { speakers, .. } => self.room.set_speakers(now(), speakers),
             MediaEvent::Quality { peer, quality } => {
                 let (peer, quality) = (*peer, *quality);
@@ -38,7 +49,7 @@ impl RoomTask {
             }
             MediaEvent::Closed { peer, end, times } => {
                 let (peer, end, times) = (*peer, *end, *times);
-                self.forward(peer, event);
+                self.forward(peer, event, None);
                 self.closed(peer, end, times);
             }
             MediaEvent::RoomLost { .. } => {
@@ -53,10 +64,14 @@ impl RoomTask {
         Some((id, self.seats.get_mut(&id)?))
     }
 
-    fn forward(&mut self, peer: PeerId, event: MediaEvent) {
-        if let Some(id) = self.peers.get(&peer).copied() {
-            self.deliver(id, Event::Media(event));
+    fn forward(&mut self, peer: PeerId, event: MediaEvent, credit: Option<Credit>) {
+        let Some((id, seat)) = self.seat_of(peer) else { return };
+        let is_message = credit.is_some();
+        let delivery = seat.hear(event, credit);
+        if is_message && (seat.is_behind() || self.is_behind()) {
+            self.pause(id, peer);
         }
+        self.delivered(id, delivery);
     }
 
     fn connected(&mut self, peer: PeerId, times: SetupTimes) {

@@ -49,6 +49,8 @@ metrics! {
     media_ok => "stoa_joins_total", "stage" = "first_media", "outcome" = "ok";
     /// Adapters that did not drain their events.
     slow_adapters => "stoa_slow_sessions_closed_total";
+    /// Participants that sent more messages than could be passed on.
+    floods => "stoa_flooding_sessions_closed_total";
     /// Messages from participants, passed on.
     data_messages => "stoa_data_messages_total", "outcome" = "sent";
     /// Messages of participants that may not send.
@@ -59,7 +61,7 @@ metrics! {
     data_dropped => "stoa_data_copies_total", "outcome" = "worker_queue_full";
     /// Reliable copies dropped since the receiver's channel stayed closed for too many of them.
     data_backlog_full => "stoa_data_copies_total", "outcome" = "backlog_full";
-    /// Lossy messages from a connection dropped since the adapter was behind.
+    /// Messages from a connection dropped since its adapter or its room was behind: lossy ones, and those of a flood.
     data_in_dropped => "stoa_data_received_dropped_total";
     /// Media sections that a connection asked for and may not have.
     sections_refused => "stoa_sections_refused_total";

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use base::model::{LeaveReason, Notice, RoomInfo};
 use base::{Identity, ParticipantId, PeerId};
-use contract::media::{Command, Event as MediaEvent};
+use contract::media::Command;
 use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
 use room::{JoinRefused, Limits, Newcomer, Room};
 use tokio::sync::{mpsc, watch};
@@ -16,12 +16,12 @@ use crate::data::Labels;
 use crate::door::{Worker, answer, wall_clock};
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count};
-use crate::routes::Routes;
+use crate::routes::{Routed, Routes};
 use crate::seat::{Delivery, Seat};
 
 /// Requests of participants that wait for their room; adapters wait behind them. Allocated at once: small.
 const REQUEST_QUEUE: usize = 64;
-/// Events of the worker that wait for the room; the routes wait behind them.
+/// With this many events of the worker waiting the room is behind: whoever sends it messages is paused.
 const MEDIA_QUEUE: usize = 1_024;
 /// A participant whose adapter went away without a word stays this long if it ever had media: its socket may have
 /// broken, and come back. Without media it goes at once.
@@ -30,7 +30,7 @@ const ADAPTER_GRACE: Duration = Duration::from_secs(5);
 /// How often a room looks whether an adapter that is behind with reliable data has caught up. Adapters read in microseconds;
 /// most of the time their next request wakes the room before.
 const CATCH_UP: Duration = Duration::from_millis(1);
-/// An adapter that does not catch up with reliable data within this time is closed: the events of the whole room wait for it.
+/// An adapter that is behind with reliable data and reads nothing for this long is closed.
 const CATCH_UP_LIMIT: Duration = Duration::from_secs(1);
 
 /// What the front door hands to a room.
@@ -61,8 +61,8 @@ pub(crate) struct RoomTask {
     pub(crate) peers: BTreeMap<PeerId, ParticipantId>,
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
     pub(crate) labels: Labels,
-    /// Whose adapter is behind with reliable data, and since when: the worker's events wait, which slows the sender.
-    behind: Option<(ParticipantId, Instant)>,
+    /// Whose connections are paused, and when its adapter last was seen reading.
+    behind: BTreeMap<ParticipantId, Instant>,
     /// What the worker is to be told at the end of this turn; `true`: may be lost.
     commands: Vec<(Command, bool)>,
     /// Who waits for the end of the room.
@@ -72,7 +72,8 @@ pub(crate) struct RoomTask {
     calls: mpsc::Receiver<ToRoom>,
     requests: async_channel::Receiver<(ParticipantId, Request)>,
     request_sender: async_channel::Sender<(ParticipantId, Request)>,
-    media: mpsc::Receiver<MediaEvent>,
+    /// Bounded by the credit of the connections.
+    media: mpsc::UnboundedReceiver<Routed>,
     gone: mpsc::UnboundedReceiver<ParticipantId>,
     /// One message per participant at most.
     gone_sender: mpsc::UnboundedSender<ParticipantId>,
@@ -88,7 +89,7 @@ impl RoomTask {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (request_sender, requests) = async_channel::bounded(REQUEST_QUEUE);
-        let (media_sender, media) = mpsc::channel(MEDIA_QUEUE);
+        let (media_sender, media) = mpsc::unbounded_channel();
         let (gone_sender, gone) = mpsc::unbounded_channel();
         routes.add_room(info.id, media_sender);
         Self {
@@ -100,7 +101,7 @@ impl RoomTask {
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             labels: Labels::default(),
-            behind: None,
+            behind: BTreeMap::new(),
             commands: Vec::new(),
             closing: Vec::new(),
             info: said,
@@ -133,7 +134,7 @@ impl RoomTask {
     /// Waits for one thing to happen and handles it.
     async fn turn(&mut self) {
         let deadline = self.deadline();
-        let holds = self.holds_media();
+        let is_anyone_behind = !self.behind.is_empty();
         let timeout = async {
             match deadline {
                 Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -148,15 +149,16 @@ impl RoomTask {
             },
             // The task holds a sender, so the queue never ends.
             Ok((id, request)) = self.requests.recv() => self.request(id, request),
-            Some(event) = self.media.recv(), if !holds => self.media_event(event),
-            () = tokio::time::sleep(CATCH_UP), if holds => self.lose_patience(),
+            Some(routed) = self.media.recv() => self.hear(routed),
+            () = tokio::time::sleep(CATCH_UP), if is_anyone_behind => {}
             Some(id) = self.gone.recv() => self.adapter_gone(id),
             () = timeout => self.timeouts(),
         }
     }
 
-    /// Carries out what the room decided, until it has nothing more to say.
+    /// Carries out what follows for adapters that are behind and what the room decided, until it has nothing more to say.
     async fn settle(&mut self) {
+        self.catch_up();
         let now = now();
         if self.room.poll_timeout().is_some_and(|at| at <= now) {
             self.room.handle_timeout(now);
@@ -199,36 +201,73 @@ impl RoomTask {
     /// Queues an event for a participant's adapter; closes the participant when its adapter is too far behind.
     pub(crate) fn deliver(&mut self, id: ParticipantId, event: Event) {
         let Some(seat) = self.seats.get(&id) else { return };
-        match seat.deliver(event) {
+        let delivery = seat.deliver(event);
+        self.delivered(id, delivery);
+    }
+
+    pub(crate) fn delivered(&mut self, id: ParticipantId, delivery: Delivery) {
+        match delivery {
             Delivery::Done => {}
-            Delivery::Behind => {
-                self.behind.get_or_insert((id, now()));
-            }
             Delivery::Dropped => count(&self.metrics.data_in_dropped),
             Delivery::Slow => self.close_slow(id),
         }
     }
 
-    /// Do the worker's events wait for an adapter that is behind? It never waits for them in turn: what it may wait for are its
-    /// requests, which are served.
-    fn holds_media(&mut self) -> bool {
-        self.behind = self.behind.filter(|(id, _)| self.seats.get(id).is_some_and(Seat::is_behind));
-        self.behind.is_some()
+    /// The room itself has much to read.
+    pub(crate) fn is_behind(&self) -> bool {
+        self.media.len() >= MEDIA_QUEUE
     }
 
-    fn lose_patience(&mut self) {
-        if let Some((id, since)) = self.behind
-            && now() >= since + CATCH_UP_LIMIT
-        {
-            self.behind = None;
-            self.close_slow(id);
+    /// Lets the worker read no more messages from this connection until its adapter, and the room, have caught up.
+    pub(crate) fn pause(&mut self, id: ParticipantId, peer: PeerId) {
+        let Some(state) = self.seats.get_mut(&id).and_then(|seat| seat.peers.get_mut(&peer)) else { return };
+        if !std::mem::replace(&mut state.paused, true) {
+            self.command(Command::PauseData { peer, paused: true });
         }
+        self.behind.entry(id).or_insert_with(now);
+    }
+
+    /// Passes on what waited for adapters, and goes on with the connections of those who have read enough.
+    fn catch_up(&mut self) {
+        if self.behind.is_empty() {
+            return;
+        }
+        let (now, is_behind) = (now(), self.is_behind());
+        let mut slow = Vec::new();
+        let mut resumed = Vec::new();
+        let seats = &mut self.seats;
+        self.behind.retain(|id, seen| {
+            let Some(seat) = seats.get_mut(id) else { return false };
+            if seat.catch_up() {
+                *seen = now;
+            } else if now >= *seen + CATCH_UP_LIMIT {
+                slow.push(*id);
+            }
+            let goes_on = !is_behind && seat.has_caught_up();
+            if goes_on {
+                let peers = seat.peers.iter_mut();
+                resumed
+                    .extend(peers.filter_map(|(id, peer)| std::mem::take(&mut peer.paused).then_some(*id)));
+            }
+            !goes_on
+        });
+        for peer in resumed {
+            self.command(Command::PauseData { peer, paused: false });
+        }
+        slow.into_iter().for_each(|id| self.close_slow(id));
     }
 
     fn close_slow(&mut self, id: ParticipantId) {
         if self.room.leave(now(), id, LeaveReason::SignalClosed) {
             count(&self.metrics.slow_adapters);
             tracing::warn!(participant = %id, "session closed: its adapter does not drain its events");
+        }
+    }
+
+    pub(crate) fn close_flooding(&mut self, id: ParticipantId) {
+        if self.room.leave(now(), id, LeaveReason::SignalClosed) {
+            count(&self.metrics.floods);
+            tracing::warn!(participant = %id, "session closed: it sends more messages than can be passed on");
         }
     }
 
@@ -385,7 +424,7 @@ impl RoomTask {
         self.timers.retain(|(_, _, of)| *of != id);
         seat.journey.end(now(), reason, &self.metrics);
         // A full queue loses this; that it is closed says the same.
-        let _ = seat.deliver(Event::Notice(Notice::Closed(reason)));
+        seat.close(reason);
     }
 
     pub(crate) fn drop_peer(&mut self, peer: PeerId) {

@@ -1,13 +1,38 @@
-//! From a worker's event to the task of the room that it concerns.
+//! From a worker's event to the task of the room that it concerns. Nothing here waits: a room that is behind delays its own
+//! events and nobody else's.
+//!
+//! What bounds a room's queue is credit: every connection may have so much in messages on the way to its adapter, and gets it
+//! back as they are taken. A room pauses a connection long before its credit is used up; whoever goes on all the same loses
+//! lossy messages first and its session then. All other events are a handful per connection.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use base::{PeerId, RoomId};
 use contract::media::Event;
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
+use crate::data::RELIABLE;
 use crate::metrics::{Metrics, count};
+
+/// Units that one connection may have on the way: a message costs one, and one more per [`UNIT`]. In 16 MiB is what a client on a
+/// fast network sends in the tenth of a second that a busy machine may take to pause it.
+const CREDIT: usize = 16 * 1_024;
+/// Bytes.
+const UNIT: usize = 1_024;
+/// Lossy messages leave this much to the reliable ones.
+const RESERVE: usize = CREDIT / 2;
+
+/// What a room hears.
+pub(crate) enum Routed {
+    /// An event, and what is given back when it is dropped.
+    Event(Event, Option<Credit>),
+    /// This connection did not stop sending messages.
+    Flood(PeerId),
+}
+
+/// Held as long as a message is on the way.
+pub(crate) type Credit = OwnedSemaphorePermit;
 
 /// Which room a connection belongs to, and where that room's task listens.
 #[derive(Default)]
@@ -17,12 +42,17 @@ pub(crate) struct Routes {
 
 #[derive(Default)]
 struct Tables {
-    peers: HashMap<PeerId, RoomId>,
-    rooms: HashMap<RoomId, mpsc::Sender<Event>>,
+    peers: HashMap<PeerId, Peer>,
+    rooms: HashMap<RoomId, mpsc::UnboundedSender<Routed>>,
+}
+
+struct Peer {
+    room: RoomId,
+    credit: Arc<Semaphore>,
 }
 
 impl Routes {
-    pub fn add_room(&self, room: RoomId, events: mpsc::Sender<Event>) {
+    pub fn add_room(&self, room: RoomId, events: mpsc::UnboundedSender<Routed>) {
         self.tables().rooms.insert(room, events);
     }
 
@@ -31,7 +61,8 @@ impl Routes {
         let mut tables = self.tables();
         let is_new = !tables.peers.contains_key(&peer);
         if is_new {
-            tables.peers.insert(peer, room);
+            let credit = Arc::new(Semaphore::new(CREDIT));
+            tables.peers.insert(peer, Peer { room, credit });
         }
         is_new
     }
@@ -49,27 +80,76 @@ impl Routes {
     pub fn abandon_room(&self, room: RoomId) -> Vec<PeerId> {
         let mut tables = self.tables();
         tables.rooms.remove(&room);
-        tables.peers.extract_if(|_, of| *of == room).map(|(peer, _)| peer).collect()
+        tables.peers.extract_if(|_, peer| peer.room == room).map(|(peer, _)| peer).collect()
     }
 
-    fn find(&self, event: &Event) -> Option<mpsc::Sender<Event>> {
+    fn pass(&self, event: Event, metrics: &Metrics) {
         let tables = self.tables();
-        let room = match event {
-            Event::Connected { peer, .. }
-            | Event::FirstMedia { peer, .. }
-            | Event::ChannelOpen { peer, .. }
-            | Event::Data { peer, .. }
-            | Event::Quality { peer, .. }
-            | Event::Closed { peer, .. } => tables.peers.get(peer)?,
-            Event::Speakers { room, .. } | Event::RoomLost { room } => room,
+        let peer = peer_of(&event).and_then(|id| Some((id, tables.peers.get(&id)?)));
+        let room = match (&event, &peer) {
+            (Event::Speakers { room, .. } | Event::RoomLost { room }, _) => Some(room),
+            (_, peer) => peer.as_ref().map(|(_, peer)| &peer.room),
         };
-        tables.rooms.get(room).cloned()
+        let Some(room) = room.and_then(|room| tables.rooms.get(room)) else {
+            return count(&metrics.unrouted);
+        };
+        let routed = match (peer, units(&event)) {
+            (Some((id, peer)), Some(units)) => admit(id, &peer.credit, units, event),
+            _ => Some(Routed::Event(event, None)),
+        };
+        match routed.map(|routed| room.send(routed)) {
+            Some(Ok(())) => {}
+            Some(Err(_)) => count(&metrics.unrouted),
+            None => count(&metrics.data_in_dropped),
+        }
     }
 
     fn tables(&self) -> MutexGuard<'_, Tables> {
         // Every critical section leaves the tables whole.
         self.tables.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// A message, if there is credit for it. `None`: it is lost.
+fn admit(peer: PeerId, credit: &Arc<Semaphore>, units: u32, event: Event) -> Option<Routed> {
+    if is_lossy(&event) && credit.available_permits() < RESERVE {
+        return None;
+    }
+    match Arc::clone(credit).try_acquire_many_owned(units) {
+        Ok(credit) => Some(Routed::Event(event, Some(credit))),
+        // Said once: without credit for good, it is not heard any more.
+        Err(_) => (!credit.is_closed()).then(|| {
+            credit.close();
+            Routed::Flood(peer)
+        }),
+    }
+}
+
+fn peer_of(event: &Event) -> Option<PeerId> {
+    match event {
+        Event::Connected { peer, .. }
+        | Event::FirstMedia { peer, .. }
+        | Event::ChannelOpen { peer, .. }
+        | Event::Data { peer, .. }
+        | Event::Quality { peer, .. }
+        | Event::Closed { peer, .. } => Some(*peer),
+        Event::Speakers { .. } | Event::RoomLost { .. } => None,
+    }
+}
+
+/// What an event costs of which a client can make many.
+fn units(event: &Event) -> Option<u32> {
+    let bytes = match event {
+        Event::Data { payload, .. } => payload.len(),
+        Event::ChannelOpen { channel, .. } => channel.label.len(),
+        _ => return None,
+    };
+    Some(u32::try_from(1 + bytes / UNIT).unwrap_or(u32::MAX))
+}
+
+/// A message that may be lost.
+pub(crate) fn is_lossy(event: &Event) -> bool {
+    matches!(event, Event::Data { label, .. } if &**label != RELIABLE)
 }
 
 /// Passes events on until the workers are gone.
@@ -79,12 +159,6 @@ pub(crate) async fn route(
     metrics: Arc<Metrics>,
 ) {
     while let Ok(event) = events.recv().await {
-        let sent = match routes.find(&event) {
-            Some(room) => room.send(event).await.is_ok(),
-            None => false,
-        };
-        if !sent {
-            count(&metrics.unrouted);
-        }
+        routes.pass(event, &metrics);
     }
 }

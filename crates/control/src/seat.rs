@@ -4,22 +4,25 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use base::model::{Quality, TrackSettings};
+use base::model::{LeaveReason, Notice, Quality, TrackSettings};
 use base::{PeerId, TrackId};
 use bytes::Bytes;
-use contract::media::Sections;
+use contract::media::{Event as MediaEvent, Sections};
 use contract::session::Event;
 
-use crate::data::RELIABLE;
 use crate::door::Worker;
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count, uncount};
+use crate::routes::{Credit, is_lossy};
 
 /// Events that may wait for an adapter, beyond those of its join. One that falls further behind is closed.
 const EVENT_QUEUE: usize = 1_024;
 /// With this many events waiting the adapter is behind with data, of which a message may have 64 kB: lossy messages are
-/// dropped, and reliable ones stay with the worker until it has caught up.
+/// dropped, and reliable ones wait here and with the worker until it has caught up.
 const DATA_QUEUE: usize = 256;
+/// It has caught up when no more than this many wait; below [`DATA_QUEUE`] by a distance, so that connections are not
+/// paused and resumed with every message.
+const CAUGHT_UP: usize = DATA_QUEUE / 2;
 /// Connections of one participant: two are in use, two more while they are replaced.
 pub(crate) const MAX_PEERS: usize = 4;
 /// Reliable messages kept for a participant whose channel is not open yet.
@@ -30,10 +33,8 @@ const BACKLOG_BYTES: usize = 256 * 1024;
 /// How an event fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Delivery {
-    /// It is in the queue, or nobody reads any more.
+    /// It is in the queue or waits for it, or nobody reads any more.
     Done,
-    /// It is in the queue, and no more data should follow before some of it has been read.
-    Behind,
     /// It may be lost, and was.
     Dropped,
     /// The adapter is too far behind to be served.
@@ -50,6 +51,8 @@ pub(crate) struct Seat {
     /// What it wants of the tracks that it receives.
     pub settings: BTreeMap<TrackId, TrackSettings>,
     pub backlog: Backlog,
+    /// What its connections said while its adapter was behind, in order. Their credit bounds it.
+    held: VecDeque<(MediaEvent, Option<Credit>)>,
     pub journey: Journey,
     metrics: Arc<Metrics>,
     worker: Arc<Worker>,
@@ -65,6 +68,8 @@ pub(crate) struct Peer {
     pub quality: Option<Quality>,
     /// Its channel for reliable messages is open.
     pub reliable_open: bool,
+    /// The worker reads no messages from it.
+    pub paused: bool,
 }
 
 impl Seat {
@@ -85,6 +90,7 @@ impl Seat {
             primary: None,
             settings: BTreeMap::new(),
             backlog: Backlog::default(),
+            held: VecDeque::new(),
             journey,
             metrics,
             worker,
@@ -96,21 +102,56 @@ impl Seat {
         if self.events.len() >= self.capacity {
             return Delivery::Slow;
         }
-        let is_reliable = match &event {
-            Event::Media(contract::media::Event::Data { label, .. }) => Some(&**label == RELIABLE),
-            _ => None,
-        };
-        if is_reliable == Some(false) && self.is_behind() {
-            return Delivery::Dropped;
-        }
         // The queue itself has no bound; it fails only when nobody reads, which is noticed elsewhere.
         let _ = self.events.try_send(event);
-        if is_reliable == Some(true) && self.is_behind() { Delivery::Behind } else { Delivery::Done }
+        Delivery::Done
     }
 
-    /// The adapter lives, and has so much to read that data should wait.
+    /// Queues what a connection said. While the adapter is behind with messages, it waits.
+    pub fn hear(&mut self, event: MediaEvent, credit: Option<Credit>) -> Delivery {
+        let is_data = matches!(event, MediaEvent::Data { .. });
+        if self.held.is_empty() && !(is_data && self.is_full()) {
+            return self.deliver(Event::Media(event));
+        }
+        if is_lossy(&event) {
+            return Delivery::Dropped;
+        }
+        self.held.push_back((event, credit));
+        Delivery::Done
+    }
+
+    /// Queues what waited, as far as the adapter has room. `false`: it has none, so it has read nothing since the last time.
+    pub fn catch_up(&mut self) -> bool {
+        let was_full = self.is_full();
+        while !self.is_full()
+            && let Some((event, _)) = self.held.pop_front()
+        {
+            let _ = self.events.try_send(Event::Media(event));
+        }
+        !was_full
+    }
+
+    /// The adapter has so much to read that messages of its connections should not follow.
     pub fn is_behind(&self) -> bool {
+        !self.held.is_empty() || self.is_full()
+    }
+
+    /// The adapter has read enough of it.
+    pub fn has_caught_up(&self) -> bool {
+        self.held.is_empty() && (self.events.len() <= CAUGHT_UP || self.events.is_closed())
+    }
+
+    /// The adapter lives, and has much to read.
+    fn is_full(&self) -> bool {
         self.events.len() >= DATA_QUEUE && !self.events.is_closed()
+    }
+
+    /// Nothing follows but this; what waited for the adapter goes before it.
+    pub fn close(&mut self, reason: LeaveReason) {
+        for (event, _) in self.held.drain(..) {
+            let _ = self.events.try_send(Event::Media(event));
+        }
+        let _ = self.deliver(Event::Notice(Notice::Closed(reason)));
     }
 
     /// The primary connection, when its channel for reliable messages is open.

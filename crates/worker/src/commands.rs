@@ -54,6 +54,10 @@ impl Worker {
             Command::SendData { peer, label, text, payload } => {
                 self.send_data(now, peer, label, text, payload);
             }
+            Command::PauseData { peer, paused } => self.with_peer(peer, |peer| {
+                peer.data_held = paused;
+                peer.rtc.pause_data(now, paused || peer.data_paused);
+            }),
             Command::SetTrackSettings { peer, track, settings } => {
                 self.set_settings(now, peer, track, settings);
             }

@@ -67,7 +67,7 @@ impl Worker {
         for key in std::mem::take(&mut self.paused) {
             if let Some(peer) = self.peers.touch_and_get(key) {
                 peer.data_paused = false;
-                if guard(|| peer.rtc.pause_data(now, false)).is_none() {
+                if guard(|| peer.rtc.pause_data(now, peer.data_held)).is_none() {
                     self.peer_panicked(now, key);
                 }
             }

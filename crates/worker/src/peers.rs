@@ -70,8 +70,10 @@ pub(crate) struct Peer {
     pub(crate) armed: Armed,
     pub(crate) setup: Setup,
     pub(crate) grade: Grade,
-    /// Its reliable messages are left in SCTP's receive window.
+    /// Its messages are left in SCTP's receive window, since the event queue is full.
     pub(crate) data_paused: bool,
+    /// Likewise, since control said so.
+    pub(crate) data_held: bool,
     /// Labels of its channels that may lose messages.
     pub(crate) lossy: Vec<Arc<str>>,
     /// Reliable messages that it has no room for yet.
@@ -105,6 +107,7 @@ impl Peer {
             setup: Setup { added: now, times: SetupTimes::default() },
             grade: Grade::default(),
             data_paused: false,
+            data_held: false,
             lossy: Vec::new(),
             waiting: Waiting::default(),
         }

@@ -259,23 +259,121 @@ async fn metrics_reach_only_those_who_may_have_them() {
     assert_eq!(sent(&told).iter().map(|(peer, _, _)| *peer).collect::<Vec<_>>(), [meter.peer]);
 }
 
+/// The connections that the worker was told to pause (`true`) and to go on with.
+fn paused(commands: &[Command]) -> Vec<(PeerId, bool)> {
+    let pause = |command: &Command| match command {
+        Command::PauseData { peer, paused } => Some((*peer, *paused)),
+        _ => None,
+    };
+    commands.iter().filter_map(pause).collect()
+}
+
+async fn say(world: &World, peer: PeerId, label: &str, number: u32) {
+    let payload = Bytes::copy_from_slice(&number.to_be_bytes());
+    world.say(MediaEvent::Data { peer, label: label.into(), text: false, payload }).await;
+}
+
+fn numbers(events: &[Event]) -> Vec<u32> {
+    let number = |event: &Event| match event {
+        Event::Media(MediaEvent::Data { payload, .. }) => {
+            Some(u32::from_be_bytes(payload[..].try_into().expect("4 bytes")))
+        }
+        _ => None,
+    };
+    events.iter().filter_map(number).collect()
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_adapter_that_never_reads_its_data_holds_the_room_up_for_a_second_at_most() {
+async fn a_flood_in_one_room_delays_nobody_in_another() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    let elsewhere =
+        contract::session::Join { room: base::RoomName::new("other"), ..super::world::join("bob") };
+    let bob = world.join_with(elsewhere).await;
+    bob.add_peer(true).await;
+    bob.events().await;
+    let began = tokio::time::Instant::now();
+    for number in 0..5_000 {
+        // Her adapter does not read.
+        say(&world, ann.peer, "_reliable", number).await;
+    }
+    world.up(bob.peer).await;
+    let first = bob.joined.events.recv().await;
+    assert!(matches!(first, Ok(Event::Media(MediaEvent::Connected { .. }))), "{first:?}");
+    assert!(began.elapsed() < Duration::from_millis(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_sends_faster_than_its_adapter_reads_is_paused_alone_and_loses_nothing() {
     let world = World::new();
     let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
     bob.events().await;
-    for _ in 0..500 {
-        let payload = Bytes::from_static(b"hello");
-        world.say(MediaEvent::Data { peer: ann.peer, label: "_reliable".into(), text: false, payload }).await;
+    ann.events().await;
+    world.told().await;
+    for number in 0..500 {
+        say(&world, ann.peer, "_reliable", number).await;
     }
-    let payload = Bytes::from_static(b"hello");
-    world.say(MediaEvent::Data { peer: bob.peer, label: "_reliable".into(), text: false, payload }).await;
+    say(&world, bob.peer, "_reliable", 7).await;
+    assert_eq!(numbers(&bob.events().await), [7], "the room does not wait for ann");
+    assert_eq!(paused(&world.told().await), [(ann.peer, true)]);
+    assert_eq!(ann.joined.events.len(), 256);
+    let mut arrived = Vec::new();
+    for _ in 0..10 {
+        arrived.extend(numbers(&ann.events().await));
+    }
+    assert_eq!(arrived, (0..500).collect::<Vec<_>>());
+    assert_eq!(paused(&world.told().await), [(ann.peer, false)]);
+    assert_eq!(world.participants().await, ["ann", "bob"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adapter_that_never_reads_its_data_is_closed_after_a_second() {
+    let world = World::new();
+    let (ann, _bob) = (world.connect("ann").await, world.connect("bob").await);
+    for number in 0..500 {
+        say(&world, ann.peer, "_reliable", number).await;
+    }
+    quiet().await;
+    assert_eq!(world.participants().await, ["ann", "bob"]);
     seconds(2).await;
     assert_eq!(world.participants().await, ["bob"]);
     assert_eq!(world.count("stoa_slow_sessions_closed_total", ""), 1);
-    let arrived = bob.events().await;
-    assert!(
-        arrived.iter().any(|event| matches!(event, Event::Media(MediaEvent::Data { .. }))),
-        "{arrived:?}"
-    );
+    let events = ann.events().await;
+    assert_eq!(numbers(&events), (0..500).collect::<Vec<_>>(), "what came is there to be read");
+    assert!(matches!(events.last(), Some(Event::Notice(Notice::Closed(_)))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_cannot_be_paused_is_closed_before_it_fills_the_memory() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    bob.events().await;
+    for _ in 0..1_000 {
+        let payload = Bytes::from(vec![0; 60_000]);
+        world.say(MediaEvent::Data { peer: ann.peer, label: "_reliable".into(), text: false, payload }).await;
+    }
+    quiet().await;
+    assert_eq!(world.participants().await, ["bob"]);
+    assert_eq!(world.count("stoa_flooding_sessions_closed_total", ""), 1);
+    let mut bytes = 0;
+    while let Ok(event) = ann.joined.events.try_recv() {
+        bytes += if let Event::Media(MediaEvent::Data { payload, .. }) = event { payload.len() } else { 0 };
+    }
+    assert!(bytes < 40 << 20, "{bytes}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_flood_of_lossy_messages_costs_messages_and_not_the_session() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    bob.events().await;
+    for number in 0..50_000 {
+        say(&world, ann.peer, "_lossy", number).await;
+    }
+    say(&world, ann.peer, "_reliable", 7).await;
+    for _ in 0..3 {
+        ann.events().await;
+    }
+    assert_eq!(world.participants().await, ["ann", "bob"]);
+    assert!(world.count("stoa_data_received_dropped_total", "") >= 49_000);
 }

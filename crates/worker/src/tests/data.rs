@@ -100,3 +100,34 @@ fn a_control_plane_that_does_not_listen_slows_senders_and_loses_nothing_reliable
     assert!(world.metrics.value("stoa_worker_events_delayed_total", None) > 0);
     assert_eq!(world.dropped("event_queue_full"), 0);
 }
+
+#[test]
+fn a_paused_connection_slows_its_sender_and_nobody_else_and_loses_nothing() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(431, 1), world.connect(432, 2));
+    open(&mut world, &mut alice, "_reliable", None);
+    open(&mut world, &mut bob, "_reliable", None);
+    world.command(Command::PauseData { peer: alice.id, paused: true });
+    let mut sent = 0;
+    let mut full_since = None;
+    let until = Instant::now() + Duration::from_secs(20);
+    while full_since.is_none_or(|since: Instant| since.elapsed() < Duration::from_millis(300)) {
+        match alice.peer.send_message(Instant::now(), "_reliable", false, &message(sent, 10_000)) {
+            Ok(()) => (sent, full_since) = (sent + 1, None),
+            Err(_) => full_since = full_since.or(Some(Instant::now())),
+        }
+        alice.step();
+        assert!(Instant::now() < until, "the sender was never slowed down; it sent {sent}");
+    }
+    let number = 1_000_000;
+    let told = bob.peer.send_message(Instant::now(), "_reliable", false, &message(number, 10));
+    assert!(told.is_ok());
+    world.run(&mut [&mut bob], "bob's", |world, _| messages(world).contains(&number));
+    // What was on its way when the worker heard of it; the rest waits.
+    assert!(messages(&world).len() < sent as usize);
+    world.command(Command::PauseData { peer: alice.id, paused: false });
+    world.run(&mut [&mut alice, &mut bob], "all of it", |world, _| messages(world).len() > sent as usize);
+    let mut arrived = messages(&world);
+    arrived.retain(|arrived| *arrived != number);
+    assert_eq!(arrived, (0..sent).collect::<Vec<_>>());
+}
