@@ -20,9 +20,9 @@ pub(crate) async fn room(
     }
     let room = RoomName::new(name);
     match admin.control.admin(|reply| AdminRequest::Snapshot { room, reply }).await {
-        Some(Some(state)) => ([(header::CONTENT_TYPE, "application/json")], state).into_response(),
-        Some(None) => (StatusCode::NOT_FOUND, "there is no such room now\n").into_response(),
-        None => (StatusCode::SERVICE_UNAVAILABLE, "the server is stopping\n").into_response(),
+        Ok(Some(state)) => ([(header::CONTENT_TYPE, "application/json")], state).into_response(),
+        Ok(None) => (StatusCode::NOT_FOUND, "there is no such room now\n").into_response(),
+        Err(unanswered) => (StatusCode::SERVICE_UNAVAILABLE, format!("{unanswered}\n")).into_response(),
     }
 }
 

@@ -337,6 +337,26 @@ pub enum AdminRequest {
     },
 }
 
+/// Why a call of the server API got no answer.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Unanswered {
+    /// The control plane is gone.
+    Gone,
+    /// The room has as many calls waiting as it may have, or lost its state while this one waited.
+    Busy,
+}
+
+impl fmt::Display for Unanswered {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Gone => "the server is stopping",
+            Self::Busy => "the room is too busy to answer; try again",
+        })
+    }
+}
+
+impl std::error::Error for Unanswered {}
+
 /// A join with the handle for its answer (capacity 1).
 pub struct JoinCall {
     /// The join.
@@ -373,13 +393,18 @@ impl ControlHandle {
         answer.recv().await.map_err(|_| JoinError::Unavailable)?
     }
 
-    /// Asks through the server API; `None` when control is gone.
+    /// Asks through the server API.
+    ///
+    /// # Errors
+    /// [`Unanswered`] when there is nobody to answer, or too much to do.
     pub async fn admin<T>(
         &self,
         request: impl FnOnce(async_channel::Sender<T>) -> AdminRequest,
-    ) -> Option<T> {
+    ) -> Result<T, Unanswered> {
         let (reply, answer) = async_channel::bounded(1);
-        self.calls.send(Call::Admin(request(reply))).await.ok()?;
-        answer.recv().await.ok()
+        self.calls.send(Call::Admin(request(reply))).await.map_err(|_| Unanswered::Gone)?;
+        // A call that was taken and not answered was dropped, or its control plane with it.
+        let gone = || if self.calls.is_closed() { Unanswered::Gone } else { Unanswered::Busy };
+        answer.recv().await.map_err(|_| gone())
     }
 }

@@ -164,7 +164,7 @@ impl Door {
             Err(mpsc::error::TrySendError::Full(ToRoom::Join { call, .. })) => {
                 self.refuse(&call, JoinError::Unavailable);
             }
-            // The reply handle goes with it: the caller sees that there is no answer.
+            // The reply handle goes with it: the caller sees that the room is too busy to answer.
             Err(mpsc::error::TrySendError::Full(_)) => {}
         }
     }

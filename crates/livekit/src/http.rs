@@ -125,7 +125,7 @@ async fn validate(state: State, query: Query, headers: HeaderMap, v1: bool) -> R
 async fn room_admits(state: &State, join: &Join) -> Result<(), JoinError> {
     let names = vec![join.room.clone()];
     let rooms = state.control.admin(|reply| AdminRequest::ListRooms { names, reply }).await;
-    let rooms = rooms.ok_or(JoinError::Unavailable)?;
+    let rooms = rooms.map_err(|_| JoinError::Unavailable)?;
     match rooms.first() {
         None if !join.create => Err(JoinError::NoSuchRoom),
         Some(room) if room.max_participants > 0 && room.participants >= room.max_participants => {

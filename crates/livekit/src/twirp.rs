@@ -10,7 +10,7 @@ use axum::http::{Method, StatusCode};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::any;
 use base::{Identity, RoomName};
-use contract::session::AdminRequest;
+use contract::session::{AdminRequest, Unanswered};
 use livekit_protocol as proto;
 use serde_json::{Map, Value, json};
 use tokio::time::timeout;
@@ -50,8 +50,8 @@ impl Error {
         Self::new("unauthenticated", 401, denied.to_string())
     }
 
-    fn gone() -> Self {
-        Self::new("unavailable", 503, "the server is stopping")
+    fn unanswered(unanswered: Unanswered) -> Self {
+        Self::new("unavailable", 503, unanswered.to_string())
     }
 
     fn not_found(what: &str) -> Self {
@@ -167,7 +167,7 @@ impl Call<'_> {
         self.claims.check_list().map_err(Error::denied)?;
         let names = request.names.iter().take(MAX_NAMES).map(|name| RoomName::new(name.as_str())).collect();
         let rooms = self.state.control.admin(|reply| AdminRequest::ListRooms { names, reply }).await;
-        let rooms = rooms.ok_or_else(Error::gone)?.iter().map(translate::room).collect();
+        let rooms = rooms.map_err(Error::unanswered)?.iter().map(translate::room).collect();
         Ok(proto::ListRoomsResponse { rooms })
     }
 
@@ -178,7 +178,7 @@ impl Call<'_> {
         self.claims.check_create().map_err(Error::denied)?;
         let room = RoomName::new(request.room.as_str());
         let done = self.state.control.admin(|reply| AdminRequest::DeleteRoom { room, reply }).await;
-        match done.ok_or_else(Error::gone)? {
+        match done.map_err(Error::unanswered)? {
             true => Ok(proto::DeleteRoomResponse::default()),
             false => Err(Error::not_found("the requested room")),
         }
@@ -191,7 +191,7 @@ impl Call<'_> {
         self.claims.check_admin(&request.room).map_err(Error::denied)?;
         let room = RoomName::new(request.room.as_str());
         let list = self.state.control.admin(|reply| AdminRequest::ListParticipants { room, reply }).await;
-        let list = list.ok_or_else(Error::gone)?;
+        let list = list.map_err(Error::unanswered)?;
         let participants = list.iter().map(|participant| translate::participant(participant)).collect();
         Ok(proto::ListParticipantsResponse { participants })
     }
@@ -205,7 +205,7 @@ impl Call<'_> {
         let identity = Identity::new(request.identity.as_str());
         let done =
             self.state.control.admin(|reply| AdminRequest::RemoveParticipant { room, identity, reply }).await;
-        match done.ok_or_else(Error::gone)? {
+        match done.map_err(Error::unanswered)? {
             true => Ok(proto::RemoveParticipantResponse::default()),
             false => Err(Error::not_found("the participant")),
         }

@@ -3,9 +3,9 @@
 use base::model::LeaveReason;
 use base::{Identity, RoomName};
 use contract::media::Command;
-use contract::session::{AdminRequest, Request};
+use contract::session::{AdminRequest, Request, Unanswered};
 
-use super::world::{World, join, lobby, quiet, was_removed};
+use super::world::{World, credentials, join, lobby, quiet, was_removed};
 
 async fn remove(world: &World, room: RoomName, identity: &str) -> bool {
     let identity = Identity::new(identity);
@@ -94,7 +94,7 @@ async fn hidden_participants_are_listed() {
 async fn the_state_of_a_room_is_json_with_and_without_its_worker() {
     let world = World::new();
     let call = |reply| AdminRequest::Snapshot { room: lobby(), reply };
-    assert_eq!(world.handle.admin(call).await, Some(None), "there is no room");
+    assert_eq!(world.handle.admin(call).await, Ok(None), "there is no room");
     let ann = world.connect("ann").await;
     ann.publish().await;
     world.told().await;
@@ -105,11 +105,11 @@ async fn the_state_of_a_room_is_json_with_and_without_its_worker() {
     };
     let (text, ()) = tokio::join!(asked, answered);
     let json: serde_json::Value =
-        serde_json::from_str(&text.flatten().expect("there is a room")).expect("it is JSON");
+        serde_json::from_str(&text.ok().flatten().expect("there is a room")).expect("it is JSON");
     assert_eq!(json["media"]["packets"], 1);
     assert_eq!(json["control"]["participants"][0]["identity"], "ann");
     assert_eq!(json["control"]["participants"][0]["publishes"][0]["codec"], "video/vp8");
-    let text = world.handle.admin(call).await.flatten().expect("there is a room");
+    let text = world.handle.admin(call).await.ok().flatten().expect("there is a room");
     assert!(text.contains("\"media\":null"), "the worker did not answer: {text}");
 }
 
@@ -133,4 +133,28 @@ async fn calls_to_a_room_are_answered_while_its_participants_talk() {
         ann.ask(Request::ChangeMetadata { request_id: id, change: Default::default() }).await;
     }
     assert_eq!(world.participants().await, ["ann"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_to_a_room_that_is_too_far_behind_is_not_told_that_the_server_stops() {
+    let world = World::new();
+    let ann = world.join("ann").await;
+    ann.add_peer(true).await;
+    // Until the worker's queue is full, and the room waits for it.
+    let session = ann.joined.session.clone();
+    let peer = ann.peer;
+    tokio::spawn(async move {
+        let restart = || Request::RestartIce { peer, local: credentials() };
+        while session.send(restart()).await.is_ok() {}
+    });
+    quiet().await;
+    let list = |reply| AdminRequest::ListParticipants { room: lobby(), reply };
+    for _ in 0..1_024 {
+        let handle = world.handle.clone();
+        tokio::spawn(async move { handle.admin(list).await.map(|_| ()) });
+    }
+    quiet().await;
+    assert_eq!(world.handle.admin(list).await.err(), Some(Unanswered::Busy));
+    // Still there for others.
+    assert_eq!(world.rooms().await.len(), 1);
 }

@@ -94,3 +94,11 @@ async fn other_methods_formats_and_bodies_are_twirp_errors() {
         call(&server, &admin_token(), "ListRooms", "application/protobuf", &[0xFF; 5]).await;
     assert_eq!(status, 400, "{text}");
 }
+
+#[tokio::test]
+async fn a_room_that_is_too_busy_to_answer_does_not_say_that_the_server_stops() {
+    let server = Server::start().await;
+    let (status, value) = json(&server, "RemoveParticipant", r#"{"room":"lobby","identity":"busy"}"#).await;
+    assert_eq!((status, &value["code"]), (503, &"unavailable".into()));
+    assert!(!value["msg"].as_str().expect("a sentence").contains("stopping"), "{value}");
+}
