@@ -8,6 +8,8 @@ use futures_util::{Sink as _, SinkExt as _};
 use livekit_protocol as proto;
 use prost::Message as _;
 
+use crate::shape;
+
 /// Largest message in either direction, in bytes.
 pub(crate) const MAX_MESSAGE: usize = 2 * 1024 * 1024;
 /// Most bytes that wait for a slow socket. A client that falls this far behind could not follow a call either.
@@ -41,7 +43,8 @@ pub(crate) fn decode(frame: &Frame, form: &mut Form) -> Incoming {
     let request = match frame {
         Frame::Binary(bytes) => {
             *form = Form::Binary;
-            proto::SignalRequest::decode(bytes.as_ref()).ok()
+            let sane = Some(bytes.as_ref()).filter(|bytes| shape::is_sane(bytes));
+            sane.and_then(|bytes| proto::SignalRequest::decode(bytes).ok())
         }
         Frame::Text(text) => {
             *form = Form::Json;

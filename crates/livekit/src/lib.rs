@@ -16,6 +16,7 @@ mod metrics;
 mod params;
 mod session;
 mod sessions;
+mod shape;
 mod socket;
 mod translate;
 mod twirp;

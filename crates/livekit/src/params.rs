@@ -11,6 +11,8 @@ use livekit_protocol::signal_response::Message;
 use prost::Message as _;
 use serde::Deserialize;
 
+use crate::shape;
+
 /// Largest join request after decompression, in bytes. It carries one session description.
 const MAX_JOIN_REQUEST: usize = 1024 * 1024;
 
@@ -207,6 +209,9 @@ fn decode_join_request(text: &str) -> Result<proto::JoinRequest, BadJoinRequest>
         proto::wrapped_join_request::Compression::None => wrapped.join_request,
         proto::wrapped_join_request::Compression::Gzip => gunzip(&wrapped.join_request)?,
     };
+    if !shape::is_sane(&inner) {
+        return Err(BadJoinRequest("join_request has too many fields"));
+    }
     proto::JoinRequest::decode(inner.as_slice())
         .map_err(|_| BadJoinRequest("join_request does not contain a JoinRequest"))
 }
@@ -227,6 +232,20 @@ fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, BadJoinRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_kilobyte_does_not_unfold_to_hundreds_of_megabytes() {
+        use std::io::Write as _;
+        // Empty AddTrackRequests.
+        let bytes = [5 << 3 | 2, 0].repeat(MAX_JOIN_REQUEST / 2);
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+        encoder.write_all(&bytes).expect("memory takes it");
+        let join_request = encoder.finish().expect("memory takes it");
+        assert!(join_request.len() < 2_000);
+        let wrapped = proto::WrappedJoinRequest { compression: 1, join_request };
+        let text = URL_SAFE_NO_PAD.encode(wrapped.encode_to_vec());
+        assert_eq!(decode_join_request(&text), Err(BadJoinRequest("join_request has too many fields")));
+    }
 
     #[test]
     fn a_client_cannot_fill_the_log_with_its_name() {
