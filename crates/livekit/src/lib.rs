@@ -14,6 +14,7 @@ mod ids;
 mod join;
 mod metrics;
 mod params;
+mod rate;
 mod session;
 mod sessions;
 mod shape;

@@ -7,6 +7,7 @@ use base::model::LeaveReason;
 use contract::session::{Event, Request, Session as RoomHandle};
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
+use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -15,6 +16,7 @@ use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
 use crate::config::State;
 use crate::frames::{self, Broken, Form, Incoming, Outbox};
 use crate::metrics::count;
+use crate::rate::Pace;
 use crate::session::{self, End, Session, Start};
 
 /// The server pings sockets this often.
@@ -50,6 +52,7 @@ pub(crate) async fn run(
         outbox: Outbox::new(sink),
         form: Form::Binary,
         heard: Instant::now(),
+        pace: Pace::new(Instant::now()),
         state,
     };
     driver.run(stream).await;
@@ -64,6 +67,7 @@ struct Driver {
     form: Form,
     /// When anything last arrived on the socket.
     heard: Instant,
+    pace: Pace,
 }
 
 impl Driver {
@@ -90,8 +94,10 @@ impl Driver {
                 Err(Broken) => return Outcome::Severed,
             }
             let due = self.session.poll_timeout();
+            let wait = self.pace.wait_until(Instant::now());
             tokio::select! {
-                frame = stream.next() => match frame {
+                () = until(wait), if wait.is_some() => {}
+                frame = stream.next(), if wait.is_none() => match frame {
                     Some(Ok(frame)) => {
                         if !self.take_frame(&frame) {
                             return Outcome::Severed;
@@ -117,17 +123,19 @@ impl Driver {
 
     /// False: the client closed the socket.
     fn take_frame(&mut self, frame: &Frame) -> bool {
-        self.heard = Instant::now();
+        let now = Instant::now();
+        self.heard = now;
         match frames::decode(frame, &mut self.form) {
             Incoming::Request(request) => {
                 count(&self.state.metrics.frames_in);
+                self.pace.note(now, matches!(*request, Some(Ask::Offer(_) | Ask::Answer(_))));
                 match *request {
-                    Some(request) => self.session.ask(request, Instant::now()),
+                    Some(request) => self.session.ask(request, now),
                     None => self.session.unknown_request(),
                 }
             }
             Incoming::Malformed => self.session.malformed_frame(),
-            Incoming::Keepalive => {}
+            Incoming::Keepalive => self.pace.note(now, false),
             Incoming::Closed => return false,
         }
         true

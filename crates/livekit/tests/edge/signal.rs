@@ -279,3 +279,21 @@ async fn a_server_that_stops_can_wait_until_its_clients_have_been_told() {
     let (reason, after) = reading.await.expect("it does not panic");
     assert_eq!((reason, after), (proto::DisconnectReason::ServerShutdown, None));
 }
+
+#[tokio::test]
+async fn a_client_that_sends_too_much_is_read_more_slowly_and_loses_nothing() {
+    let server = Server::start().await;
+    let mut client = server.connect(&two("lobby")).await;
+    let began = std::time::Instant::now();
+    for timestamp in 0..1_100 {
+        client.ask(Ask::PingReq(proto::Ping { timestamp, rtt: 0 })).await;
+    }
+    for timestamp in 0..1_100 {
+        let answered = client.until(|told| match told {
+            Told::PongResp(pong) => Some(pong.last_ping_timestamp),
+            _ => None,
+        });
+        assert_eq!(answered.await, timestamp);
+    }
+    assert!(began.elapsed().as_millis() >= 450, "100 more than may come at once, 5 ms each");
+}
