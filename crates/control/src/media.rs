@@ -120,20 +120,21 @@ impl RoomTask {
             seat.primary = None;
         }
         self.drop_peer(peer);
-        if was_primary {
-            self.room.leave(now(), id, leave_reason(end, was_connected));
+        if was_primary && let Some(reason) = leave_reason(end, was_connected) {
+            self.room.leave(now(), id, reason);
         }
     }
 }
 
 /// What the end of the primary connection means for the participant.
-fn leave_reason(end: PeerEnd, was_connected: bool) -> LeaveReason {
+fn leave_reason(end: PeerEnd, was_connected: bool) -> Option<LeaveReason> {
     match (end, was_connected) {
-        (PeerEnd::ClosedByRemote, _) => LeaveReason::ClientInitiated,
-        (PeerEnd::IceTimeout, true) => LeaveReason::ConnectionTimeout,
-        (PeerEnd::IceTimeout, false) => LeaveReason::JoinFailure,
-        (PeerEnd::DtlsFailed | PeerEnd::SctpFailed, _) => LeaveReason::MediaFailure,
+        // Half of leaving, or of coming again: its adapter hears which.
+        (PeerEnd::ClosedByRemote, _) => None,
+        (PeerEnd::IceTimeout, true) => Some(LeaveReason::ConnectionTimeout),
+        (PeerEnd::IceTimeout, false) => Some(LeaveReason::JoinFailure),
+        (PeerEnd::DtlsFailed | PeerEnd::SctpFailed, _) => Some(LeaveReason::MediaFailure),
         // Ours to blame: the client is asked to come again.
-        (PeerEnd::Panicked, _) => LeaveReason::StateMismatch,
+        (PeerEnd::Panicked, _) => Some(LeaveReason::StateMismatch),
     }
 }

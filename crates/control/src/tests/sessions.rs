@@ -66,7 +66,6 @@ async fn the_end_of_the_primary_connection_ends_the_session_with_its_reason() {
         (true, PeerEnd::IceTimeout, LeaveReason::ConnectionTimeout),
         (false, PeerEnd::DtlsFailed, LeaveReason::MediaFailure),
         (true, PeerEnd::SctpFailed, LeaveReason::MediaFailure),
-        (true, PeerEnd::ClosedByRemote, LeaveReason::ClientInitiated),
         (true, PeerEnd::Panicked, LeaveReason::StateMismatch),
     ];
     for (connected, end, reason) in cases {
@@ -81,6 +80,22 @@ async fn the_end_of_the_primary_connection_ends_the_session_with_its_reason() {
         assert_eq!(ann.closed().await, Some(reason), "{end:?} {connected}");
         assert!(world.participants().await.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_client_that_closes_its_media_stays_until_its_adapter_hears_what_it_means() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    ann.events().await;
+    world.down(ann.peer, PeerEnd::ClosedByRemote).await;
+    let events = ann.events().await;
+    let told = |event: &contract::session::Event| {
+        matches!(event, contract::session::Event::Media(MediaEvent::Closed { .. }))
+    };
+    assert!(events.iter().any(told), "{events:?}");
+    assert_eq!(world.participants().await, ["ann"]);
+    ann.ask(Request::Leave(LeaveReason::ConnectionTimeout)).await;
+    assert_eq!(ann.closed().await, Some(LeaveReason::ConnectionTimeout));
 }
 
 #[tokio::test(start_paused = true)]

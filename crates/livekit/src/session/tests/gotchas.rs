@@ -330,6 +330,18 @@ fn broken_media_makes_the_client_join_anew() {
 }
 
 #[test]
+fn who_closes_its_media_has_five_seconds_to_leave_or_come_again() {
+    let mut bench = browser();
+    let peer = peers(&bench.begin())[0];
+    bench.event(connected(&bench));
+    let end = PeerEnd::ClosedByRemote;
+    let effects = bench.event(Event::Media(MediaEvent::Closed { peer, end, times: SetupTimes::default() }));
+    assert!(effects.end.is_none() && bench.pass(Duration::from_secs(4)).end.is_none());
+    let leave = bench.pass(Duration::from_secs(2)).end.and_then(|end| end.leave).expect("a leave");
+    assert_eq!(leave.action(), Action::Reconnect);
+}
+
+#[test]
 fn an_offer_of_one_megabyte_ends_the_session_with_a_leave() {
     let mut bench = browser();
     bench.begin();
