@@ -78,7 +78,7 @@ async fn connect(state: State, query: Query, headers: HeaderMap, upgrade: Upgrad
     };
     let (token, params, request) = match admit(&state, &query, &headers, v1) {
         Ok(admitted) => admitted,
-        Err(refused) => return refused.respond(&state),
+        Err(refused) => return refused.join_response(&state),
     };
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     if params.reconnect {
@@ -87,7 +87,7 @@ async fn connect(state: State, query: Query, headers: HeaderMap, upgrade: Upgrad
     }
     let joined = match state.control.join(request).await {
         Ok(joined) => joined,
-        Err(error) => return Refused::Join(error).respond(&state),
+        Err(error) => return Refused::Join(error).join_response(&state),
     };
     let start = Start {
         params,
@@ -113,11 +113,11 @@ async fn connect(state: State, query: Query, headers: HeaderMap, upgrade: Upgrad
 async fn validate(state: State, query: Query, headers: HeaderMap, v1: bool) -> Response {
     let request = match admit(&state, &query, &headers, v1) {
         Ok((_, _, request)) => request,
-        Err(refused) => return refused.respond(&state),
+        Err(refused) => return refused.validation_response(),
     };
     match room_admits(&state, &request).await {
         Ok(()) => "success".into_response(),
-        Err(error) => Refused::Join(error).respond(&state),
+        Err(error) => Refused::Join(error).validation_response(),
     }
 }
 
@@ -144,23 +144,41 @@ enum Refused {
 }
 
 impl Refused {
-    fn respond(self, state: &State) -> Response {
+    /// The answer to a join, counted and told. What the control plane refused it has told itself, with who it was.
+    fn join_response(self, state: &State) -> Response {
         let metrics = &state.metrics;
-        let (counter, status, text) = match self {
-            Self::Unauthorized(text) => (&metrics.joins_unauthorized, 401, text),
-            Self::Malformed(text) => (&metrics.joins_malformed, 400, text.to_owned()),
-            Self::Denied(denied) => {
-                let missing = matches!(denied, auth::Denied::NoIdentity | auth::Denied::NoRoom);
-                (&metrics.joins_unauthorized, if missing { 400 } else { 401 }, denied.to_string())
-            }
-            Self::Join(error) => {
-                let (status, text) = join::refusal(error);
-                (&metrics.joins_refused, status, text)
-            }
+        let counter = match &self {
+            Self::Unauthorized(_) | Self::Denied(_) => &metrics.joins_unauthorized,
+            Self::Malformed(_) => &metrics.joins_malformed,
+            Self::Join(_) => &metrics.joins_refused,
         };
         count(counter);
-        tracing::info!(status, reason = %text, "join refused");
-        (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), text).into_response()
+        let told = matches!(self, Self::Join(_));
+        let (status, text) = self.status();
+        if !told {
+            tracing::info!(status = status.as_u16(), reason = %text, "join refused");
+        }
+        (status, text).into_response()
+    }
+
+    /// The answer to a question whether one may join: it is no join.
+    fn validation_response(self) -> Response {
+        let (status, text) = self.status();
+        tracing::debug!(status = status.as_u16(), reason = %text, "validation refused");
+        (status, text).into_response()
+    }
+
+    fn status(self) -> (StatusCode, String) {
+        let (status, text) = match self {
+            Self::Unauthorized(text) => (401, text),
+            Self::Malformed(text) => (400, text.to_owned()),
+            Self::Denied(denied) => {
+                let missing = matches!(denied, auth::Denied::NoIdentity | auth::Denied::NoRoom);
+                (if missing { 400 } else { 401 }, denied.to_string())
+            }
+            Self::Join(error) => join::refusal(error),
+        };
+        (StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), text)
     }
 }
 

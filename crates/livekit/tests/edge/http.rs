@@ -1,6 +1,11 @@
 //! What is refused before the upgrade, and how browsers can read it.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
 use livekit_protocol as proto;
+use tracing::field::{Field, Visit};
+use tracing::{Event, Metadata, Subscriber, span};
 
 use super::support::{NOW, Server, mint, token, two, wrapped};
 
@@ -130,4 +135,70 @@ async fn a_join_request_that_unpacks_to_more_than_a_megabyte_is_refused() {
         let (status, reason) = server.try_connect(&path).await.err().expect("refused");
         assert_eq!(status, 400, "{reason}");
     }
+}
+
+/// Counts the lines of the log that say "join refused".
+#[derive(Clone, Default)]
+struct Refusals(Arc<AtomicU64>);
+
+impl Subscriber for Refusals {
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        metadata.level() <= &tracing::Level::INFO
+    }
+
+    fn new_span(&self, _: &span::Attributes<'_>) -> span::Id {
+        span::Id::from_u64(1)
+    }
+
+    fn record(&self, _: &span::Id, _: &span::Record<'_>) {}
+
+    fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
+
+    fn event(&self, event: &Event<'_>) {
+        event.record(&mut self.clone());
+    }
+
+    fn enter(&self, _: &span::Id) {}
+
+    fn exit(&self, _: &span::Id) {}
+}
+
+impl Visit for Refusals {
+    fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
+        if field.name() == "message" && format!("{value:?}") == "join refused" {
+            self.0.fetch_add(1, Relaxed);
+        }
+    }
+}
+
+fn refused_joins(server: &Server) -> [u64; 3] {
+    let metrics = &server.metrics;
+    [&metrics.joins_refused, &metrics.joins_unauthorized, &metrics.joins_malformed]
+        .map(|counter| counter.load(Relaxed))
+}
+
+#[tokio::test]
+async fn a_refused_join_is_told_by_whoever_refused_it_and_no_one_else() {
+    let refusals = Refusals::default();
+    let _guard = tracing::subscriber::set_default(refusals.clone());
+    let server = Server::start().await;
+    assert!(server.try_connect(&two("full")).await.is_err());
+    assert_eq!(refusals.0.load(Relaxed), 0, "the control plane has told it");
+    assert!(server.try_connect("/rtc?access_token=garbage").await.is_err());
+    assert_eq!(refusals.0.load(Relaxed), 1);
+    assert_eq!(refused_joins(&server), [1, 1, 0]);
+}
+
+#[tokio::test]
+async fn a_refused_validation_is_not_a_refused_join() {
+    let refusals = Refusals::default();
+    let _guard = tracing::subscriber::set_default(refusals.clone());
+    let server = Server::start().await;
+    let full = two("full").replace("/rtc?", "/rtc/validate?");
+    for path in [full.as_str(), "/rtc/validate?access_token=garbage", "/rtc/v1/validate"] {
+        assert_ne!(server.get(path).await.0, 200);
+    }
+    let malformed = format!("/rtc/v1/validate?access_token={}", token("lobby"));
+    assert_eq!(server.get(&malformed).await.0, 400);
+    assert_eq!((refused_joins(&server), refusals.0.load(Relaxed)), ([0; 3], 0));
 }
