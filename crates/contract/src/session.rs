@@ -298,6 +298,13 @@ pub enum PublishRefused {
 /// The server API, and everything else that comes from outside a session. Each carries its reply handle (capacity 1).
 #[derive(Clone, Debug)]
 pub enum AdminRequest {
+    /// Would this join be let in now? Nothing follows from the question.
+    CheckJoin {
+        /// The join.
+        join: Box<Join>,
+        /// Or why not.
+        reply: async_channel::Sender<Result<(), JoinError>>,
+    },
     /// Rooms, all or those named.
     ListRooms {
         /// Empty = all.
@@ -391,6 +398,16 @@ impl ControlHandle {
         let call = Call::Join(Box::new(JoinCall { join, reply }));
         self.calls.send(call).await.map_err(|_| JoinError::Unavailable)?;
         answer.recv().await.map_err(|_| JoinError::Unavailable)?
+    }
+
+    /// Would it be let in now?
+    ///
+    /// # Errors
+    /// As [`Self::join`] has now.
+    pub async fn check_join(&self, join: Join) -> Result<(), JoinError> {
+        let join = Box::new(join);
+        let answer = self.admin(|reply| AdminRequest::CheckJoin { join, reply }).await;
+        answer.map_err(|_| JoinError::Unavailable)?
     }
 
     /// Asks through the server API.

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use base::model::{LeaveReason, RoomInfo};
 use base::{RoomId, RoomName, UnixMillis};
 use contract::media::{Command, WorkerHandle};
-use contract::session::{AdminRequest, Call, JoinCall, JoinError};
+use contract::session::{AdminRequest, Call, Join, JoinCall, JoinError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id as TaskId, JoinError as TaskError, JoinSet};
 use tokio::time::Instant;
 
 use crate::Config;
 use crate::metrics::{Metrics, count, uncount};
-use crate::room_task::{RoomTask, ToRoom};
+use crate::room_task::{RoomTask, ToRoom, check_join, new_room};
 use crate::routes::Routes;
 
 /// Longest room name, in bytes.
@@ -36,6 +36,12 @@ impl Worker {
     fn load(&self) -> usize {
         self.participants.load(Relaxed) + self.rooms.load(Relaxed)
     }
+}
+
+/// Where a join would lead.
+enum Place {
+    There,
+    ToBeMade,
 }
 
 struct Entry {
@@ -121,24 +127,48 @@ impl Door {
     }
 
     fn join(&mut self, call: Box<JoinCall>, at: Instant) {
-        let name = call.join.room.clone();
-        if self.stopping || self.workers.iter().all(|worker| worker.gone.load(Relaxed)) {
-            return self.refuse(&call, JoinError::Unavailable);
+        match self.check(&call.join) {
+            Ok(Place::There) => {}
+            Ok(Place::ToBeMade) => self.make(call.join.room.clone()),
+            Err(error) => return self.refuse(&call, error),
         }
-        if name.as_str().len() > ROOM_NAME_BYTES {
-            return self.refuse(&call, JoinError::LimitExceeded);
+        let name = call.join.room.clone();
+        self.pass(&name, ToRoom::Join { call, at });
+    }
+
+    /// What the front door itself has against a join.
+    fn check(&self, join: &Join) -> Result<Place, JoinError> {
+        if self.stopping || self.workers.iter().all(|worker| worker.gone.load(Relaxed)) {
+            return Err(JoinError::Unavailable);
+        }
+        if join.room.as_str().len() > ROOM_NAME_BYTES {
+            return Err(JoinError::LimitExceeded);
         }
         // A room that has just ended is made anew.
-        if self.rooms.get(&name).is_none_or(|entry| entry.calls.is_closed()) {
-            if !call.join.create {
-                return self.refuse(&call, JoinError::NoSuchRoom);
-            }
-            if self.rooms.len() >= self.config.max_rooms {
-                return self.refuse(&call, JoinError::Unavailable);
-            }
-            self.make(name.clone());
+        if self.rooms.get(&join.room).is_some_and(|entry| !entry.calls.is_closed()) {
+            return Ok(Place::There);
         }
-        self.pass(&name, ToRoom::Join { call, at });
+        if !join.create {
+            return Err(JoinError::NoSuchRoom);
+        }
+        if self.rooms.len() >= self.config.max_rooms {
+            return Err(JoinError::Unavailable);
+        }
+        Ok(Place::ToBeMade)
+    }
+
+    fn check_join(&mut self, join: Box<Join>, reply: async_channel::Sender<Result<(), JoinError>>) {
+        match self.check(&join) {
+            Ok(Place::There) => {
+                let name = join.room.clone();
+                self.pass(&name, ToRoom::Admin(AdminRequest::CheckJoin { join, reply }));
+            }
+            Ok(Place::ToBeMade) => {
+                let room = new_room(self.new_info(join.room.clone()));
+                answer(&reply, check_join(&room, *join));
+            }
+            Err(error) => answer(&reply, Err(error)),
+        }
     }
 
     fn refuse(&self, call: &JoinCall, error: JoinError) {
@@ -173,6 +203,9 @@ impl Door {
     fn absent(&self, call: ToRoom) {
         match call {
             ToRoom::Join { call, .. } => self.refuse(&call, JoinError::Unavailable),
+            ToRoom::Admin(AdminRequest::CheckJoin { reply, .. }) => {
+                answer(&reply, Err(JoinError::Unavailable));
+            }
             ToRoom::Admin(AdminRequest::ListParticipants { reply, .. }) => answer(&reply, Vec::new()),
             ToRoom::Admin(AdminRequest::RemoveParticipant { reply, .. }) => answer(&reply, false),
             ToRoom::Admin(AdminRequest::Snapshot { reply, .. }) => answer(&reply, None),
@@ -188,6 +221,7 @@ impl Door {
 
     fn admin(&mut self, request: AdminRequest) {
         match request {
+            AdminRequest::CheckJoin { join, reply } => self.check_join(join, reply),
             AdminRequest::ListRooms { names, reply } => answer(&reply, self.list(&names)),
             AdminRequest::DeleteRoom { room, reply } => self.delete(&room, reply),
             AdminRequest::ListParticipants { ref room, .. }

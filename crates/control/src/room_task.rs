@@ -93,7 +93,7 @@ impl RoomTask {
         let (gone_sender, gone) = mpsc::unbounded_channel();
         routes.add_room(info.id, media_sender);
         Self {
-            room: Room::new(now(), info, Limits::default()),
+            room: new_room(info),
             worker,
             routes,
             metrics,
@@ -340,12 +340,12 @@ impl RoomTask {
     }
 
     fn refusal(&self, refused: JoinRefused, identity: &Identity, client: &str) -> JoinError {
-        let (error, counter) = match refused {
-            JoinRefused::Full => (JoinError::RoomFull, &self.metrics.refused_full),
-            JoinRefused::LimitExceeded => (JoinError::LimitExceeded, &self.metrics.refused_limit),
-            JoinRefused::Ended => (JoinError::Unavailable, &self.metrics.refused_unavailable),
-        };
-        count(counter);
+        count(match refused {
+            JoinRefused::Full => &self.metrics.refused_full,
+            JoinRefused::LimitExceeded => &self.metrics.refused_limit,
+            JoinRefused::Ended => &self.metrics.refused_unavailable,
+        });
+        let error = join_error(refused);
         let (room, identity) = (self.room.info().name.as_str(), identity.as_str());
         tracing::info!(room, identity, client, reason = %error, "join refused");
         error
@@ -371,6 +371,7 @@ impl RoomTask {
 
     fn admin(&mut self, request: AdminRequest) {
         match request {
+            AdminRequest::CheckJoin { join, reply } => answer(&reply, check_join(&self.room, *join)),
             AdminRequest::ListParticipants { reply, .. } => {
                 answer(&reply, self.room.participants().cloned().collect());
             }
@@ -441,6 +442,23 @@ impl RoomTask {
             }
             is_news
         });
+    }
+}
+
+pub(crate) fn new_room(info: RoomInfo) -> Room {
+    Room::new(now(), info, Limits::default())
+}
+
+/// Would the room let it in?
+pub(crate) fn check_join(room: &Room, join: Join) -> Result<(), JoinError> {
+    room.check_join(&newcomer(ParticipantId(rand::random()), join)).map_err(join_error)
+}
+
+fn join_error(refused: JoinRefused) -> JoinError {
+    match refused {
+        JoinRefused::Full => JoinError::RoomFull,
+        JoinRefused::LimitExceeded => JoinError::LimitExceeded,
+        JoinRefused::Ended => JoinError::Unavailable,
     }
 }
 

@@ -9,7 +9,7 @@ use axum::http::{Method, StatusCode};
 use axum::middleware::{self, Next};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, get};
-use contract::session::{AdminRequest, Join, JoinError};
+use contract::session::{Join, JoinError};
 
 use crate::config::State;
 use crate::frames::MAX_MESSAGE;
@@ -115,23 +115,9 @@ async fn validate(state: State, query: Query, headers: HeaderMap, v1: bool) -> R
         Ok((_, _, request)) => request,
         Err(refused) => return refused.validation_response(),
     };
-    match room_admits(&state, &request).await {
+    match state.control.check_join(request).await {
         Ok(()) => "success".into_response(),
         Err(error) => Refused::Join(error).validation_response(),
-    }
-}
-
-/// Would the room let this participant in?
-async fn room_admits(state: &State, join: &Join) -> Result<(), JoinError> {
-    let names = vec![join.room.clone()];
-    let rooms = state.control.admin(|reply| AdminRequest::ListRooms { names, reply }).await;
-    let rooms = rooms.map_err(|_| JoinError::Unavailable)?;
-    match rooms.first() {
-        None if !join.create => Err(JoinError::NoSuchRoom),
-        Some(room) if room.max_participants > 0 && room.participants >= room.max_participants => {
-            Err(JoinError::RoomFull)
-        }
-        _ => Ok(()),
     }
 }
 

@@ -113,7 +113,11 @@ impl Room {
         }
     }
 
-    fn check_join(&self, newcomer: &Newcomer) -> Result<(), JoinRefused> {
+    /// Would [`Self::join`] let it in? Nothing changes.
+    ///
+    /// # Errors
+    /// Those of [`Self::join`].
+    pub fn check_join(&self, newcomer: &Newcomer) -> Result<(), JoinRefused> {
         if self.ended {
             return Err(JoinRefused::Ended);
         }

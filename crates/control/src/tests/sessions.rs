@@ -37,6 +37,30 @@ async fn too_many_rooms_and_too_long_names_are_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn whether_a_join_would_be_let_in_is_answered_like_the_join() {
+    let config = Config { max_participants: 1, max_rooms: 2, ..Config::default() };
+    let world = World::with(config, 1);
+    let named =
+        |room: &str, who: &str| contract::session::Join { room: base::RoomName::new(room), ..join(who) };
+    let absent = contract::session::Join { create: false, ..named("absent", "ann") };
+    let check = |join| world.handle.check_join(join);
+    assert_eq!(check(named("lobby", "ann")).await, Ok(()));
+    assert_eq!(check(absent).await, Err(JoinError::NoSuchRoom));
+    assert!(world.rooms().await.is_empty(), "asking makes no room");
+    assert_eq!(check(named(&"x".repeat(257), "ann")).await, Err(JoinError::LimitExceeded));
+    assert_eq!(check(named("lobby", &"x".repeat(10_000))).await, Err(JoinError::LimitExceeded));
+    let _ann = world.join("ann").await;
+    assert_eq!(check(named("lobby", "bob")).await, Err(JoinError::RoomFull));
+    assert_eq!(check(named("lobby", "ann")).await, Ok(()), "she would replace herself");
+    assert_eq!(check(named("lobby", &"x".repeat(10_000))).await, Err(JoinError::LimitExceeded));
+    let _cid = world.join_with(named("two", "cid")).await;
+    assert_eq!(check(named("three", "dan")).await, Err(JoinError::Unavailable));
+    assert_eq!(world.participants().await, ["ann"]);
+    world.control.shutdown().await;
+    assert_eq!(check(named("lobby", "ann")).await, Err(JoinError::Unavailable));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_participant_is_active_when_its_primary_connection_is_up() {
     let world = World::new();
     let ann = world.join("ann").await;

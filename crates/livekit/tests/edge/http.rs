@@ -52,14 +52,16 @@ async fn gotcha_06_only_a_missing_room_is_a_404_with_the_phrase_that_clients_loo
 #[tokio::test]
 async fn a_failed_upgrade_and_its_validation_refuse_for_the_same_reason() {
     let server = Server::start().await;
-    let path = two("full");
-    let (status, text) = server.try_connect(&path).await.err().expect("refused");
-    let (validated, _, validated_text) = server.get(&path.replace("/rtc?", "/rtc/validate?")).await;
-    assert_eq!((status, &text), (500, &validated_text));
-    assert_eq!(validated, 500);
-    assert!(text.contains("connection closed by media"));
-    let (status, _) = server.try_connect(&two("busy")).await.err().expect("refused");
-    assert_eq!(status, 503);
+    for (room, expected, phrase) in
+        [("full", 500, "connection closed by media"), ("busy", 503, "no new participants")]
+    {
+        let path = two(room);
+        let (status, text) = server.try_connect(&path).await.err().expect("refused");
+        let (validated, _, validated_text) = server.get(&path.replace("/rtc?", "/rtc/validate?")).await;
+        assert_eq!((status, &text), (expected, &validated_text));
+        assert_eq!(validated, expected);
+        assert!(text.contains(phrase), "{text}");
+    }
 }
 
 #[tokio::test]

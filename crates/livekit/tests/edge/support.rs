@@ -176,14 +176,18 @@ async fn control(calls: async_channel::Receiver<Call>, seats: async_channel::Sen
     }
 }
 
-/// Rooms are `full` (nobody may join), `gone` (does not exist) or any other (one may).
-async fn join(join: Join, seats: &async_channel::Sender<Seat>) -> Result<Joined, JoinError> {
+/// Rooms are `full` (nobody may join), `gone` (does not exist), `busy` (nor can it be made) or any other (one may).
+fn check_join(join: &Join) -> Result<(), JoinError> {
     match join.room.as_str() {
-        "full" => return Err(JoinError::RoomFull),
-        "gone" if !join.create => return Err(JoinError::NoSuchRoom),
-        "busy" => return Err(JoinError::Unavailable),
-        _ => {}
+        "full" => Err(JoinError::RoomFull),
+        "gone" if !join.create => Err(JoinError::NoSuchRoom),
+        "busy" => Err(JoinError::Unavailable),
+        _ => Ok(()),
     }
+}
+
+async fn join(join: Join, seats: &async_channel::Sender<Seat>) -> Result<Joined, JoinError> {
+    check_join(&join)?;
     let id = ParticipantId(1);
     let (requests, request_inbox) = async_channel::bounded(256);
     let (event_outbox, events) = async_channel::bounded(256);
@@ -237,6 +241,9 @@ fn room(name: &str, max_participants: u32) -> RoomInfo {
 
 async fn admin(request: AdminRequest) {
     match request {
+        AdminRequest::CheckJoin { join, reply } => {
+            let _ = reply.send(check_join(&join)).await;
+        }
         AdminRequest::ListRooms { names, reply } => {
             let all = [room("lobby", 0), room("full", 2)];
             let wanted = all.into_iter().filter(|room| names.is_empty() || names.contains(&room.name));
