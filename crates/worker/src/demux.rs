@@ -2,10 +2,12 @@
 //!
 //! The first byte tells the class (RFC 7983). STUN checks name our user fragment, which finds the peer wherever the check
 //! comes from; everything else is routed by its source address, and only addresses from which an authenticated check came
-//! have a route. What has no route is counted and dropped: strangers get no answer.
+//! have a route. What has no route is counted and dropped: strangers get no answer. Who names a fragment of ours without its password is told so,
+//! now and then.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::time::{Duration, Instant};
 
 use crate::slots::PeerKey;
 
@@ -106,6 +108,39 @@ pub(crate) fn local_user(datagram: &[u8]) -> Option<&[u8]> {
     None
 }
 
+/// STUN refusals that leave the worker at once at most, and how long until the next may. Clients have the right password; one
+/// that has not repeats its check every few hundred ms.
+const REFUSALS: u32 = 50;
+const REFUSAL_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How many more STUN refusals may leave: their sources may be forged, and somebody else would get the answers.
+#[derive(Default)]
+pub(crate) struct Refusals {
+    /// When all of [`REFUSALS`] may leave at once again.
+    full_at: Option<Instant>,
+}
+
+impl Refusals {
+    /// May this datagram leave? All but refusals may.
+    pub(crate) fn admit(&mut self, now: Instant, datagram: &[u8]) -> bool {
+        if !is_refusal(datagram) {
+            return true;
+        }
+        let full_at = self.full_at.map_or(now, |at| at.max(now));
+        let admitted = full_at.saturating_duration_since(now) <= REFUSAL_INTERVAL * (REFUSALS - 1);
+        if admitted {
+            self.full_at = Some(full_at + REFUSAL_INTERVAL);
+        }
+        admitted
+    }
+}
+
+/// An error response (RFC 8489 section 5): both class bits are set.
+fn is_refusal(datagram: &[u8]) -> bool {
+    Class::of(datagram) == Class::Stun
+        && matches!(datagram, [first, second, ..] if first & 0x01 != 0 && second & 0x10 != 0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,6 +181,21 @@ mod tests {
         assert_eq!(routes.find(address, &check(b"aaaa:x")), Err(Lost::User));
         assert_eq!(routes.find(address, &[64, 0]), Err(Lost::Class));
         assert_eq!(routes.find(address, &[]), Err(Lost::Class));
+    }
+
+    #[test]
+    fn refusals_leave_at_a_rate_and_answers_always() {
+        let (mut refusals, mut now) = (Refusals::default(), Instant::now());
+        let admitted = |refusals: &mut Refusals, now, kind: [u8; 2]| {
+            (0..1_000).filter(|_| refusals.admit(now, &kind)).count()
+        };
+        assert_eq!(admitted(&mut refusals, now, [1, 0x11]), 50);
+        assert_eq!(admitted(&mut refusals, now, [1, 1]), 1_000, "success responses");
+        assert_eq!(admitted(&mut refusals, now, [22, 0x11]), 1_000, "DTLS");
+        now += Duration::from_millis(100);
+        assert_eq!(admitted(&mut refusals, now, [1, 0x11]), 5);
+        now += Duration::from_secs(3_600);
+        assert_eq!(admitted(&mut refusals, now, [1, 0x11]), 50);
     }
 
     #[test]

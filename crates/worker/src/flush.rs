@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Instant;
 
+use crate::demux::Refusals;
 use crate::metrics::Counts;
 use crate::outbox::{Entry, Outbox, Overrun, Sealing};
 use crate::peers::Peer;
@@ -14,9 +15,10 @@ const MAX_CONTROL: usize = 256;
 /// Retransmissions to one peer in one tick; what is left goes next tick.
 const MAX_RESENDS: usize = 256;
 
-/// Buffers that are reused from peer to peer.
+/// What all peers share: buffers that are reused from one to the next, and a budget.
 #[derive(Default)]
 pub(crate) struct Scratch {
+    refusals: Refusals,
     datagram: Vec<u8>,
     lengths: Vec<usize>,
     pub(crate) overruns: Vec<Overrun>,
@@ -32,7 +34,7 @@ pub(crate) fn flush(
     scratch: &mut Scratch,
 ) -> bool {
     counts.dropped_data_out += peer.waiting.retry(now, &mut peer.rtc);
-    let left = transmit_control(now, peer, io, scratch);
+    let left = transmit_control(now, peer, io, counts, scratch);
     let destination = peer.rtc.destination().filter(|_| peer.rtc.can_send());
     let (Some(destination), Some(room)) = (destination, room) else {
         counts.dropped_unsendable += peer.outbox.len() as u64;
@@ -54,9 +56,19 @@ pub(crate) fn flush(
     left
 }
 
-fn transmit_control(now: Instant, peer: &mut Peer, io: &mut Io, scratch: &mut Scratch) -> bool {
+fn transmit_control(
+    now: Instant,
+    peer: &mut Peer,
+    io: &mut Io,
+    counts: &mut Counts,
+    scratch: &mut Scratch,
+) -> bool {
     for _ in 0..MAX_CONTROL {
         let Some(destination) = peer.rtc.poll_transmit(now, &mut scratch.datagram) else { return false };
+        if !scratch.refusals.admit(now, &scratch.datagram) {
+            counts.dropped_refusals += 1;
+            continue;
+        }
         io.flush_if_full();
         io.push(destination, peer.path_to(destination), &scratch.datagram);
     }

@@ -72,6 +72,8 @@ counts! {
     dropped_class => "stoa_worker_dropped_total", "reason" = "unknown_class";
     /// STUN for nobody.
     dropped_user => "stoa_worker_dropped_total", "reason" = "stun_unknown_user";
+    /// Refusals of checks with a wrong password, beyond what may leave in a second.
+    dropped_refusals => "stoa_worker_dropped_total", "reason" = "stun_refusal_rate";
     /// DTLS and SRTP from addresses that ICE has not validated.
     dropped_source => "stoa_worker_dropped_total", "reason" = "unvalidated_source";
     /// RTP of a section that feeds no publication (yet).

@@ -157,3 +157,39 @@ fn a_panic_in_a_rooms_media_ends_that_media_and_no_other_room() {
     assert!(bob.peer.can_send() && !bob.peer.is_closed(), "its peers stay connected");
     assert_eq!(world.metrics.value("stoa_worker_peers", None), 4);
 }
+
+/// CRC-32 of ISO HDLC, for the FINGERPRINT of a check (RFC 8489 section 14.7).
+fn crc(bytes: &[u8]) -> u32 {
+    let shift = |crc: u32| if crc & 1 == 0 { crc >> 1 } else { (crc >> 1) ^ 0xedb8_8320 };
+    !bytes.iter().fold(!0, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), |crc, _| shift(crc)))
+}
+
+#[test]
+fn who_knows_a_fragment_and_no_password_cannot_make_the_server_answer_without_end() {
+    let mut world = World::new();
+    let mut alice = world.introduce(351, 1);
+    world.wait("introduced", |world| world.metrics.value("stoa_worker_peers", None) == 1);
+    let (now, mut check) = (Instant::now(), Vec::new());
+    alice.peer.handle_timeout(now);
+    alice.peer.poll_transmit(now, &mut check).expect("her first check");
+    // Another transaction, so that the integrity is wrong, with a right fingerprint.
+    check[19] ^= 1;
+    let covered = check.len() - 8;
+    let fingerprint = crc(&check[..covered]) ^ 0x5354_554e;
+    check[covered + 4..].copy_from_slice(&fingerprint.to_be_bytes());
+    let mallory = UdpSocket::bind("127.0.0.1:0").unwrap();
+    mallory.set_read_timeout(Some(Duration::from_millis(200))).unwrap();
+    let began = Instant::now();
+    for _ in 0..500 {
+        mallory.send_to(&check, world.address()).unwrap();
+    }
+    let mut answers = 0;
+    let mut buffer = [0; 2_000];
+    while let Ok(len) = mallory.recv(&mut buffer) {
+        assert!(buffer[..2] == [1, 0x11] && len <= 160, "{:?}", &buffer[..len]);
+        answers += 1;
+    }
+    let most = 50 + began.elapsed().as_millis() as u64 / 20 + 1;
+    assert!((50..=most).contains(&answers), "{answers} of at most {most}");
+    world.wait("counted", |world| world.dropped("stun_refusal_rate") >= 500 - answers);
+}
