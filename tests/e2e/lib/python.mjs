@@ -39,19 +39,21 @@ export function startPython({ url, token, tone, colour }) {
   let errors = "";
   createInterface({ input: child.stdout }).on("line", (line) => { latest = JSON.parse(line); });
   child.stderr.on("data", (chunk) => { errors = (errors + chunk).slice(-4000); });
+  // A process that a signal ended has no exit code.
+  const ended = () => child.exitCode !== null || child.signalCode !== null;
   const report = () => {
-    if (child.exitCode !== null) throw new Error(`the Python client ended with status ${child.exitCode}:\n${errors}`);
+    if (ended()) throw new Error(`the Python client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
     return latest;
   };
   return {
     sees: (what, good) => until(`the Python client to report ${what}`, report, good),
     say: (text) => child.stdin.write(`${JSON.stringify({ say: text })}\n`),
     async stop() {
-      if (child.exitCode !== null) return;
-      const ended = new Promise((resolve) => child.once("exit", resolve));
+      if (ended()) return;
+      const exit = new Promise((resolve) => child.once("exit", resolve));
       child.stdin.end();
       const hard = setTimeout(() => child.kill("SIGKILL"), 5000);
-      await ended;
+      await exit;
       clearTimeout(hard);
     },
   };
