@@ -65,8 +65,8 @@ impl Default for Queue {
     }
 }
 
-/// Loss that comes in bursts: two states, of which the bad one loses more (Gilbert 1960, Elliott 1963; parameters as in
-/// RFC 8868's reference [Hohlfeld] and Linux' netem). All values are probabilities, 0 to 1.
+/// Loss that comes in bursts: two states, of which the bad one loses more (Gilbert 1960, Elliott 1963; the
+/// parameters are those of Linux' netem, with the losses in place of their complements). All values are probabilities, 0 to 1.
 #[derive(Clone, Copy, PartialEq, Debug)]
 pub struct GilbertElliott {
     /// From the good state to the bad one, decided before each packet.

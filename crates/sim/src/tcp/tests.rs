@@ -104,7 +104,7 @@ fn a_loss_takes_the_window_to_seven_tenths() {
     cubic.acknowledged(now, 90, SECOND / 10);
     cubic.lost();
     assert!((cubic.window() - 70.0).abs() < 1e-9);
-    // Back at the peak after the cube root of 30 / 0.4 seconds: 4.2 s (RFC 9438 figure 2).
+    // Back at the peak after the cube root of 30 / 0.4 seconds, which is 4.2 (RFC 9438 section 4.2).
     let mut at = now;
     while cubic.window() < 99.0 {
         at += SECOND / 100;
