@@ -13,6 +13,7 @@
 //! The only randomness that is not handed in lies in the DTLS library (key exchange), in [`Certificate::generate`], and
 //! in the full ICE agent and the SCTP library (transaction ids, tags).
 
+pub mod cc;
 mod config;
 mod counters;
 mod dtls;

@@ -1,0 +1,271 @@
+//! Phase 3: additive increase, multiplicative decrease (draft-ietf-rmcat-gcc-02 section 5.5).
+
+use super::capacity::Capacity;
+use super::trend::Usage;
+
+/// Far from the capacity: growth per second.
+const GROWTH: f64 = 1.08;
+/// Beside somebody who fills the queue, who grows about as fast.
+const COMPETING_GROWTH: f64 = 1.25;
+/// Near it: one packet of this many bits per response time, which is the round trip and this.
+const PACKET_BITS: f64 = 9_600.0;
+const RESPONSE_US: f64 = 100_000.0;
+/// Above this rate, more with its root: a large rate gets back within seconds too, and growth that is less than
+/// proportional still brings unequal senders together.
+const ROOT_BPS: f64 = 1_000_000.0;
+/// The rate after overuse, of what arrived; less when there is a queue that this would not empty within a second.
+const BACKOFF: f64 = 0.92;
+const MIN_BACKOFF: f64 = 0.5;
+const DRAIN_US: f64 = 1_000_000.0;
+/// The rate grows to no more than this multiple of what arrives, or this much above it.
+const HEADROOM: f64 = 1.5;
+const HEADROOM_BPS: f64 = 10_000.0;
+/// While the application sends little, less queue than this is noise: what arrives is no measure of the path then.
+const NOISE_US: i64 = 40_000;
+/// A fall to less than this share is worth a question whether it is over.
+const LARGE_DROP: f64 = 0.66;
+/// What was carried is worth less each second.
+const CARRIED_DECAY: f64 = 0.9;
+/// With more than this, packets arrive at the bottleneck's rate exactly.
+const QUEUE_US: i64 = 60_000;
+/// A queue that never got shorter than this is not ours.
+const STANDING_US: i64 = 80_000;
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
+    Hold,
+    Increase,
+}
+
+/// What the rate is decided from.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Input {
+    pub(super) now_us: i64,
+    pub(super) usage: Usage,
+    /// What arrives, in bit/s.
+    pub(super) acked: Option<f64>,
+    /// The same, less smoothed: exact while there is a queue.
+    pub(super) bottleneck: Option<f64>,
+    /// The application sends less than it may.
+    pub(super) limited: bool,
+    pub(super) rtt_us: i64,
+    /// Queue that sending less would take away.
+    pub(super) queue_us: i64,
+    /// Queue that is there whatever we send.
+    pub(super) standing_us: i64,
+}
+
+impl Input {
+    /// Somebody else keeps the queue filled, as TCP does: emptying it would only make room for more of that.
+    fn competing(&self) -> bool {
+        self.standing_us >= STANDING_US
+    }
+}
+
+/// The delay-based rate, in bit/s.
+#[derive(Clone, Debug)]
+pub(super) struct RateControl {
+    rate: f64,
+    min: f64,
+    max: f64,
+    state: State,
+    capacity: Capacity,
+    updated_us: i64,
+    decreased_us: Option<i64>,
+    dropped: Option<f64>,
+    /// The most that arrived lately; decays.
+    carried: f64,
+}
+
+impl RateControl {
+    pub(super) fn new(start: f64, min: f64, max: f64) -> Self {
+        Self {
+            rate: start.clamp(min, max),
+            min,
+            max,
+            state: State::Hold,
+            capacity: Capacity::default(),
+            updated_us: 0,
+            decreased_us: None,
+            dropped: None,
+            carried: 0.0,
+        }
+    }
+
+    pub(super) fn bps(&self) -> f64 {
+        self.rate
+    }
+
+    /// When the rate last fell.
+    pub(super) fn decreased_us(&self) -> Option<i64> {
+        self.decreased_us
+    }
+
+    /// What a large decrease took away, until a probe has asked for it.
+    pub(super) fn dropped(&self) -> Option<f64> {
+        self.dropped
+    }
+
+    /// A probe asks for it.
+    pub(super) fn forget_dropped(&mut self) {
+        self.dropped = None;
+    }
+
+    pub(super) fn update(&mut self, input: &Input) {
+        let elapsed_us = (input.now_us - self.updated_us).clamp(0, 1_000_000) as f64;
+        self.updated_us = input.now_us;
+        let decayed = self.carried * CARRIED_DECAY.powf(elapsed_us / 1_000_000.0);
+        self.carried = decayed.max(input.acked.unwrap_or(0.0));
+        match input.usage {
+            Usage::Over => self.decrease(input),
+            Usage::Under => self.state = State::Hold,
+            Usage::Normal if self.state == State::Hold => self.state = State::Increase,
+            Usage::Normal => self.increase(input, elapsed_us),
+        }
+    }
+
+    fn increase(&mut self, input: &Input, elapsed_us: f64) {
+        let Some(acked) = input.acked.filter(|_| !input.limited) else { return };
+        if self.capacity.bounds().is_some_and(|(_, high)| acked > high) {
+            self.capacity.reset();
+        }
+        let seconds = elapsed_us / 1_000_000.0;
+        let grown = if input.competing() {
+            self.rate * COMPETING_GROWTH.powf(seconds)
+        } else if self.capacity.bps().is_some() {
+            let per_second = PACKET_BITS * 1_000_000.0 / (input.rtt_us as f64 + RESPONSE_US);
+            self.rate + per_second * (self.rate / ROOT_BPS).sqrt().max(1.0) * seconds
+        } else {
+            self.rate * GROWTH.powf(seconds)
+        };
+        let limit = (acked * HEADROOM).max(acked + HEADROOM_BPS);
+        self.rate = grown.min(limit).max(self.rate).min(self.max);
+    }
+
+    fn decrease(&mut self, input: &Input) {
+        self.state = State::Hold;
+        // Not again before the last decrease can have been felt, unless far too much is sent.
+        let too_soon =
+            self.decreased_us.is_some_and(|at| input.now_us - at < input.rtt_us.clamp(10_000, 200_000));
+        let queued = input.bottleneck.filter(|_| input.queue_us >= QUEUE_US && !input.competing());
+        let acked = queued.or(input.acked).unwrap_or(self.rate);
+        if too_soon && acked > self.rate / 2.0 {
+            return;
+        }
+        let before = self.rate;
+        let noise = input.limited && input.queue_us < NOISE_US;
+        let after = if noise {
+            // A share of itself, so that a queue that does grow is met, and noise costs little.
+            before * BACKOFF
+        } else {
+            self.full(acked);
+            let drainable_us = if input.competing() { 0 } else { input.queue_us };
+            let drains = 1.0 - 0.05 - drainable_us as f64 / DRAIN_US;
+            acked * drains.clamp(MIN_BACKOFF, BACKOFF)
+        };
+        if after >= before {
+            // Less is sent than arrives: the queue is emptying already.
+            return;
+        }
+        self.rate = after.max(self.min);
+        self.decreased_us = Some(input.now_us);
+        let lost = before.min(self.carried);
+        if self.rate < lost * LARGE_DROP {
+            self.dropped = Some(self.dropped.map_or(lost, |rate| rate.max(lost)));
+        }
+    }
+
+    /// The link was full with this.
+    fn full(&mut self, acked: f64) {
+        if self.capacity.bounds().is_some_and(|(low, _)| acked < low) {
+            self.capacity.reset();
+        }
+        self.capacity.overused(acked);
+    }
+
+    /// A probe has measured this. `saturated`: it had asked for more.
+    pub(super) fn probed(&mut self, rate: f64, saturated: bool) {
+        if saturated {
+            self.capacity.probed(rate);
+        }
+        self.rate = rate.clamp(self.min, self.max);
+    }
+
+    /// Nothing is heard of what is sent.
+    pub(super) fn silence(&mut self, factor: f64) {
+        self.rate = (self.rate * factor).max(self.min);
+        self.state = State::Hold;
+    }
+
+    /// Another signal knows that more than this does not get through.
+    pub(super) fn cap(&mut self, limit: f64) {
+        self.rate = self.rate.min(limit.max(self.min));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn input(now_ms: i64, usage: Usage, acked: f64) -> Input {
+        let rtt_us = 100_000;
+        Input {
+            now_us: now_ms * 1_000,
+            usage,
+            acked: Some(acked),
+            bottleneck: Some(acked),
+            limited: false,
+            rtt_us,
+            queue_us: 0,
+            standing_us: 0,
+        }
+    }
+
+    fn run(control: &mut RateControl, from_ms: i64, seconds: i64, acked: impl Fn(f64) -> f64) {
+        for step in 0..seconds * 20 {
+            control.update(&input(from_ms + step * 50, Usage::Normal, acked(control.bps())));
+        }
+    }
+
+    #[test]
+    fn it_grows_by_8_percent_a_second_until_it_knows_the_capacity_and_by_packets_then() {
+        let mut control = RateControl::new(1_000_000.0, 30_000.0, 1e9);
+        run(&mut control, 0, 10, |rate| rate);
+        assert!((control.bps() / 1_000_000.0 - 1.08f64.powi(10)).abs() < 0.05, "{}", control.bps());
+        control.update(&input(10_000, Usage::Over, 2_000_000.0));
+        let after = control.bps();
+        assert!((after - 0.92 * 2_000_000.0).abs() < 1.0, "{after}");
+        run(&mut control, 10_050, 5, |rate| rate * 0.9);
+        let per_second = (control.bps() - after) / 5.0;
+        assert!((60_000.0..76_000.0).contains(&per_second), "{per_second}");
+    }
+
+    #[test]
+    fn it_grows_to_one_and_a_half_of_what_arrives_and_not_at_all_while_the_application_is_the_limit() {
+        let mut control = RateControl::new(1_000_000.0, 30_000.0, 1e9);
+        run(&mut control, 0, 60, |_| 800_000.0);
+        assert!((control.bps() - 1_200_000.0).abs() < 1.0, "{}", control.bps());
+        let mut control = RateControl::new(1_000_000.0, 30_000.0, 1e9);
+        for step in 0..1_000 {
+            control.update(&Input { limited: true, ..input(step * 50, Usage::Normal, 900_000.0) });
+        }
+        assert!((control.bps() - 1_000_000.0).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_long_queue_is_emptied_within_a_second() {
+        let mut control = RateControl::new(2_500_000.0, 30_000.0, 1e9);
+        control.update(&Input { queue_us: 300_000, ..input(1_000, Usage::Over, 600_000.0) });
+        assert!((control.bps() - 390_000.0).abs() < 1_000.0, "{}", control.bps());
+    }
+
+    #[test]
+    fn noise_while_the_application_sends_little_costs_a_share_not_everything() {
+        let mut control = RateControl::new(5_000_000.0, 30_000.0, 1e9);
+        let noise = Input { limited: true, ..input(1_000, Usage::Over, 100_000.0) };
+        control.update(&noise);
+        assert!(control.bps() > 4_000_000.0);
+        control.update(&Input { queue_us: 100_000, now_us: 2_000_000, ..noise });
+        assert!(control.bps() < 100_000.0, "a real queue");
+    }
+}
