@@ -143,14 +143,9 @@ impl Endpoint {
         stream.index = stream.index.or_else(|| self.peer.send_index(stream.mid));
         let (Some(index), Some(to)) = (stream.index, self.peer.destination()) else { return false };
         let rewrite = Rewrite {
-            sequence: stream.sequence,
-            timestamp,
             marker,
-            codec: stream.codec,
-            vp8: None,
-            descriptor: 0,
             audio_level: stream.audio_level,
-            abs_capture_time: None,
+            ..Rewrite::plain(stream.sequence, timestamp, stream.codec)
         };
         let slot = self.ring.push(payload).unwrap_or_default();
         let sent = self.peer.send(now, index, &rewrite, slot, payload, None, self.batch.buffer()).is_some();

@@ -109,14 +109,9 @@ fn receiving_and_sending_rtp_allocates_nothing() {
         // Every other packet with a long descriptor, as if both codecs were one track.
         let (codec, descriptor) = [(CodecKind::Vp8, 0), (CodecKind::Av1, 80)][sequence as usize % 2];
         let rewrite = Rewrite {
-            sequence,
-            timestamp: sequence as u32 * 300,
-            marker: false,
-            codec,
-            vp8: None,
             descriptor,
-            audio_level: None,
-            abs_capture_time: None,
+            described: Some(wire::dd::Patch::default()),
+            ..Rewrite::plain(sequence, sequence as u32 * 300, codec)
         };
         wire.clear();
         out.clear();

@@ -3,12 +3,16 @@
 use std::time::{Duration, Instant};
 
 use base::Bitrate;
+use base::model::TrackSettings;
 use wire::media::Received;
 
 use crate::clock::Clock;
 use crate::drops::Dropped;
 use crate::keyframes::KeyframeRequests;
 use crate::segment::Stream;
+use crate::select::{self, Layers};
+use crate::selector::Wanted;
+use crate::sublayers::Sublayers;
 
 /// A layer is dead when no media of it arrived for this long while another layer of the publication was heard: longer than
 /// the second between two frames of a screen on which nothing moves. Slower layers have three of their frame intervals,
@@ -40,6 +44,8 @@ pub(crate) struct Layer {
     pub stream: Stream,
     pub keyframes: KeyframeRequests,
     pub meter: Meter,
+    /// The layers within it.
+    pub within: Sublayers,
     ssrc: Option<u32>,
     heard: Window,
     last: Option<Instant>,
@@ -52,6 +58,7 @@ impl Layer {
             stream: Stream { layer, epoch: 0 },
             keyframes: KeyframeRequests::default(),
             meter: Meter::default(),
+            within: Sublayers::default(),
             ssrc: None,
             heard: Window::default(),
             last: None,
@@ -82,10 +89,28 @@ impl Layer {
 
     /// What comes next has nothing to do with what came before.
     pub fn restart(&mut self) {
-        self.stream.epoch = self.stream.epoch.wrapping_add(1);
+        self.begin_anew();
+        self.within.forget();
         self.ssrc = None;
         self.clock = None;
         self.keyframes.served();
+    }
+
+    /// What comes next cannot be decoded with what came before, though numbers and clock go on.
+    pub fn begin_anew(&mut self) {
+        self.stream.epoch = self.stream.epoch.wrapping_add(1);
+    }
+
+    /// What a receiver with these settings is to get of it. It is `alone` unless receivers may be given another layer of
+    /// the publication: then its own spatial layers are not chosen among.
+    pub fn wanted(&self, settings: &TrackSettings, alone: bool) -> Wanted {
+        let (count, sizes) = self.within.spatial();
+        let most = if alone { select::wanted(settings, count, sizes).unwrap_or(0) } else { u8::MAX };
+        let alive: Layers = self.within.alive();
+        Wanted {
+            spatial: select::best(most, alive, count).unwrap_or(0),
+            temporal: select::temporal(settings, self.within.frame_rates()),
+        }
     }
 
     /// Was it heard of late, as seen in a moment in which some layer of the publication was?

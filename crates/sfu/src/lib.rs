@@ -21,8 +21,10 @@ mod publication;
 mod rewriter;
 mod segment;
 mod select;
+mod selector;
 mod snapshot;
 mod speakers;
+mod sublayers;
 mod subscription;
 
 pub use clock::Clock;

@@ -12,7 +12,7 @@ use crate::MAX_PUBLICATIONS;
 use crate::clock::Clock;
 use crate::publication::{Publication, PublicationSpec};
 use crate::rewriter::Start;
-use crate::segment::Vp8Shift;
+use crate::segment::Shift;
 use crate::snapshot::Snapshot;
 use crate::speakers::Speakers;
 
@@ -168,20 +168,21 @@ impl<Sink: Copy + Ord> Media<Sink> {
             .unwrap_or(false)
     }
 
-    /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `payload` is what
-    /// `slot` names. A stale key, and what is hostile or broken, decides nothing.
+    /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `stored` is what
+    /// `slot` names, see [`Received::stored`]: dependency descriptor and payload. A stale key, and what is hostile or
+    /// broken, decides nothing.
     #[inline]
     pub fn forward(
         &mut self,
         now: Instant,
         key: TrackKey,
         received: &Received,
-        payload: &[u8],
+        stored: (&[u8], &[u8]),
         slot: Slot,
         out: &mut Vec<Decision<Sink>>,
     ) {
         let Some(publication) = find(&mut self.entries, key) else { return };
-        let forwarding = publication.forward(now, received, payload, slot, out, &mut self.events);
+        let forwarding = publication.forward(now, received, stored, slot, out, &mut self.events);
         if forwarding.asked {
             self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
         }
@@ -303,8 +304,13 @@ impl<Sink: Copy + Ord> Media<Sink> {
 
     fn start(&mut self, sequence: u64) -> Start {
         let (a, b) = (self.draw(), self.draw());
-        let vp8 = Vp8Shift { picture_id: b as u16, tl0: (b >> 16) as u8, key_idx: (b >> 24) as u8 };
-        Start { sequence, timestamp: a as u32, vp8 }
+        let indices = Shift {
+            picture_id: b as u16,
+            tl0: (b >> 16) as u8,
+            key_idx: (b >> 24) as u8,
+            frame: (b >> 32) as u16,
+        };
+        Start { sequence, timestamp: a as u32, indices }
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): enough to spread beginnings, not a secret.

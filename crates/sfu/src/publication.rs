@@ -16,6 +16,7 @@ use crate::rewriter::Start;
 use crate::select::{self, Layers};
 use crate::snapshot::{LayerSnapshot, PublicationSnapshot, SubscriptionSnapshot};
 use crate::speakers::Voice;
+use crate::sublayers::Change;
 use crate::subscription::Subscription;
 use crate::{MAX_LAYERS, MAX_SUBSCRIPTIONS};
 
@@ -178,12 +179,15 @@ impl<Sink: Copy + Ord> Publication<Sink> {
 
     pub fn handle_timeout(&mut self, now: Instant, events: &mut Events<Sink>) {
         let active = self.is_active();
-        for layer in &mut self.layers {
-            let stream = layer.stream;
-            let waited_for = || self.rows.iter().any(|row| row.waits_for(stream, self.codec));
-            if layer.keyframes.handle_timeout(now, || active && waited_for()) {
-                events.push_back(Event::RequestKeyframe { track: self.track, layer: stream.layer });
+        for index in 0..self.layers.len() {
+            let mut keyframes = std::mem::take(&mut self.layers[index].keyframes);
+            let layer = &self.layers[index];
+            let waited_for = || self.rows.iter().any(|row| row.waits_for(layer, self.codec));
+            if keyframes.handle_timeout(now, || active && waited_for()) {
+                let layer = layer.stream.layer;
+                events.push_back(Event::RequestKeyframe { track: self.track, layer });
             }
+            self.layers[index].keyframes = keyframes;
         }
     }
 
@@ -214,8 +218,9 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         let sizes = self.spec.as_ref().map_or(&[][..], |spec| &spec.sizes);
         row.target = select::wanted(&row.settings, count, sizes)
             .and_then(|layer| select::best(layer, self.alive, count));
-        if row.target.is_none() {
-            row.pause();
+        match row.target.and_then(|layer| self.layers.get(usize::from(layer))) {
+            Some(layer) => row.wanted = layer.wanted(&row.settings, count == 1),
+            None => row.pause(),
         }
     }
 
@@ -227,7 +232,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     fn ask_for(&mut self, now: Instant, row: usize, events: &mut Events<Sink>) {
         let row = &self.rows[row];
         let Some(layer) = row.target.and_then(|layer| self.layers.get(usize::from(layer))) else { return };
-        if row.waits_for(layer.stream, self.codec) {
+        if row.waits_for(layer, self.codec) {
             self.ask(now, layer.stream.layer, events);
         }
     }
@@ -249,20 +254,24 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         &mut self,
         now: Instant,
         received: &Received,
-        payload: &[u8],
+        stored: (&[u8], &[u8]),
         slot: Slot,
         out: &mut Vec<Decision<Sink>>,
         events: &mut Events<Sink>,
     ) -> Forwarding {
-        let (packet, changed) = match self.receive(now, received, payload) {
+        let (packet, changed) = match self.receive(now, received, stored) {
             Ok(packet) => packet,
             Err(reason) => {
                 self.drops.count(reason);
-                return Forwarding::default();
+                return Forwarding {
+                    asked: self.ask_if_lost(now, received.layer, events),
+                    voice_began: false,
+                };
             }
         };
+        let within = &self.layers[usize::from(received.layer)].within;
         for row in &mut self.rows {
-            let Some(forwarded) = row.forward(&packet) else { continue };
+            let Some(forwarded) = row.forward(&packet, within) else { continue };
             if let Some(clock) = forwarded.clock {
                 events.push_back(Event::Clock { sink: row.sink, clock });
             }
@@ -283,40 +292,57 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         &mut self,
         now: Instant,
         received: &'a Received,
-        payload: &[u8],
+        (descriptor, payload): (&[u8], &[u8]),
     ) -> Result<(Packet<'a>, bool), Dropped> {
         if !self.is_active() {
             return Err(Dropped::Unwanted);
         }
-        let content = Content::read(received.codec, payload).ok_or(Dropped::Malformed)?;
+        let mut content = Content::read(received.codec, payload).ok_or(Dropped::Malformed)?;
         let count = self.count();
         let layer = self.layers.get_mut(usize::from(received.layer)).filter(|_| received.layer < count);
         let layer = layer.ok_or(Dropped::UnknownLayer)?;
         let arrival = layer.receive(received, payload.len())?;
-        let (stream, clock, newest) = (layer.stream, layer.clock(), arrival != Arrival::Late);
-        let mut changed = arrival == Arrival::Restart;
+        let newest = arrival != Arrival::Late;
+        let within = layer.within.read(received, descriptor, &mut content, newest)?;
+        if within == Change::Restart {
+            layer.begin_anew();
+        }
+        let (stream, clock) = (layer.stream, layer.clock());
+        let mut changed = arrival == Arrival::Restart || within == Change::Restart;
         if newest && !content.empty {
-            changed |= self.review(now, received);
+            changed |= self.review(now, received, within != Change::Nothing);
         }
         Ok((Packet { received, content, stream, clock, newest }, changed))
     }
 
+    /// Asks for a keyframe when packets of the layer cannot be read any more. True when it did.
+    fn ask_if_lost(&mut self, now: Instant, layer: u8, events: &mut Events<Sink>) -> bool {
+        let lost = self.layers.get(usize::from(layer)).is_some_and(|layer| layer.within.is_lost());
+        if lost {
+            self.ask(now, layer, events);
+        }
+        lost
+    }
+
     /// Looks at what is alive, now that media arrived. True when somebody may wait for a keyframe by it.
-    fn review(&mut self, now: Instant, received: &Received) -> bool {
+    /// `within`: layers within its stream changed.
+    fn review(&mut self, now: Instant, received: &Received, within: bool) -> bool {
         let mut alive = self.alive.with(received.layer);
+        let mut rates_changed = false;
         if self.review_at.is_none_or(|at| at <= now) {
             self.review_at = Some(now + REVIEW);
+            rates_changed = self.rows.iter().any(|row| row.settings.fps > 0);
             let living = self.layers[..usize::from(self.count())].iter().filter(|layer| layer.is_alive(now));
             alive = living.fold(Layers::default(), |all, layer| all.with(layer.stream.layer));
         }
         let codec_changed = self.is_video() && self.codec != Some(received.codec);
         self.codec = Some(received.codec);
         let alive_changed = alive != self.alive;
-        if alive_changed {
-            self.alive = alive;
+        self.alive = alive;
+        if alive_changed || within || rates_changed {
             self.select_all();
         }
-        alive_changed || codec_changed
+        alive_changed || within || codec_changed
     }
 }
 
@@ -348,12 +374,13 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     }
 
     fn row_snapshot(&self, row: &Subscription<Sink>) -> SubscriptionSnapshot<Sink> {
-        let waiting = self.layers.iter().any(|layer| row.waits_for(layer.stream, self.codec));
+        let waiting = self.layers.iter().any(|layer| row.waits_for(layer, self.codec));
         SubscriptionSnapshot {
             sink: row.sink,
             settings: row.settings,
             target: row.target,
             current: row.current(),
+            within: row.current_within(),
             waiting,
             forwarded: row.forwarded,
             begun: row.begun,

@@ -5,11 +5,10 @@
 use std::time::{Duration, Instant};
 
 use wire::media::Rewrite;
-use wire::vp8::Patch;
 
 use crate::clock::{Clock, ahead, ticks};
-use crate::packet::Packet;
-use crate::segment::{Past, Segment, Stream, Vp8Shift};
+use crate::packet::{Content, Indices, Packet};
+use crate::segment::{Past, Segment, Shift, Stream};
 
 /// A sender report that places a frame further than this from where its arrival places it is not believed: the
 /// publisher's clock was set, or the report is of another stream. Well above the queueing delay of a bad uplink.
@@ -20,7 +19,7 @@ const BELIEVABLE: Duration = Duration::from_millis(500);
 pub(crate) struct Start {
     pub sequence: u64,
     pub timestamp: u32,
-    pub vp8: Vp8Shift,
+    pub indices: Shift,
 }
 
 /// The newest of what was forwarded: what begins must come after it.
@@ -31,7 +30,7 @@ struct Newest {
     /// One past the sequence number of the newest that was not empty.
     media: u64,
     timestamp: u32,
-    vp8: Vp8Shift,
+    indices: Shift,
     /// `None` until the first packet.
     arrival: Option<Instant>,
     /// The stream last forwarded and its timestamp shift, to be taken up again after a pause.
@@ -54,7 +53,7 @@ impl Rewriter {
             next: start.sequence,
             media: start.sequence,
             timestamp: start.timestamp,
-            vp8: start.vp8,
+            indices: start.indices,
             arrival: None,
             shift: None,
         };
@@ -67,7 +66,7 @@ impl Rewriter {
     }
 
     /// Goes over to the packet's stream, beginning with this packet. Its output follows all that was forwarded before,
-    /// in sequence number, timestamp and VP8 indices.
+    /// in sequence number, timestamp and indices.
     pub fn begin(&mut self, packet: &Packet<'_>) {
         self.close();
         self.past.cut(self.newest.media);
@@ -79,7 +78,7 @@ impl Rewriter {
             end: packet.sequence(),
             sequence: self.newest.next.wrapping_sub(packet.sequence()),
             timestamp,
-            vp8: packet.content.vp8.map_or(Vp8Shift::default(), |indices| self.newest.vp8_shift(indices)),
+            indices: self.newest.shift_to(&packet.content),
         });
     }
 
@@ -93,6 +92,24 @@ impl Rewriter {
     /// The packet's numbers, or `None` when it has no place in the output.
     #[inline]
     pub fn rewrite(&mut self, packet: &Packet<'_>) -> Option<Rewrite> {
+        let rewrite = self.place(packet)?;
+        self.newest.advance(&rewrite, packet);
+        Some(rewrite)
+    }
+
+    /// An empty packet with the packet's number, or `None` when it has no place in the output.
+    pub fn blank(&mut self, packet: &Packet<'_>) -> Option<Rewrite> {
+        let numbers = self.place(packet)?;
+        let blank = Rewrite {
+            descriptor: numbers.descriptor,
+            blank: true,
+            ..Rewrite::plain(numbers.sequence, numbers.timestamp, numbers.codec)
+        };
+        self.newest.advance(&blank, packet);
+        Some(blank)
+    }
+
+    fn place(&mut self, packet: &Packet<'_>) -> Option<Rewrite> {
         let segment = match &mut self.open {
             Some(open) if open.stream == packet.stream && packet.sequence() >= open.first => {
                 open.end = open.end.max(packet.sequence().wrapping_add(1));
@@ -102,14 +119,14 @@ impl Rewriter {
             _ if packet.newest => return None,
             _ => self.past.find(packet.stream, packet.sequence())?,
         };
-        let rewrite = segment.apply(packet);
-        self.newest.advance(&rewrite, packet);
-        Some(rewrite)
+        Some(segment.apply(packet))
     }
 
-    /// Closes up the numbering behind a packet that is not forwarded. False when its number is behind what was forwarded
-    /// already, so that the receiver sees a gap.
-    pub fn skip(&mut self, packet: &Packet<'_>) -> bool {
+    /// Closes up the numbering behind a packet that is not forwarded, and that of VP8 pictures behind the `first` packet of
+    /// one. False when its number is behind what was forwarded already, so that the receiver sees a gap.
+    ///
+    /// Pictures of VP9 and frames with a descriptor keep their numbers: others name them by the distance.
+    pub fn skip(&mut self, packet: &Packet<'_>, first: bool) -> bool {
         let Some(open) = &mut self.open else { return false };
         if open.stream != packet.stream || packet.sequence() < open.end {
             return false;
@@ -121,8 +138,16 @@ impl Rewriter {
         rest.first = packet.sequence().wrapping_add(1);
         rest.end = rest.first;
         rest.sequence = rest.sequence.wrapping_sub(1);
+        if first && matches!(packet.content.indices, Indices::Vp8(_)) {
+            rest.indices.picture_id = rest.indices.picture_id.wrapping_sub(1);
+        }
         *open = rest;
         true
+    }
+
+    /// Layers of a stream are withheld from now on.
+    pub fn expect_layers(&mut self) {
+        self.past.keep_more();
     }
 
     /// The publisher's clock for the open stream changed; returns it in output timestamps.
@@ -162,27 +187,37 @@ impl Newest {
             self.next = rewrite.sequence.wrapping_add(1);
             self.arrival = Some(packet.received.arrival);
         }
-        if rewrite.sequence < self.media || packet.content.empty {
+        if rewrite.sequence < self.media || packet.content.empty || rewrite.blank {
             return;
         }
         self.media = rewrite.sequence.wrapping_add(1);
         if ahead(rewrite.timestamp, self.timestamp) > 0 {
             self.timestamp = rewrite.timestamp;
         }
-        if let Some(indices) = rewrite.vp8 {
-            self.vp8.picture_id = indices.picture_id.unwrap_or(self.vp8.picture_id);
-            self.vp8.tl0 = indices.tl0.unwrap_or(self.vp8.tl0);
-            self.vp8.key_idx = indices.key_idx.unwrap_or(self.vp8.key_idx);
+        let (vp8, vp9) = (rewrite.vp8.unwrap_or_default(), rewrite.vp9.unwrap_or_default());
+        let indices = &mut self.indices;
+        indices.picture_id = vp8.picture_id.or(vp9.picture_id).unwrap_or(indices.picture_id);
+        indices.tl0 = vp8.tl0.or(vp9.tl0).unwrap_or(indices.tl0);
+        indices.key_idx = vp8.key_idx.unwrap_or(indices.key_idx);
+        let frame = rewrite.described.map_or(indices.frame, |patch| patch.frame_number);
+        if frame.wrapping_sub(indices.frame) as i16 > 0 {
+            indices.frame = frame;
         }
     }
 
-    /// A keyframe begins: each index goes on by one (RFC 7741 section 4.2).
-    fn vp8_shift(&self, indices: Patch) -> Vp8Shift {
-        let Vp8Shift { picture_id, tl0, key_idx } = self.vp8;
-        Vp8Shift {
-            picture_id: picture_id.wrapping_add(1).wrapping_sub(indices.picture_id.unwrap_or(0)),
-            tl0: tl0.wrapping_add(1).wrapping_sub(indices.tl0.unwrap_or(0)),
-            key_idx: key_idx.wrapping_add(1).wrapping_sub(indices.key_idx.unwrap_or(0)),
+    /// A keyframe begins: each index goes on by one (for VP8 see RFC 7741 section 4.2).
+    fn shift_to(&self, content: &Content) -> Shift {
+        let (picture_id, tl0, key_idx) = match content.indices {
+            Indices::None => (None, None, None),
+            Indices::Vp8(indices) => (indices.picture_id, indices.tl0, indices.key_idx),
+            Indices::Vp9(indices) => (indices.picture_id, indices.tl0, None),
+        };
+        let newest = self.indices;
+        Shift {
+            picture_id: newest.picture_id.wrapping_add(1).wrapping_sub(picture_id.unwrap_or(0)),
+            tl0: newest.tl0.wrapping_add(1).wrapping_sub(tl0.unwrap_or(0)),
+            key_idx: newest.key_idx.wrapping_add(1).wrapping_sub(key_idx.unwrap_or(0)),
+            frame: newest.frame.wrapping_add(1).wrapping_sub(content.frame_number().unwrap_or(0)),
         }
     }
 }

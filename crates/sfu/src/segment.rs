@@ -1,9 +1,9 @@
 //! A stretch of one input stream that is forwarded with constant differences, and the bounded memory of past ones.
 
 use wire::media::Rewrite;
-use wire::vp8::Patch;
+use wire::{dd, vp8, vp9};
 
-use crate::packet::Packet;
+use crate::packet::{Indices, Packet};
 
 /// Which run of sequence numbers a packet belongs to. A layer whose numbering starts over gets a new epoch, so that two
 /// runs are never taken for one.
@@ -13,21 +13,34 @@ pub(crate) struct Stream {
     pub epoch: u32,
 }
 
-/// Differences of the running VP8 indices, modulo their width.
+/// Differences of the running indices of VP8 and VP9 and of the dependency descriptor, modulo their width.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Vp8Shift {
+pub(crate) struct Shift {
     pub picture_id: u16,
     pub tl0: u8,
     pub key_idx: u8,
+    pub frame: u16,
 }
 
-impl Vp8Shift {
-    fn apply(self, indices: Patch) -> Patch {
-        Patch {
-            picture_id: indices.picture_id.map(|id| id.wrapping_add(self.picture_id) & 0x7FFF),
-            tl0: indices.tl0.map(|tl0| tl0.wrapping_add(self.tl0)),
+impl Shift {
+    fn vp8(self, indices: vp8::Patch) -> vp8::Patch {
+        vp8::Patch {
+            picture_id: self.picture_id(indices.picture_id),
+            tl0: self.tl0(indices.tl0),
             key_idx: indices.key_idx.map(|key| key.wrapping_add(self.key_idx) & 0x1F),
         }
+    }
+
+    fn vp9(self, indices: vp9::Patch) -> vp9::Patch {
+        vp9::Patch { picture_id: self.picture_id(indices.picture_id), tl0: self.tl0(indices.tl0) }
+    }
+
+    fn picture_id(self, id: Option<u16>) -> Option<u16> {
+        id.map(|id| id.wrapping_add(self.picture_id) & 0x7FFF)
+    }
+
+    fn tl0(self, tl0: Option<u8>) -> Option<u8> {
+        tl0.map(|tl0| tl0.wrapping_add(self.tl0))
     }
 }
 
@@ -40,7 +53,7 @@ pub(crate) struct Segment {
     pub end: u64,
     pub sequence: u64,
     pub timestamp: u32,
-    pub vp8: Vp8Shift,
+    pub indices: Shift,
 }
 
 impl Segment {
@@ -57,13 +70,25 @@ impl Segment {
 
     pub fn apply(&self, packet: &Packet<'_>) -> Rewrite {
         let received = packet.received;
+        let (vp8, vp9) = match packet.content.indices {
+            Indices::None => (None, None),
+            Indices::Vp8(indices) => (Some(self.indices.vp8(indices)), None),
+            Indices::Vp9(indices) => (None, Some(self.indices.vp9(indices))),
+        };
+        let described = packet
+            .content
+            .frame_number()
+            .map(|number| dd::Patch { frame_number: number.wrapping_add(self.indices.frame), active: None });
         Rewrite {
             sequence: received.sequence.wrapping_add(self.sequence),
             timestamp: received.timestamp.wrapping_add(self.timestamp),
             marker: received.marker,
             codec: received.codec,
-            vp8: packet.content.vp8.map(|indices| self.vp8.apply(indices)),
+            vp8,
+            vp9,
             descriptor: received.passed_descriptor().map_or(0, |range| range.len as u8),
+            described,
+            blank: false,
             audio_level: received.extensions.audio_level,
             abs_capture_time: received.extensions.abs_capture_time,
         }
@@ -76,27 +101,41 @@ impl Segment {
 pub(crate) struct Past {
     segments: Vec<Segment>,
     oldest: usize,
+    kept: usize,
 }
 
 impl Past {
     /// Closed segments kept. A publisher that probes with one padding packet behind every frame closes 30 a second; 16
     /// are then half a second, more than a retransmission takes.
     const KEPT: usize = 16;
+    /// So many where layers are withheld: with every picture another one ends, of 60 a second.
+    const KEPT_OF_LAYERS: usize = 64;
 
     /// Takes its memory now, so that forwarding takes none.
     pub fn new() -> Self {
-        Self { segments: Vec::with_capacity(Self::KEPT), oldest: 0 }
+        Self { segments: Vec::with_capacity(Self::KEPT), oldest: 0, kept: Self::KEPT }
+    }
+
+    /// Layers are withheld from now on.
+    #[cold]
+    pub fn keep_more(&mut self) {
+        if self.kept < Self::KEPT_OF_LAYERS {
+            self.kept = Self::KEPT_OF_LAYERS;
+            self.segments.rotate_left(self.oldest);
+            self.oldest = 0;
+            self.segments.reserve_exact(self.kept - self.segments.len());
+        }
     }
 
     pub fn push(&mut self, segment: Segment) {
         if segment.first == segment.end {
             return;
         }
-        if self.segments.len() < Self::KEPT {
+        if self.segments.len() < self.kept {
             self.segments.push(segment);
         } else {
             self.segments[self.oldest] = segment;
-            self.oldest = (self.oldest + 1) % Self::KEPT;
+            self.oldest = (self.oldest + 1) % self.kept;
         }
     }
 

@@ -10,6 +10,8 @@ use base::model::TrackSettings;
 pub(crate) struct Layers(u8);
 
 impl Layers {
+    pub const ALL: Self = Self(u8::MAX);
+
     pub fn has(self, layer: u8) -> bool {
         1u8.checked_shl(u32::from(layer)).is_some_and(|bit| self.0 & bit != 0)
     }
@@ -43,6 +45,18 @@ pub(crate) fn wanted(settings: &TrackSettings, layers: u8, sizes: &[(u32, u32)])
 pub(crate) fn best(wanted: u8, alive: Layers, layers: u8) -> Option<u8> {
     let below = (0..=wanted.min(layers.saturating_sub(1))).rev();
     below.chain(wanted.saturating_add(1)..layers).find(|layer| alive.has(*layer))
+}
+
+/// The highest temporal layer that a receiver asks for: the lowest that brings the frames per second it wants, where the
+/// `rates` up to each layer are known, else all.
+pub(crate) fn temporal(settings: &TrackSettings, rates: &[f32]) -> u8 {
+    // Cameras are a little slower than they say.
+    let enough = settings.fps as f32 * 0.85;
+    let full = rates.last().copied().unwrap_or(0.0);
+    if settings.fps == 0 || full < enough {
+        return u8::MAX;
+    }
+    rates.iter().position(|rate| *rate >= enough).map_or(u8::MAX, |layer| layer as u8)
 }
 
 #[cfg(test)]
@@ -87,6 +101,17 @@ mod tests {
     fn high_quality_of_two_layers_is_the_second() {
         assert_eq!(wanted(&TrackSettings::default(), 2, &[]), Some(1));
         assert_eq!(wanted(&TrackSettings::default(), 1, &[]), Some(0));
+    }
+
+    #[test]
+    fn a_frame_rate_gets_the_lowest_temporal_layer_that_brings_it() {
+        let rates = [7.4, 14.9, 29.8, 29.8];
+        let of = |fps| temporal(&TrackSettings { fps, ..TrackSettings::default() }, &rates);
+        assert_eq!([7, 8, 12, 15, 20, 30].map(of), [0, 0, 1, 1, 2, 2]);
+        assert_eq!(of(60), u8::MAX, "there is no more");
+        assert_eq!(of(0), u8::MAX, "any");
+        let unknown = TrackSettings { fps: 15, ..TrackSettings::default() };
+        assert_eq!(temporal(&unknown, &[0.0; 8]), u8::MAX);
     }
 
     #[test]

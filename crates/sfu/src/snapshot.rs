@@ -59,6 +59,8 @@ pub struct SubscriptionSnapshot<Sink> {
     pub target: Option<u8>,
     /// The layer it receives.
     pub current: Option<u8>,
+    /// Spatial and temporal layer of that, where its packets tell.
+    pub within: Option<(u8, u8)>,
     /// It waits for a keyframe.
     pub waiting: bool,
     /// Packets forwarded.

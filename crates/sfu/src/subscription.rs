@@ -5,9 +5,12 @@ use base::{Codec, CodecKind};
 use wire::media::Rewrite;
 
 use crate::clock::Clock;
-use crate::packet::Packet;
+use crate::layer::Layer;
+use crate::packet::{Layering, Packet};
 use crate::rewriter::{Rewriter, Start};
 use crate::segment::Stream;
+use crate::selector::{Selector, Verdict, Wanted};
+use crate::sublayers::Sublayers;
 
 /// The codecs that a receiver negotiated.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -29,11 +32,15 @@ pub(crate) struct Subscription<Sink> {
     pub sink: Sink,
     /// The layer to be sent; `None` while nothing is.
     pub target: Option<u8>,
+    /// What is to be sent of that layer.
+    pub wanted: Wanted,
     pub settings: TrackSettings,
     pub forwarded: u64,
     pub begun: u32,
     codecs: Codecs,
     rewriter: Rewriter,
+    /// The stream last begun and the one before, for packets of it that come late.
+    selectors: [Option<(Stream, Selector)>; 2],
 }
 
 /// What becomes of a packet for one receiver.
@@ -49,11 +56,13 @@ impl<Sink> Subscription<Sink> {
         Self {
             sink,
             target: None,
+            wanted: Wanted::default(),
             settings: TrackSettings::default(),
             forwarded: 0,
             begun: 0,
             codecs: Codecs::new(codecs),
             rewriter: Rewriter::new(start),
+            selectors: [None, None],
         }
     }
 
@@ -66,12 +75,24 @@ impl<Sink> Subscription<Sink> {
         self.rewriter.stream().map(|stream| stream.layer)
     }
 
-    /// It cannot begin on `stream`, which it is to receive, without a keyframe. Nobody is asked for one in vain: `codec` is
-    /// what the publisher sends.
-    pub fn waits_for(&self, stream: Stream, codec: Option<CodecKind>) -> bool {
-        self.target == Some(stream.layer)
-            && self.rewriter.stream() != Some(stream)
+    /// Spatial and temporal layer of its stream that is sent, where the stream tells.
+    pub fn current_within(&self) -> Option<(u8, u8)> {
+        let (_, selector) =
+            self.selectors[0].as_ref().filter(|(of, _)| self.rewriter.stream() == Some(*of))?;
+        selector.layers()
+    }
+
+    /// It cannot begin on `layer`, or come to what it is to receive of it, without a keyframe. Nobody is asked for one in
+    /// vain: `codec` is what the publisher sends.
+    pub fn waits_for(&self, layer: &Layer, codec: Option<CodecKind>) -> bool {
+        self.target == Some(layer.stream.layer)
             && codec.is_some_and(|codec| self.codecs.has(codec))
+            && (self.rewriter.stream() != Some(layer.stream) || self.is_stuck(layer))
+    }
+
+    fn is_stuck(&self, layer: &Layer) -> bool {
+        let selector = self.selectors[0].as_ref().filter(|(of, _)| *of == layer.stream);
+        selector.is_some_and(|(_, selector)| selector.needs_keyframe(self.wanted, &layer.within))
     }
 
     /// Stops sending until the next beginning.
@@ -81,19 +102,50 @@ impl<Sink> Subscription<Sink> {
 
     /// What it receives of the packet.
     #[inline]
-    pub fn forward(&mut self, packet: &Packet<'_>) -> Option<Forwarded> {
+    pub fn forward(&mut self, packet: &Packet<'_>, within: &Sublayers) -> Option<Forwarded> {
         let accepted = self.codecs.has(packet.received.codec);
         let clock = if accepted && self.begins(packet) { self.begin(packet) } else { None };
         if packet.content.empty || !accepted {
-            let closed_up = self.rewriter.skip(packet);
+            let closed_up = self.rewriter.skip(packet, false);
             // An empty packet whose number is taken already fills the gap that the receiver sees.
             if closed_up || !packet.content.empty {
                 return None;
             }
         }
-        let rewrite = self.rewriter.rewrite(packet)?;
+        let rewrite = match self.decide(packet, within) {
+            Verdict::Forward { last, active } => {
+                let mut rewrite = self.rewriter.rewrite(packet)?;
+                rewrite.marker |= last;
+                if let Some(patch) = &mut rewrite.described {
+                    patch.active = active;
+                }
+                rewrite
+            }
+            Verdict::Withhold { first } if self.rewriter.skip(packet, first) => return None,
+            // It left a gap when it was missed.
+            Verdict::Withhold { .. } => self.rewriter.blank(packet)?,
+        };
         self.forwarded += 1;
         Some(Forwarded { rewrite, clock })
+    }
+
+    /// Is it among the layers that are sent of its stream?
+    #[inline]
+    fn decide(&mut self, packet: &Packet<'_>, within: &Sublayers) -> Verdict {
+        let open = self.rewriter.stream() == Some(packet.stream);
+        let [now, before] = &mut self.selectors;
+        match (now, before) {
+            (Some((of, selector)), _) if *of == packet.stream && open => {
+                selector.decide(packet, self.wanted, within)
+            }
+            (Some((of, selector)), _) | (_, Some((of, selector))) if *of == packet.stream => {
+                selector.recall(packet)
+            }
+            _ if matches!(packet.content.layering, Layering::Whole) => {
+                Verdict::Forward { last: false, active: None }
+            }
+            _ => Verdict::Withhold { first: false },
+        }
     }
 
     fn begins(&self, packet: &Packet<'_>) -> bool {
@@ -113,6 +165,12 @@ impl<Sink> Subscription<Sink> {
     #[cold]
     fn begin(&mut self, packet: &Packet<'_>) -> Option<Clock> {
         self.rewriter.begin(packet);
+        let selector = Selector::new(packet);
+        if !matches!(selector, Selector::Whole) {
+            self.rewriter.expect_layers();
+        }
+        self.selectors.swap(0, 1);
+        self.selectors[0] = Some((packet.stream, selector));
         self.begun += 1;
         self.rewriter.set_clock(packet.clock?)
     }

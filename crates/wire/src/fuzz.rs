@@ -4,7 +4,7 @@
 use base::{CodecKind, Extension, ExtensionMap};
 
 use crate::rtcp::Packet;
-use crate::{dd, ext, keyframe, rtcp, rtp, vp8};
+use crate::{dd, ext, keyframe, rtcp, rtp, vp8, vp9};
 
 /// Everything below.
 pub fn all(bytes: &[u8]) {
@@ -57,7 +57,8 @@ pub fn payload(bytes: &[u8]) {
         let _ = keyframe::is_keyframe_start(codec, bytes, None);
         let _ = keyframe::is_keyframe_start(codec, bytes, Some(bytes));
     }
-    let _ = dd::Mandatory::parse(bytes);
+    descriptor(bytes, None);
+    vp9_payload(bytes);
     let Some(before) = vp8::Descriptor::parse(bytes) else { return };
     let mut patched = bytes.to_vec();
     vp8::Patch { picture_id: Some(0x1234), tl0: Some(200), key_idx: Some(9) }.apply(&mut patched);
@@ -66,4 +67,33 @@ pub fn payload(bytes: &[u8]) {
     assert_eq!(patched[after.len..], bytes[before.len..]);
     assert_eq!(after.tl0, before.tl0.map(|_| 200));
     assert_eq!(after.key_idx, before.key_idx.map(|_| 9));
+}
+
+fn vp9_payload(bytes: &[u8]) {
+    let Some(before) = vp9::Descriptor::parse(bytes) else { return };
+    assert!(before.len <= bytes.len());
+    let mut patched = bytes.to_vec();
+    vp9::Patch { picture_id: Some(0x1234), tl0: Some(200) }.apply(&mut patched);
+    let after = vp9::Descriptor::parse(&patched).expect("a patch keeps the form");
+    assert_eq!(after.len, before.len);
+    assert_eq!(patched[after.len..], bytes[before.len..]);
+    assert_eq!(after.tl0, before.tl0.map(|_| 200));
+}
+
+/// A dependency descriptor, and its change.
+pub fn descriptor(bytes: &[u8], known: Option<&dd::Structure>) {
+    let _ = dd::Mandatory::parse(bytes);
+    let mut out = [0; 255];
+    for active in [None, dd::Active::new(5, 4), dd::Active::new(0, 9)] {
+        let len = dd::Patch { frame_number: 0x1234, active }.write(bytes, &mut out);
+        assert!(len <= bytes.len() + dd::MAX_GROWTH);
+    }
+    let Some(read) = dd::Descriptor::parse(bytes, known) else { return };
+    let structure = read.structure.as_ref().or(known).expect("nothing is read without one");
+    let active = dd::Active::new(read.active.unwrap_or(0), structure.targets);
+    let len = dd::Patch { frame_number: 0x1234, active }.write(bytes, &mut out);
+    let again = dd::Descriptor::parse(&out[..len], known).filter(|_| bytes.len() < 250);
+    if let Some(again) = again {
+        assert_eq!((again.frame, again.mandatory.frame_number), (read.frame, 0x1234));
+    }
 }

@@ -3,6 +3,7 @@
 //! This crate knows nothing of IO, clocks, encryption, sessions or who sent the bytes. Every parser takes any bytes:
 //! what is malformed is `None` (or [`rtcp::Packet::Malformed`]), never a panic.
 
+mod bits;
 mod bytes;
 pub mod dd;
 pub mod ext;
@@ -12,6 +13,7 @@ pub mod media;
 pub mod rtcp;
 pub mod rtp;
 pub mod vp8;
+pub mod vp9;
 
 #[cfg(test)]
 mod testing;

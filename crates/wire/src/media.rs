@@ -41,19 +41,17 @@ pub struct Received {
 }
 
 impl Received {
-    /// Where its dependency descriptor lies in the datagram, if receivers get it: 1 to 255 bytes.
+    /// Where its dependency descriptor lies in the datagram, if it is kept for receivers: 1 to 255 bytes.
     ///
-    /// A descriptor speaks of frame numbers and templates of one encoding. It is passed on unchanged where that encoding
-    /// is forwarded whole, and left out where receivers are switched between layers or get other picture ids (VP8).
+    /// VP8's own payload descriptor says what receivers need; its layers are told by that alone.
     #[inline]
     pub fn passed_descriptor(&self) -> Option<ByteRange> {
-        let whole =
-            matches!(self.codec, CodecKind::Vp9 | CodecKind::H264 | CodecKind::Av1) && !self.simulcast;
-        self.extensions.dependency_descriptor.filter(|range| whole && (1..=255).contains(&range.len))
+        let described = matches!(self.codec, CodecKind::Vp9 | CodecKind::H264 | CodecKind::Av1);
+        self.extensions.dependency_descriptor.filter(|range| described && (1..=255).contains(&range.len))
     }
 
-    /// What is to be stored for its receivers, one behind the other: the descriptor that they get (else nothing), and
-    /// the payload. Every [`Rewrite`] of it says how long the descriptor is.
+    /// What is to be stored for its receivers, one behind the other: the dependency descriptor (else nothing), and the
+    /// payload. Every [`Rewrite`] of it says how long the descriptor is.
     #[inline]
     pub fn stored<'a>(&self, datagram: &'a [u8]) -> (&'a [u8], &'a [u8]) {
         let descriptor = self.passed_descriptor().and_then(|range| range.of(datagram));
@@ -75,9 +73,16 @@ pub struct Rewrite {
     pub codec: CodecKind,
     /// Changed VP8 picture state, where the codec is VP8.
     pub vp8: Option<crate::vp8::Patch>,
-    /// So many bytes at the front of what is stored are a dependency descriptor to be passed through, behind which the
-    /// payload begins; 0 where the codec is VP8 (see [`Received::passed_descriptor`]).
+    /// Changed VP9 picture state, where the codec is VP9.
+    pub vp9: Option<crate::vp9::Patch>,
+    /// So many bytes at the front of what is stored are a dependency descriptor, behind which the payload begins; 0 where
+    /// the codec is VP8 (see [`Received::passed_descriptor`]).
     pub descriptor: u8,
+    /// How that descriptor is changed; `None`: the receiver does not get it.
+    pub described: Option<crate::dd::Patch>,
+    /// An empty packet is sent in place of what is stored: it fills the gap that a packet left which came late and is not
+    /// for this receiver.
+    pub blank: bool,
     /// RFC 6464 audio level byte (V bit and level), passed through.
     pub audio_level: Option<u8>,
     /// Absolute capture time, passed through (upper 8 bytes only).
@@ -85,14 +90,51 @@ pub struct Rewrite {
 }
 
 impl Rewrite {
-    /// Takes apart what is stored: the dependency descriptor, if there is one, and the payload.
+    /// A packet that is sent as it is stored, without a descriptor in front.
+    pub fn plain(sequence: u64, timestamp: u32, codec: CodecKind) -> Self {
+        Self {
+            sequence,
+            timestamp,
+            marker: false,
+            codec,
+            vp8: None,
+            vp9: None,
+            descriptor: 0,
+            described: None,
+            blank: false,
+            audio_level: None,
+            abs_capture_time: None,
+        }
+    }
+
+    /// Takes apart what is stored: the dependency descriptor, if there is one to be sent, and the payload.
     #[inline]
     pub fn split<'a>(&self, stored: &'a [u8]) -> (Option<&'a [u8]>, &'a [u8]) {
+        if self.blank {
+            return (None, &[]);
+        }
         if self.descriptor == 0 {
             return (None, stored);
         }
         let parts = stored.split_at_checked(usize::from(self.descriptor));
-        parts.map_or((None, stored), |(descriptor, payload)| (Some(descriptor), payload))
+        parts.map_or((None, stored), |(descriptor, payload)| {
+            (Some(descriptor).filter(|_| self.described.is_some()), payload)
+        })
+    }
+
+    /// Payload bytes that are sent of so many stored.
+    #[inline]
+    pub fn payload_len(&self, stored_len: usize) -> usize {
+        if self.blank { 0 } else { stored_len.saturating_sub(usize::from(self.descriptor)) }
+    }
+
+    /// Bytes of the dependency descriptor as it is sent, at most: it may turn out two shorter.
+    #[inline]
+    pub fn descriptor_len(&self) -> usize {
+        match self.described {
+            Some(patch) if self.descriptor > 0 && !self.blank => patch.len_of(usize::from(self.descriptor)),
+            _ => 0,
+        }
     }
 }
 
@@ -130,28 +172,20 @@ mod tests {
     }
 
     fn rewrite(descriptor: u8) -> Rewrite {
-        Rewrite {
-            sequence: 1,
-            timestamp: 1,
-            marker: false,
-            codec: CodecKind::Av1,
-            vp8: None,
-            descriptor,
-            audio_level: None,
-            abs_capture_time: None,
-        }
+        let described = Some(crate::dd::Patch::default());
+        Rewrite { descriptor, described, ..Rewrite::plain(1, 1, CodecKind::Av1) }
     }
 
     #[test]
-    fn a_descriptor_is_passed_only_where_a_stream_is_forwarded_whole() {
+    fn a_descriptor_is_kept_where_receivers_may_need_it() {
         let range = Some(ByteRange { start: 2, len: 3 });
         for codec in [CodecKind::Vp9, CodecKind::H264, CodecKind::Av1] {
             let mut packet = received(codec, range);
-            assert_eq!(packet.passed_descriptor(), range);
-            assert_eq!(packet.stored(b"..ddd.ppp."), (&b"ddd"[..], &b"ppp"[..]));
-            packet.simulcast = true;
-            assert_eq!(packet.passed_descriptor(), None, "layers of {codec:?}");
-            assert_eq!(packet.stored(b"..ddd.ppp."), (&b""[..], &b"ppp"[..]));
+            for simulcast in [false, true] {
+                packet.simulcast = simulcast;
+                assert_eq!(packet.passed_descriptor(), range);
+                assert_eq!(packet.stored(b"..ddd.ppp."), (&b"ddd"[..], &b"ppp"[..]));
+            }
         }
         for codec in [CodecKind::Vp8, CodecKind::Opus] {
             assert_eq!(received(codec, range).passed_descriptor(), None, "{codec:?}");
@@ -169,5 +203,19 @@ mod tests {
         assert_eq!(rewrite(3).split(b"dddppp"), (Some(&b"ddd"[..]), &b"ppp"[..]));
         assert_eq!(rewrite(3).split(b"ddd"), (Some(&b"ddd"[..]), &b""[..]));
         assert_eq!(rewrite(3).split(b"dd"), (None, &b"dd"[..]), "not what was stored for it");
+    }
+
+    #[test]
+    fn a_descriptor_that_the_receiver_does_not_get_is_taken_off() {
+        let rewrite = Rewrite { described: None, ..rewrite(3) };
+        assert_eq!(rewrite.split(b"dddppp"), (None, &b"ppp"[..]));
+        assert_eq!((rewrite.descriptor_len(), rewrite.payload_len(6)), (0, 3));
+    }
+
+    #[test]
+    fn a_blank_packet_has_neither_descriptor_nor_payload() {
+        let rewrite = Rewrite { blank: true, ..rewrite(3) };
+        assert_eq!(rewrite.split(b"dddppp"), (None, &b""[..]));
+        assert_eq!((rewrite.descriptor_len(), rewrite.payload_len(6)), (0, 0));
     }
 }

@@ -80,6 +80,7 @@ fn track(track: &sfu::PublicationSnapshot<Sink>, peers: &Peers) -> Value {
             "settings": format!("{:?}", each.settings),
             "target_layer": each.target,
             "current_layer": each.current,
+            "spatial_and_temporal": each.within,
             "waits_for_keyframe": each.waiting,
             "forwarded": each.forwarded,
             "begun": each.begun,

@@ -211,7 +211,7 @@ impl Worker {
         let outcome = guard(|| {
             #[cfg(test)]
             crate::guard::trap::spring(id);
-            media.forward(now, track, received, payload, slot, decisions);
+            media.forward(now, track, received, (descriptor, payload), slot, decisions);
         });
         if outcome.is_none() {
             self.decisions.clear();

@@ -371,16 +371,7 @@ mod tests {
         }
 
         fn send(&mut self, sequence: u64, len: usize) {
-            let rewrite = Rewrite {
-                sequence,
-                timestamp: 0,
-                marker: false,
-                codec: CodecKind::Vp9,
-                vp8: None,
-                descriptor: 0,
-                audio_level: None,
-                abs_capture_time: None,
-            };
+            let rewrite = Rewrite::plain(sequence, 0, CodecKind::Vp9);
             let index = self.send.index(Mid::new(b"v").expect("a mid")).expect("there");
             let stored = vec![7; len];
             let packet =

@@ -97,14 +97,8 @@ fn section() -> SendSection {
 
 fn rewrite(sequence: u64) -> Rewrite {
     Rewrite {
-        sequence,
-        timestamp: sequence as u32 * 90,
-        marker: false,
-        codec: CodecKind::Vp8,
         vp8: Some(wire::vp8::Patch { picture_id: Some(1), tl0: Some(2), key_idx: Some(3) }),
-        descriptor: 0,
-        audio_level: None,
-        abs_capture_time: None,
+        ..Rewrite::plain(sequence, sequence as u32 * 90, CodecKind::Vp8)
     }
 }
 

@@ -3,7 +3,7 @@
 use base::CodecKind;
 use base::ring::Slot;
 use wire::media::Rewrite;
-use wire::vp8::Patch;
+use wire::{dd, vp8, vp9};
 
 /// The ring starts this small and doubles while it would forget packets younger than [`KEEP_MS`]: a stream of up to 90
 /// packets per second costs 1.5 KB, one of up to 365 (3 Mbit/s) 6 KB, which keeps a subscription under its 8 KB.
@@ -22,18 +22,23 @@ const CODECS: [CodecKind; 8] = [
     CodecKind::Pcma,
 ];
 
-/// A sent packet in 24 bytes. Audio level and capture time are not kept: a retransmission is complete without them.
+/// A sent packet in 24 bytes. Audio level and capture time are not kept, nor which decode targets of VP9 are sent: a
+/// retransmission is complete without them.
 #[derive(Clone, Copy, Default)]
 struct Entry {
     slot: Slot,
     timestamp: u32,
-    /// When it was sent last, on the stream's millisecond clock.
-    sent_ms: u32,
+    /// When it was sent last, on the stream's millisecond clock, modulo a minute: what is that old is overwritten, or
+    /// asked for in vain.
+    sent_ms: u16,
     sequence: u16,
-    picture_id: u16,
+    /// Of VP8 and VP9, the changed picture id; of other codecs, the decode targets that are told.
+    picture_or_active: u16,
+    /// Of the dependency descriptor.
+    frame_number: u16,
+    tl0: u8,
     /// Of VP8, the changed index; of other codecs, which have none, the length of the dependency descriptor.
-    tl0_or_descriptor: u8,
-    key_idx: u8,
+    key_or_descriptor: u8,
     flags: u8,
     /// Codec in the upper four bits, retransmissions in the lower.
     codec_and_resends: u8,
@@ -42,34 +47,68 @@ struct Entry {
 const USED: u8 = 1;
 const MARKER: u8 = 2;
 const QUEUED: u8 = 4;
-const VP8: u8 = 8;
+/// It has a patch of VP8 or VP9.
+const PATCHED: u8 = 8;
 const PICTURE_ID: u8 = 16;
 const TL0: u8 = 32;
-const KEY_IDX: u8 = 64;
+/// Of VP8: the index is changed. Of other codecs: the descriptor is sent.
+const KEY_OR_DESCRIBED: u8 = 64;
+const BLANK: u8 = 128;
 
 impl Entry {
     fn new(now_ms: u32, slot: Slot, rewrite: &Rewrite) -> Self {
-        let patch = rewrite.vp8.unwrap_or_default();
-        let flag = |set: bool, bit: u8| if set { bit } else { 0 };
-        Self {
+        let entry = Self {
             slot,
             timestamp: rewrite.timestamp,
-            sent_ms: now_ms,
+            sent_ms: now_ms as u16,
             sequence: rewrite.sequence as u16,
-            picture_id: patch.picture_id.unwrap_or(0),
-            tl0_or_descriptor: if rewrite.vp8.is_some() {
-                patch.tl0.unwrap_or(0)
-            } else {
-                rewrite.descriptor
-            },
-            key_idx: patch.key_idx.unwrap_or(0),
-            flags: USED
-                | flag(rewrite.marker, MARKER)
-                | flag(rewrite.vp8.is_some(), VP8)
+            flags: USED | flag(rewrite.marker, MARKER) | flag(rewrite.blank, BLANK),
+            codec_and_resends: (rewrite.codec as u8) << 4,
+            ..Self::default()
+        };
+        match rewrite.codec {
+            CodecKind::Vp8 => entry.with_vp8(rewrite),
+            CodecKind::Vp9 => entry.with_descriptor(rewrite).with_vp9(rewrite),
+            _ => entry.with_descriptor(rewrite),
+        }
+    }
+
+    fn with_vp8(self, rewrite: &Rewrite) -> Self {
+        let patch = rewrite.vp8.unwrap_or_default();
+        Self {
+            picture_or_active: patch.picture_id.unwrap_or(0),
+            tl0: patch.tl0.unwrap_or(0),
+            key_or_descriptor: patch.key_idx.unwrap_or(0),
+            flags: self.flags
+                | flag(rewrite.vp8.is_some(), PATCHED)
                 | flag(patch.picture_id.is_some(), PICTURE_ID)
                 | flag(patch.tl0.is_some(), TL0)
-                | flag(patch.key_idx.is_some(), KEY_IDX),
-            codec_and_resends: (rewrite.codec as u8) << 4,
+                | flag(patch.key_idx.is_some(), KEY_OR_DESCRIBED),
+            ..self
+        }
+    }
+
+    fn with_vp9(self, rewrite: &Rewrite) -> Self {
+        let patch = rewrite.vp9.unwrap_or_default();
+        Self {
+            picture_or_active: patch.picture_id.unwrap_or(0),
+            tl0: patch.tl0.unwrap_or(0),
+            flags: self.flags
+                | flag(rewrite.vp9.is_some(), PATCHED)
+                | flag(patch.picture_id.is_some(), PICTURE_ID)
+                | flag(patch.tl0.is_some(), TL0),
+            ..self
+        }
+    }
+
+    fn with_descriptor(self, rewrite: &Rewrite) -> Self {
+        let patch = rewrite.described.unwrap_or_default();
+        Self {
+            picture_or_active: dd::Active::pack(patch.active),
+            frame_number: patch.frame_number,
+            key_or_descriptor: rewrite.descriptor,
+            flags: self.flags | flag(rewrite.described.is_some(), KEY_OR_DESCRIBED),
+            ..self
         }
     }
 
@@ -81,23 +120,41 @@ impl Entry {
         self.codec_and_resends & 0x0F
     }
 
+    fn codec(&self) -> CodecKind {
+        CODECS[usize::from(self.codec_and_resends >> 4) % CODECS.len()]
+    }
+
     fn rewrite(&self, sequence: u64) -> Rewrite {
-        let patch = Patch {
-            picture_id: self.has(PICTURE_ID).then_some(self.picture_id),
-            tl0: self.has(TL0).then_some(self.tl0_or_descriptor),
-            key_idx: self.has(KEY_IDX).then_some(self.key_idx),
-        };
+        let codec = self.codec();
+        let picture_id = self.has(PICTURE_ID).then_some(self.picture_or_active);
+        let tl0 = self.has(TL0).then_some(self.tl0);
+        let key_idx = self.has(KEY_OR_DESCRIBED).then_some(self.key_or_descriptor);
+        let is = |kind: CodecKind| codec == kind && self.has(PATCHED);
+        let described = codec != CodecKind::Vp8;
         Rewrite {
-            sequence,
-            timestamp: self.timestamp,
             marker: self.has(MARKER),
-            codec: CODECS[usize::from(self.codec_and_resends >> 4) % CODECS.len()],
-            vp8: self.has(VP8).then_some(patch),
-            descriptor: if self.has(VP8) { 0 } else { self.tl0_or_descriptor },
-            audio_level: None,
-            abs_capture_time: None,
+            vp8: is(CodecKind::Vp8).then_some(vp8::Patch { picture_id, tl0, key_idx }),
+            vp9: is(CodecKind::Vp9).then_some(vp9::Patch { picture_id, tl0 }),
+            descriptor: if described { self.key_or_descriptor } else { 0 },
+            described: Some(self.descriptor_patch()).filter(|_| described && self.has(KEY_OR_DESCRIBED)),
+            blank: self.has(BLANK),
+            ..Rewrite::plain(sequence, self.timestamp, codec)
         }
     }
+
+    fn descriptor_patch(&self) -> dd::Patch {
+        let packed = if self.codec() == CodecKind::Vp9 { 0 } else { self.picture_or_active };
+        dd::Patch { frame_number: self.frame_number, active: dd::Active::unpack(packed) }
+    }
+}
+
+/// Milliseconds, modulo a minute.
+fn since(now_ms: u32, sent_ms: u16) -> u32 {
+    u32::from((now_ms as u16).wrapping_sub(sent_ms))
+}
+
+fn flag(set: bool, bit: u8) -> u8 {
+    if set { bit } else { 0 }
 }
 
 /// Sent packets by sequence number; the last `max` of them at most.
@@ -126,7 +183,7 @@ impl History {
         }
         self.highest = self.highest.max(rewrite.sequence);
         let old = self.entries[self.place(rewrite.sequence as u16)];
-        let young = old.has(USED) && now_ms.wrapping_sub(old.sent_ms) < KEEP_MS;
+        let young = old.has(USED) && since(now_ms, old.sent_ms) < KEEP_MS;
         if young && old.sequence != rewrite.sequence as u16 && self.entries.len() < self.max {
             self.grow();
         }
@@ -163,7 +220,7 @@ impl History {
     pub(super) fn queue(&mut self, now_ms: u32, sequence: u16, spacing_ms: u32, max_resends: u8) -> bool {
         let Some(entry) = self.find(sequence) else { return false };
         let resends = entry.resends();
-        let too_soon = resends > 0 && now_ms.wrapping_sub(entry.sent_ms) < spacing_ms;
+        let too_soon = resends > 0 && since(now_ms, entry.sent_ms) < spacing_ms;
         if entry.has(QUEUED) || too_soon || resends >= max_resends.min(15) {
             return false;
         }
@@ -177,7 +234,7 @@ impl History {
         let entry = self.find(sequence).filter(|e| e.has(QUEUED))?;
         entry.flags &= !QUEUED;
         entry.codec_and_resends += 1;
-        entry.sent_ms = now_ms;
+        entry.sent_ms = now_ms as u16;
         let behind = (highest as u16).wrapping_sub(sequence);
         Some((entry.slot, entry.rewrite(highest.checked_sub(u64::from(behind))?)))
     }
@@ -198,34 +255,44 @@ mod tests {
     use super::*;
 
     fn rewrite(sequence: u64) -> Rewrite {
+        let picture_id = Some(sequence as u16 & 0x7FFF);
         Rewrite {
-            sequence,
-            timestamp: sequence as u32 * 3_000,
             marker: sequence.is_multiple_of(2),
-            codec: CodecKind::Vp8,
-            vp8: Some(Patch { picture_id: Some(sequence as u16 & 0x7FFF), tl0: None, key_idx: Some(7) }),
-            descriptor: 0,
-            audio_level: None,
-            abs_capture_time: None,
+            vp8: Some(vp8::Patch { picture_id, tl0: None, key_idx: Some(7) }),
+            ..Rewrite::plain(sequence, sequence as u32 * 3_000, CodecKind::Vp8)
         }
+    }
+
+    fn comes_back(before: &Rewrite) {
+        assert_eq!(Entry::new(5, Slot::default(), before).rewrite(before.sequence), *before);
     }
 
     #[test]
     fn an_entry_keeps_the_rewrite_in_24_bytes() {
         assert_eq!(size_of::<Entry>(), 24);
-        for codec in CODECS {
-            let tl0 = Some(Patch { tl0: Some(9), ..Patch::default() });
-            for (vp8, descriptor) in [
-                (None, 0),
-                (None, 1),
-                (None, 255),
-                (Some(Patch::default()), 0),
-                (rewrite(3).vp8, 0),
-                (tl0, 0),
-            ] {
-                let before = Rewrite { codec, vp8, descriptor, ..rewrite(70_001) };
-                assert_eq!(Entry::new(5, Slot::default(), &before).rewrite(70_001), before);
-            }
+        let plain = Rewrite { vp8: None, ..rewrite(70_001) };
+        let patches = [None, Some(vp8::Patch::default()), rewrite(3).vp8];
+        for vp8 in patches.into_iter().chain([Some(vp8::Patch { tl0: Some(9), ..Default::default() })]) {
+            comes_back(&Rewrite { vp8, ..plain });
+        }
+        for codec in CODECS.into_iter().filter(|codec| *codec != CodecKind::Vp8) {
+            comes_back(&Rewrite { codec, ..plain });
+            comes_back(&Rewrite { codec, descriptor: 9, ..plain });
+            comes_back(&Rewrite { codec, descriptor: 9, blank: true, ..plain });
+            let described = Some(dd::Patch { frame_number: 65_535, active: None });
+            comes_back(&Rewrite { codec, descriptor: 255, described, ..plain });
+        }
+        let active = dd::Active::new(0b101, 9);
+        let described = Some(dd::Patch { frame_number: 3, active });
+        comes_back(&Rewrite { codec: CodecKind::Av1, descriptor: 20, described, ..plain });
+        let described = Some(dd::Patch { frame_number: 3, active: None });
+        for vp9 in [
+            vp9::Patch { picture_id: Some(0x7FFF), tl0: None },
+            vp9::Patch { picture_id: None, tl0: Some(2) },
+        ] {
+            let vp9 = Some(vp9);
+            comes_back(&Rewrite { codec: CodecKind::Vp9, vp9, descriptor: 20, described, ..plain });
+            comes_back(&Rewrite { codec: CodecKind::Vp9, vp9, ..plain });
         }
     }
 

@@ -50,6 +50,12 @@ pub(super) fn write(
     pad_to: Option<usize>,
 ) -> Written {
     let start = out.len();
+    let mut changed = [0; MAX_DESCRIPTOR];
+    let descriptor = descriptor.map(|descriptor| {
+        let patch = rewrite.described.unwrap_or_default();
+        let len = patch.write(descriptor, &mut changed);
+        &changed[..len]
+    });
     let room = extension_room(descriptor);
     out.reserve(FIXED_LEN + room + RTX_HEADER_LEN + payload.len() + 255);
     out.resize(start + FIXED_LEN + room, 0);
@@ -65,6 +71,9 @@ pub(super) fn write(
     if let Some(patch) = &rewrite.vp8 {
         patch.apply(&mut out[payload_start..]);
     }
+    if let Some(patch) = &rewrite.vp9 {
+        patch.apply(&mut out[payload_start..]);
+    }
     let padding = pad(out, start, pad_to);
     let header = FixedHeader {
         marker: rewrite.marker,
@@ -78,6 +87,9 @@ pub(super) fn write(
     write_header(&mut out[start..], &header);
     Written { ssrc: target.ssrc, sequence: target.sequence, header_len, len: out.len() - start }
 }
+
+/// What a header extension holds.
+const MAX_DESCRIPTOR: usize = 255;
 
 /// Enough for all values but a long descriptor, which is rare; a smaller place is cheaper to clear.
 fn extension_room(descriptor: Option<&[u8]>) -> usize {

@@ -159,7 +159,7 @@ impl SendStream {
 
     /// The length that [`Self::write`] gives a packet of so many stored bytes, without padding.
     pub fn packet_len(&self, rewrite: &Rewrite, stored_len: usize) -> usize {
-        let descriptor = usize::from(rewrite.descriptor);
+        let descriptor = rewrite.descriptor_len();
         let long =
             descriptor > ext::ONE_BYTE_MAX && self.extensions.id(Extension::DependencyDescriptor).is_some();
         let head = if long || self.extensions.needs_two_byte() { 2 } else { 1 };
@@ -175,7 +175,7 @@ impl SendStream {
             + element(Extension::AbsCaptureTime, 8, rewrite.abs_capture_time.is_some())
             + element(Extension::DependencyDescriptor, descriptor, descriptor > 0);
         let extension = if elements == 0 { 0 } else { (4 + elements).next_multiple_of(4) };
-        wire::rtp::FIXED_LEN + extension + stored_len.saturating_sub(descriptor)
+        wire::rtp::FIXED_LEN + extension + rewrite.payload_len(stored_len)
     }
 
     /// Once the receiver has reported on the SSRC it has understood where it belongs.

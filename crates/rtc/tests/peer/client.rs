@@ -157,7 +157,7 @@ fn simulcast_layers_are_told_apart_by_rid_and_by_ssrc() {
 }
 
 #[test]
-fn dependency_descriptors_arrive_as_they_were_sent_also_on_retransmissions() {
+fn dependency_descriptors_arrive_with_their_new_frame_numbers_also_on_retransmissions() {
     let mut pair = Pair::new(3, GOOD, DtlsVersions::Automatic, DtlsRole::Server);
     let (mut receive, mut send) =
         (receive_section(VIDEO, CodecKind::Av1), send_section(VIDEO, CodecKind::Av1, OUR_SSRC[1]));
@@ -174,6 +174,7 @@ fn dependency_descriptors_arrive_as_they_were_sent_also_on_retransmissions() {
         let descriptor = descriptor(number);
         let mut rewrite = rewrite(number, number as u32 * 3_000, CodecKind::Av1);
         rewrite.descriptor = descriptor.len() as u8;
+        rewrite.described = Some(wire::dd::Patch { frame_number: number as u16 + 7_000, active: None });
         let stored = [descriptor, payload(number)].concat();
         pair.server.send(pair.now, mid(VIDEO), &rewrite, &stored).expect("connected");
         pair.run(20 * MS);
@@ -182,7 +183,9 @@ fn dependency_descriptors_arrive_as_they_were_sent_also_on_retransmissions() {
     assert_eq!(pair.client.received.len(), 200);
     for ((received, bytes), arrived) in pair.client.received.iter().zip(&pair.client.descriptors) {
         let number = received.sequence & 0xffff;
-        assert_eq!((bytes, arrived), (&payload(number), &descriptor(number)), "packet {number}");
+        let mut expected = descriptor(number);
+        expected[1..3].copy_from_slice(&(number as u16 + 7_000).to_be_bytes());
+        assert_eq!((bytes, arrived), (&payload(number), &expected), "packet {number}");
     }
     let again = pair.client.received.iter().filter(|(received, _)| received.retransmitted).count();
     assert!(again > 5, "{again} retransmissions");

@@ -22,23 +22,27 @@ fn a_video_subscription_that_starts_mid_stream_begins_with_a_keyframe() {
     assert_eq!(got[0].sequence, u64::from(BEN) * 100, "the number that the worker chose");
 }
 
+/// A descriptor that nothing describes is taken off, and that of VP8 is not even kept.
 #[test]
-fn a_dependency_descriptor_is_announced_only_where_the_stream_is_forwarded_whole() {
+fn a_dependency_descriptor_without_a_structure_goes_to_nobody() {
     let (mut stage, mut sources) = Stage::camera(1);
     stage.subscribe(CAMERA, BEN);
     let key = stage.media.key(CAMERA).unwrap();
-    let announced = [(CodecKind::Vp8, false), (CodecKind::H264, false), (CodecKind::H264, true)].map(|of| {
-        let Sent { mut received, mut payload } = sources[0].frame(ms(0), true, 1).remove(0);
-        (received.codec, received.simulcast) = of;
+    let announced = [CodecKind::Vp8, CodecKind::H264].map(|codec| {
+        let Sent { mut received, mut payload, .. } = sources[0].frame(ms(0), true, 1).remove(0);
+        received.codec = codec;
         received.extensions.dependency_descriptor = Some(ByteRange { start: 20, len: 17 });
         if received.codec == CodecKind::H264 {
             payload[0] = 0x65;
         }
         let mut out = Vec::new();
-        stage.media.forward(stage.now, key, &received, &payload, Slot::default(), &mut out);
-        out.iter().map(|decision| decision.rewrite.descriptor).collect::<Vec<_>>()
+        let stored = (&[0xC0; 17][..], &payload[..]);
+        stage.media.forward(stage.now, key, &received, stored, Slot::default(), &mut out);
+        out.iter()
+            .map(|decision| (decision.rewrite.descriptor, decision.rewrite.described))
+            .collect::<Vec<_>>()
     });
-    assert_eq!(announced, [[0], [17], [0]]);
+    assert_eq!(announced, [[(0, None)], [(17, None)]]);
 }
 
 #[test]
@@ -403,7 +407,7 @@ fn a_stale_key_forwards_nothing() {
     stage.subscribe(CAMERA, BEN);
     let sent = sources[0].frame(ms(0), true, 1).remove(0);
     let mut out = Vec::new();
-    stage.media.forward(stage.now, stale, &sent.received, &sent.payload, Default::default(), &mut out);
+    stage.media.forward(stage.now, stale, &sent.received, (&[], &sent.payload), Default::default(), &mut out);
     assert!(out.is_empty());
 }
 

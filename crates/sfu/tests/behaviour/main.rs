@@ -3,8 +3,12 @@
 #![allow(clippy::unwrap_used)]
 
 mod clocks;
+mod decoder;
+mod encoder;
 mod forwarding;
 mod keyframes;
+mod layers;
+mod layers_property;
 mod property;
 mod speakers;
 mod support;

@@ -9,7 +9,7 @@ use base::model::TrackSettings;
 use crate::support::*;
 
 /// SplitMix64.
-struct Random(u64);
+pub struct Random(pub u64);
 
 impl Random {
     fn draw(&mut self) -> u64 {
@@ -20,12 +20,12 @@ impl Random {
         mixed ^ (mixed >> 31)
     }
 
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.draw() % bound
     }
 
     /// True in so many of a thousand cases.
-    fn permille(&mut self, chance: u64) -> bool {
+    pub fn permille(&mut self, chance: u64) -> bool {
         self.below(1_000) < chance
     }
 }

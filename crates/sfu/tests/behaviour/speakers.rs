@@ -156,6 +156,6 @@ fn the_level_byte_is_passed_on_with_its_voice_bit() {
     sent.received.extensions.audio_level = Some(0x80 | 42);
     sent.received.extensions.abs_capture_time = Some(99);
     let mut out = Vec::new();
-    stage.media.forward(stage.now, key, &sent.received, &sent.payload, Default::default(), &mut out);
+    stage.media.forward(stage.now, key, &sent.received, (&[], &sent.payload), Default::default(), &mut out);
     assert_eq!((out[0].rewrite.audio_level, out[0].rewrite.abs_capture_time), (Some(0x80 | 42), Some(99)));
 }

@@ -60,6 +60,18 @@ pub struct Truth {
 #[derive(Clone, Debug)]
 pub struct Sent {
     pub received: Received,
+    pub descriptor: Vec<u8>,
+    pub payload: Vec<u8>,
+}
+
+/// A forwarded packet as it is sent.
+#[derive(Clone, Debug)]
+pub struct Raw {
+    pub sequence: u64,
+    pub timestamp: u32,
+    pub marker: bool,
+    pub codec: CodecKind,
+    pub descriptor: Option<Vec<u8>>,
     pub payload: Vec<u8>,
 }
 
@@ -160,7 +172,7 @@ impl Source {
             arrival: self.begin,
         };
         self.sequence += 1;
-        Sent { received, payload }
+        Sent { received, descriptor: Vec::new(), payload }
     }
 }
 
@@ -183,6 +195,7 @@ pub struct Stage {
     pub begin: Instant,
     pub now: Instant,
     pub got: BTreeMap<u32, Vec<Got>>,
+    pub raw: BTreeMap<u32, Vec<Raw>>,
     pub events: Vec<(Duration, Event<u32>)>,
     ring: PayloadRing,
 }
@@ -195,6 +208,7 @@ impl Stage {
             begin,
             now: begin,
             got: BTreeMap::new(),
+            raw: BTreeMap::new(),
             events: Vec::new(),
             ring: PayloadRing::new(1 << 16, 1 << 10),
         }
@@ -217,7 +231,8 @@ impl Stage {
     }
 
     pub fn subscribe(&mut self, track: TrackId, sink: u32) {
-        let codecs = [codec(CodecKind::Vp8), codec(CodecKind::H264), codec(CodecKind::Opus)];
+        let codecs = [CodecKind::Vp8, CodecKind::Vp9, CodecKind::H264, CodecKind::Av1, CodecKind::Opus];
+        let codecs = codecs.map(codec);
         self.media.set_subscription(self.now, track, sink, &codecs, u64::from(sink) * 100).unwrap();
         self.drain();
     }
@@ -256,13 +271,15 @@ impl Stage {
     /// One packet arrives now.
     pub fn deliver(&mut self, track: TrackId, sent: &Sent) {
         let received = Received { arrival: self.now, ..sent.received.clone() };
-        let slot = self.ring.push(&sent.payload).unwrap();
+        let slot = self.ring.push_joined(&sent.descriptor, &sent.payload).unwrap();
         let mut out = Vec::new();
         if let Some(key) = self.media.key(track) {
-            self.media.forward(self.now, key, &received, &sent.payload, slot, &mut out);
+            self.media.forward(self.now, key, &received, (&sent.descriptor, &sent.payload), slot, &mut out);
         }
         for decision in out {
             assert_eq!(decision.slot, slot);
+            let raw = self.write(decision.slot, &decision.rewrite);
+            self.raw.entry(decision.sink).or_default().push(raw);
             let got = self.read(decision.slot, &decision.rewrite);
             self.got.entry(decision.sink).or_default().push(got);
         }
@@ -273,8 +290,23 @@ impl Stage {
         sent.iter().for_each(|sent| self.deliver(CAMERA, sent));
     }
 
+    /// What is sent of a packet.
+    fn write(&self, slot: Slot, rewrite: &wire::media::Rewrite) -> Raw {
+        let (descriptor, payload) = rewrite.split(self.ring.get(slot).unwrap());
+        let mut payload = payload.to_vec();
+        rewrite.vp8.inspect(|patch| patch.apply(&mut payload));
+        rewrite.vp9.inspect(|patch| patch.apply(&mut payload));
+        let descriptor = descriptor.map(|descriptor| {
+            let mut out = [0; 255];
+            let len = rewrite.described.unwrap().write(descriptor, &mut out);
+            out[..len].to_vec()
+        });
+        let &wire::media::Rewrite { sequence, timestamp, marker, codec, .. } = rewrite;
+        Raw { sequence, timestamp, marker, codec, descriptor, payload }
+    }
+
     fn read(&self, slot: Slot, rewrite: &wire::media::Rewrite) -> Got {
-        let mut payload = self.ring.get(slot).unwrap().to_vec();
+        let mut payload = rewrite.split(self.ring.get(slot).unwrap()).1.to_vec();
         if let Some(patch) = rewrite.vp8 {
             patch.apply(&mut payload);
         }

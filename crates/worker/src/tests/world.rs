@@ -356,14 +356,11 @@ impl Client {
         let index = self.peer.send_index(mid(name)).expect("published");
         self.sequence += 1;
         let rewrite = Rewrite {
-            sequence: self.sequence,
-            timestamp,
             marker,
-            codec: kind,
-            vp8: None,
             descriptor: descriptor.len() as u8,
-            audio_level: None,
-            abs_capture_time: None,
+            described: wire::dd::Mandatory::parse(descriptor)
+                .map(|read| wire::dd::Patch { frame_number: read.frame_number, active: None }),
+            ..Rewrite::plain(self.sequence, timestamp, kind)
         };
         let stored = [descriptor, payload].concat();
         let mut out = Vec::new();

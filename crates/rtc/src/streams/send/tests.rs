@@ -40,14 +40,9 @@ fn section() -> SendSection {
 
 fn rewrite(sequence: u64) -> Rewrite {
     Rewrite {
-        sequence,
-        timestamp: 3_000,
         marker: true,
-        codec: CodecKind::Vp8,
         vp8: Some(Patch { picture_id: Some(0x0777), tl0: None, key_idx: None }),
-        descriptor: 0,
-        audio_level: None,
-        abs_capture_time: None,
+        ..Rewrite::plain(sequence, 3_000, CodecKind::Vp8)
     }
 }
 
@@ -88,7 +83,8 @@ fn a_forwarded_packet_carries_the_numbers_of_its_receiver() {
 }
 
 fn described(sequence: u64, descriptor: u8) -> Rewrite {
-    Rewrite { codec: CodecKind::H264, vp8: None, descriptor, ..rewrite(sequence) }
+    let described = Some(wire::dd::Patch { frame_number: 0x0203, active: None });
+    Rewrite { codec: CodecKind::H264, vp8: None, descriptor, described, ..rewrite(sequence) }
 }
 
 /// The dependency descriptor and the payload of a packet.
@@ -105,6 +101,7 @@ fn a_descriptor_goes_with_its_payload_also_when_it_is_sent_again() {
     let mut stream = SendStream::new(now, &section, 0);
     for (sequence, len) in [(1, 3), (2, 16), (3, 17), (4, 255), (5, 0)] {
         let descriptor: Vec<u8> = (1..=len).collect();
+        // Its bytes 2 and 3 are the frame number that `described` gives it.
         let expected = Some(&descriptor[..]).filter(|_| len > 0);
         let stored = [&descriptor, PAYLOAD].concat();
         let (mut out, stamp) = (Vec::new(), Stamp { transport_sequence: Some(3), ..Stamp::default() });

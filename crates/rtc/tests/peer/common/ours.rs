@@ -134,14 +134,5 @@ impl Ours {
 }
 
 pub fn rewrite(sequence: u64, timestamp: u32, codec: CodecKind) -> Rewrite {
-    Rewrite {
-        sequence,
-        timestamp,
-        marker: false,
-        codec,
-        vp8: None,
-        descriptor: 0,
-        audio_level: None,
-        abs_capture_time: None,
-    }
+    Rewrite::plain(sequence, timestamp, codec)
 }
