@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::{Mid, NtpTime};
+use base::{Bitrate, Mid, NtpTime};
 use bytes::Bytes;
 
 /// Control-path events, drained with [`crate::Peer::poll_event`]. At most [`crate::Peer::MAX_EVENTS`] wait: data
@@ -72,6 +72,8 @@ pub enum Event {
         /// Interarrival jitter, the worst of all send sections.
         jitter: Duration,
     },
+    /// What the path to the other side carries has changed by more than a twentieth ([`crate::Peer::estimate`]).
+    Estimate(Bitrate),
     /// The peer is over; nothing follows.
     Closed(CloseReason),
 }

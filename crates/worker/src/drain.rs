@@ -78,7 +78,7 @@ impl Worker {
         match event {
             rtc::Event::SourceValidated(address) => self.add_address(now, key, address),
             rtc::Event::SourceForgotten(address) => self.remove_address(key, address),
-            rtc::Event::IceConnected => {}
+            rtc::Event::IceConnected | rtc::Event::Estimate(_) => {}
             rtc::Event::DtlsConnected => self.connected(now, key),
             rtc::Event::FirstMedia => self.first_media(now, key),
             rtc::Event::ChannelOpen { label, ordered, max_retransmits } => {

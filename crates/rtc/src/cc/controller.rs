@@ -322,14 +322,14 @@ impl Controller {
     }
 
     /// The state in plain values.
-    pub fn snapshot(&mut self, now: Instant) -> ControllerSnapshot {
+    pub fn snapshot(&self) -> ControllerSnapshot {
         let rate = |bps: f64| Bitrate(bps as u64);
         ControllerSnapshot {
             target: self.target(),
             delay_based: rate(self.rate.bps()),
             loss_based: self.loss_limit.map(rate),
             acked: self.acked.bps().map(rate),
-            app_limited: self.limited.is_limited(now),
+            app_limited: self.limited.was_limited(),
             usage: self.trend.usage(),
             queue: Duration::from_micros(self.queue.queue_us() as u64),
             rtt: self.rtt(),

@@ -139,6 +139,12 @@ impl Peer {
             sctp.handle_timeout(now, &mut self.counters);
             self.sctp_busy = true;
         }
+        if self.send.path.poll_timeout().is_some_and(|at| at <= now)
+            && let Some(controller) = self.send.path.controller()
+        {
+            controller.handle_timeout(now);
+            self.tell_estimate();
+        }
         self.settle(now);
         if self.sctp_failed.is_some_and(|at| at <= now) {
             self.end(CloseReason::SctpFailed);
@@ -148,8 +154,9 @@ impl Peer {
     pub(super) fn next_timer(&mut self) -> Option<Instant> {
         let sctp = self.sctp.as_ref().and_then(|sctp| sctp.poll_timeout());
         let control = earlier(self.ice.poll_timeout(), earlier(self.dtls.poll_timeout(), sctp));
-        let rtcp = self.rtcp_timeout().filter(|_| self.can_send_rtcp());
-        earlier(earlier(control, self.sctp_failed), rtcp)
+        let media = earlier(self.rtcp_timeout(), self.send.path.poll_timeout());
+        let media = media.filter(|_| self.can_send_rtcp());
+        earlier(earlier(control, self.sctp_failed), media)
     }
 
     fn can_send_rtcp(&self) -> bool {

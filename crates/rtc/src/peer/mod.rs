@@ -5,6 +5,7 @@
 //! and writes reports and feedback.
 
 mod control;
+mod estimate;
 mod receive;
 mod rtcp;
 mod send;
@@ -165,6 +166,7 @@ impl Peer {
     pub fn set_sections(&mut self, now: Instant, receive: &[ReceiveSection], send: &[SendSection]) {
         self.receive.set_sections(receive, &mut self.counters);
         self.send.set_sections(now, send, self.keys.as_mut().map(|keys| &mut keys.send));
+        self.send.path.negotiated(now, send);
     }
 
     /// Opens a data channel as soon as SCTP is up; [`Event::ChannelOpen`] follows. `None` for `max_retransmits` =

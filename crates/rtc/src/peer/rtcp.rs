@@ -48,7 +48,7 @@ pub(super) struct Rtcp {
     results: Vec<PacketResult>,
 }
 
-/// What transport-wide feedback said so far. Congestion control will stand on the single results.
+/// What transport-wide feedback said so far. Congestion control stands on the single results.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct FeedbackTotals {
     /// Packets that arrived.
@@ -118,7 +118,7 @@ impl Peer {
                     }
                 }
                 Packet::TransportFeedback(feedback) => self.receive_feedback(now, &feedback),
-                Packet::Remb(remb) => self.rtcp.remb = Some(remb.bitrate),
+                Packet::Remb(remb) => self.receive_remb(now, remb.bitrate),
                 // Streams end with their section, so a BYE tells nothing; an SDES neither.
                 Packet::Bye(_) | Packet::SourceDescription(_) | Packet::Other { .. } => {}
                 Packet::Malformed => self.counters.rtcp_malformed += 1,
@@ -171,7 +171,10 @@ impl Peer {
 
     fn receive_feedback(&mut self, now: Instant, feedback: &rtcp::TransportFeedback<'_>) {
         let mut results = std::mem::take(&mut self.rtcp.results);
-        let summary = self.send.history.receive(now, feedback, &mut results);
+        let summary = self.send.path.history.receive(now, feedback, &mut results);
+        if let Some(controller) = self.send.path.controller() {
+            controller.on_feedback(now, &results, summary.rtt);
+        }
         let totals = &mut self.rtcp.feedback;
         for result in results.drain(..) {
             match result.arrival {
@@ -184,6 +187,15 @@ impl Peer {
         }
         totals.rtt = summary.rtt.or(totals.rtt);
         self.rtcp.results = results;
+        self.tell_estimate();
+    }
+
+    fn receive_remb(&mut self, now: Instant, bitrate: Bitrate) {
+        self.rtcp.remb = Some(bitrate);
+        if let Some(controller) = self.send.path.controller() {
+            controller.on_remb(now, bitrate);
+        }
+        self.tell_estimate();
     }
 
     fn tell_quality(&mut self, now: Instant) {
@@ -199,7 +211,11 @@ impl Peer {
             jitter = jitter.max(reception.jitter);
             rtt = rtt.into_iter().chain(reception.rtt).min();
         }
-        let loss = (loss / count.max(1.0)).max(self.rtcp.upstream_loss);
+        let downstream = loss / count.max(1.0);
+        if let Some(controller) = self.send.path.controller() {
+            controller.on_loss_report(now, downstream);
+        }
+        let loss = downstream.max(self.rtcp.upstream_loss);
         self.push_minor(Event::Quality { loss, rtt, jitter });
     }
 

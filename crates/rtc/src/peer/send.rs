@@ -1,6 +1,7 @@
 //! Outgoing RTP: the send sections, sealed packets, retransmissions.
 
 use std::collections::VecDeque;
+use std::ops::RangeInclusive;
 use std::time::Instant;
 
 use base::Mid;
@@ -9,15 +10,15 @@ use wire::ext::abs_send_time;
 use wire::media::Rewrite;
 
 use super::Resend;
+use super::estimate::Path;
 use super::receive::earlier;
-use crate::streams::{Clock, SendStream, Stamp, TransportFeedbackHistory, Written};
+use crate::streams::{Clock, SendStream, Stamp, Written};
 use crate::{Counters, SendIndex, SendSection, WallClock, srtp};
 
 /// Send sections of one peer: more subscriptions than one connection can carry.
 const MAX_SECTIONS: usize = 1_024;
-/// Tags in the transport-wide history.
-const TAG_MEDIA: u8 = 0;
-const TAG_RTX: u8 = 1;
+/// Lengths that a packet of padding can have, whatever its extensions and its authentication tag are.
+const PADDING_LENGTHS: RangeInclusive<usize> = 64..=280;
 
 /// One send section.
 pub(super) struct Outgoing {
@@ -38,7 +39,7 @@ struct Place {
 /// All send sections of a peer.
 pub(super) struct Send {
     places: Vec<Place>,
-    pub(super) history: TransportFeedbackHistory,
+    pub(super) path: Path,
     /// Places whose streams have packets to send again.
     resends: VecDeque<u16>,
     /// Not later than the first moment at which a stream has a sender report to send.
@@ -50,7 +51,7 @@ impl Send {
     pub(super) fn new(now: Instant, seed: u64) -> Self {
         Self {
             places: Vec::new(),
-            history: TransportFeedbackHistory::new(now),
+            path: Path::new(now),
             resends: VecDeque::new(),
             next_report: None,
             random: seed,
@@ -174,7 +175,7 @@ impl Send {
             place.outgoing.as_deref_mut().filter(|_| place.generation == packet.index.generation)?;
         let handle = outgoing.primary?;
         let size = overhead + outgoing.stream.packet_len(packet.rewrite, packet.stored.len());
-        let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_MEDIA);
+        let stamp = stamp(&outgoing.stream, &mut self.path, now, clock, size);
         let start = out.len();
         let pad_to = packet.pad_to.and_then(|total| total.checked_sub(overhead));
         let Packet { rewrite, slot, stored, .. } = *packet;
@@ -246,7 +247,7 @@ impl Send {
         }
         // From here on the packet is sent: what has a transport-wide number and is not counts as lost with its receiver.
         let size = overhead + outgoing.stream.packet_len(&resend.rewrite, stored.len());
-        let stamp = stamp(&outgoing.stream, &mut self.history, now, clock, size, TAG_RTX);
+        let stamp = stamp(&outgoing.stream, &mut self.path, now, clock, size);
         let start = out.len();
         let Some(written) = outgoing.stream.write_rtx(&what, stored, &stamp, None, out) else {
             counters.rtx_refused += 1;
@@ -255,6 +256,43 @@ impl Send {
         let len = seal(keys, handle, &written, start, out, counters)?;
         counters.rtx_sent += 1;
         Some(len)
+    }
+
+    /// The section whose RTX stream carries padding: one that is in use, if any is.
+    fn padded(&self) -> Option<usize> {
+        let can = |place: &&Place| {
+            let pads =
+                |o: &Outgoing| o.rtx.is_some() && o.stream.can_pad() && o.stream.wants_transport_sequence();
+            place.outgoing.as_deref().is_some_and(pads)
+        };
+        let used = |place: &Place| place.outgoing.as_deref().is_some_and(|o| o.stream.sent_packets() > 0);
+        let in_use = self.places.iter().position(|place| can(&place) && used(place));
+        in_use.or_else(|| self.places.iter().position(|place| can(&place)))
+    }
+
+    pub(super) fn can_pad(&self) -> bool {
+        self.padded().is_some()
+    }
+
+    /// Appends one sealed packet of padding.
+    pub(super) fn send_padding(
+        &mut self,
+        now: Instant,
+        clock: &WallClock,
+        keys: &mut srtp::Sender,
+        len: usize,
+        out: &mut Vec<u8>,
+        counters: &mut Counters,
+    ) -> Option<usize> {
+        let place = self.padded()?;
+        let overhead = keys.profile().rtp_overhead();
+        let len = len.clamp(*PADDING_LENGTHS.start(), *PADDING_LENGTHS.end());
+        let outgoing = self.places.get_mut(place)?.outgoing.as_deref_mut()?;
+        let handle = outgoing.rtx?;
+        let stamp = stamp(&outgoing.stream, &mut self.path, now, clock, len);
+        let start = out.len();
+        let written = outgoing.stream.write_padding(len.saturating_sub(overhead), &stamp, out)?;
+        seal(keys, handle, &written, start, out, counters)
     }
 }
 
@@ -280,16 +318,9 @@ impl Outgoing {
 }
 
 #[inline]
-fn stamp(
-    stream: &SendStream,
-    history: &mut TransportFeedbackHistory,
-    now: Instant,
-    clock: &WallClock,
-    size: usize,
-    tag: u8,
-) -> Stamp {
+fn stamp(stream: &SendStream, path: &mut Path, now: Instant, clock: &WallClock, size: usize) -> Stamp {
     Stamp {
-        transport_sequence: stream.wants_transport_sequence().then(|| history.register(now, size, tag)),
+        transport_sequence: path.on_sent(now, size, stream.wants_transport_sequence()),
         abs_send_time: stream.wants_abs_send_time().then(|| abs_send_time(clock.ntp(now))),
     }
 }
@@ -425,13 +456,33 @@ mod tests {
         bench.send.nacked(bench.now, 10, missed.map(|sequence| sequence as u16), &mut bench.counters);
         let (mut refused, stored) = (0, vec![7; 1_000]);
         while let Some(resend) = bench.send.poll_resend(bench.now) {
-            let before = bench.send.history.in_flight();
+            let before = bench.send.path.history.in_flight();
             let (clock, counters, mut out) = (&bench.clock, &mut bench.counters, Vec::new());
             let keys = &mut bench.keys;
             let sent = bench.send.send_rtx(bench.now, clock, keys, &resend, &stored, &mut out, counters);
             refused += u32::from(sent.is_none());
-            assert_eq!(bench.send.history.in_flight() > before, sent.is_some());
+            assert_eq!(bench.send.path.history.in_flight() > before, sent.is_some());
         }
         assert!(refused > 10, "{refused}");
+    }
+
+    #[test]
+    fn padding_and_retransmissions_share_the_numbers_of_their_stream_and_use_none_twice() {
+        let mut bench = Bench::new(3, Some(11));
+        for sequence in 100..110 {
+            bench.send(sequence, 500);
+            for len in [0, 100, 290, 5_000] {
+                let (clock, counters, mut out) = (&bench.clock, &mut bench.counters, vec![9; 3]);
+                let sent =
+                    bench.send.send_padding(bench.now, clock, &mut bench.keys, len, &mut out, counters);
+                assert_eq!(sent, Some(len.clamp(64, 280)));
+                assert_eq!(out.len(), len.clamp(64, 280) + 3);
+            }
+            assert!(bench.resend(sequence, 500));
+            bench.set_sections(&[]);
+            bench.set_sections(&[section(Some(11))]);
+        }
+        assert_eq!(bench.counters.srtp_seal_refused, 0);
+        assert!(!Bench::new(3, None).send.can_pad(), "no RTX stream");
     }
 }

@@ -9,6 +9,7 @@ use base::{Bitrate, Mid};
 use super::Peer;
 use super::rtcp::FeedbackTotals;
 use crate::Counters;
+use crate::cc::ControllerSnapshot;
 use crate::event::CloseReason;
 use crate::srtp::Profile;
 use crate::streams::Reception;
@@ -34,6 +35,8 @@ pub struct PeerSnapshot {
     pub remb: Option<Bitrate>,
     /// Transport-wide feedback on what we sent.
     pub feedback: FeedbackTotals,
+    /// Congestion control, where something was negotiated that it can stand on.
+    pub congestion: Option<ControllerSnapshot>,
     /// Drop reasons and totals.
     pub counters: Counters,
 }
@@ -89,6 +92,7 @@ impl Peer {
             send: self.send_snapshots(),
             remb: self.rtcp.remb,
             feedback: self.rtcp.feedback,
+            congestion: self.send.path.snapshot(),
             counters: self.counters,
         }
     }

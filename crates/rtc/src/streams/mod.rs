@@ -13,6 +13,7 @@ pub mod fuzz;
 mod history;
 mod missing;
 mod packet;
+mod padding;
 mod receive;
 mod report;
 mod send;

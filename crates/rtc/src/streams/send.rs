@@ -11,6 +11,7 @@ use wire::rtcp::{ReportBlock, SenderInfo};
 
 use super::history::History;
 use super::packet::{self, Stamp, Target, Written};
+use super::padding;
 use super::report::{Clock, Reception, Reports};
 use crate::section::SendSection;
 
@@ -42,6 +43,8 @@ pub struct SendStream {
     /// Bytes that may be retransmitted now; negative right after a large packet.
     credit: i64,
     rtx_sequence: u64,
+    /// Of the packet sent last.
+    timestamp: u32,
     reports: Reports,
     sent: Counts,
     resent: Counts,
@@ -80,6 +83,10 @@ impl PayloadTypes {
         Some(self.primary[codec as usize]).filter(|pt| *pt != NO_PAYLOAD_TYPE)
     }
 
+    fn any_rtx(&self) -> Option<u8> {
+        self.rtx.into_iter().find(|pt| *pt != NO_PAYLOAD_TYPE)
+    }
+
     fn rtx(&self, codec: CodecKind) -> Option<u8> {
         Some(self.rtx[codec as usize]).filter(|pt| *pt != NO_PAYLOAD_TYPE)
     }
@@ -112,6 +119,7 @@ impl SendStream {
             pending: VecDeque::new(),
             credit: RESEND_CREDIT,
             rtx_sequence: u64::from(rtx_start & 0x7FFF),
+            timestamp: 0,
             reports: Reports::default(),
             sent: Counts::default(),
             resent: Counts::default(),
@@ -213,6 +221,7 @@ impl SendStream {
         self.sent.octets += payload.len() as u64;
         self.credit = (self.credit + payload.len() as i64 / RESEND_SHARE).min(RESEND_CREDIT);
         self.clock_rate = rewrite.codec.clock_rate();
+        self.timestamp = rewrite.timestamp;
         self.first_sent.get_or_insert(now);
         Some(written)
     }
@@ -283,6 +292,28 @@ impl SendStream {
         self.credit -= payload.len() as i64;
         self.resent.packets += 1;
         self.resent.octets += payload.len() as u64;
+        Some(written)
+    }
+
+    /// Whether [`Self::write_padding`] would write a packet.
+    pub fn can_pad(&self) -> bool {
+        self.rtx_ssrc.is_some() && self.types.any_rtx().is_some()
+    }
+
+    /// Appends a plaintext packet of padding alone to the RTX stream, of `len` bytes as far as 255 bytes of padding allow.
+    /// It takes a number of that stream like any packet, and nothing of the budget for retransmissions. `None`: there is
+    /// no RTX stream.
+    pub fn write_padding(&mut self, len: usize, stamp: &Stamp, out: &mut Vec<u8>) -> Option<Written> {
+        let target = Target {
+            ssrc: self.rtx_ssrc?,
+            payload_type: self.types.any_rtx()?,
+            sequence: self.rtx_sequence,
+            original: None,
+            mid: Some(self.mid),
+            extensions: &self.extensions,
+        };
+        let written = padding::write(out, &target, self.timestamp, stamp, len);
+        self.rtx_sequence += 1;
         Some(written)
     }
 

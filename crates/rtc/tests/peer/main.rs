@@ -4,6 +4,7 @@ mod client;
 mod common;
 mod connect;
 mod data;
+mod estimate;
 mod garbage;
 mod media;
 mod moves;

@@ -1,0 +1,119 @@
+//! How much the path carries: what is sent and what is heard of it go to the congestion controller.
+
+use std::time::Instant;
+
+use base::{Bitrate, Extension};
+
+use super::Peer;
+use crate::cc::{Config, Controller, ControllerSnapshot, Probe};
+use crate::event::Event;
+use crate::section::SendSection;
+use crate::streams::TransportFeedbackHistory;
+
+/// An estimate is told anew when it has moved by this share of the one told last.
+const TOLD_SHARE: f64 = 0.05;
+
+/// The way to the other side.
+pub(super) struct Path {
+    pub(super) history: TransportFeedbackHistory,
+    /// Once a send section has negotiated what it needs.
+    controller: Option<Box<Controller>>,
+    /// The controller hears of single packets; else it has REMB alone.
+    feedback: bool,
+    /// The estimate that was told last.
+    told: Option<Bitrate>,
+}
+
+impl Path {
+    pub(super) fn new(now: Instant) -> Self {
+        let history = TransportFeedbackHistory::new(now);
+        Self { history, controller: None, feedback: false, told: None }
+    }
+
+    /// What the send sections negotiated: transport-wide feedback if any has it, else REMB, else nothing.
+    pub(super) fn negotiated(&mut self, now: Instant, sections: &[SendSection]) {
+        let numbered = |s: &&SendSection| s.extensions.id(Extension::TransportSequence).is_some();
+        let feedback = sections.iter().filter(numbered).any(|s| s.codecs.iter().any(|c| c.transport_cc));
+        let remb = || sections.iter().any(|s| s.codecs.iter().any(|c| c.remb));
+        let known = self.controller.is_some();
+        if (feedback && !(known && self.feedback)) || (!known && remb()) {
+            self.feedback = feedback;
+            let config = Config { feedback, ..Config::default() };
+            self.controller = Some(Box::new(Controller::new(now, config)));
+        }
+    }
+
+    /// A packet leaves; its transport-wide sequence number, where its section has them.
+    #[inline]
+    pub(super) fn on_sent(&mut self, now: Instant, size: usize, numbered: bool) -> Option<u16> {
+        let heard_of = numbered || !self.feedback;
+        let controller = self.controller.as_mut().filter(|_| heard_of);
+        let tag = controller.map_or(0, |controller| controller.on_sent(now, size));
+        numbered.then(|| self.history.register(now, size, tag))
+    }
+
+    pub(super) fn controller(&mut self) -> Option<&mut Controller> {
+        self.controller.as_deref_mut()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.controller.as_ref()?.poll_timeout()
+    }
+
+    pub(super) fn snapshot(&self) -> Option<ControllerSnapshot> {
+        self.controller.as_ref().map(|controller| controller.snapshot())
+    }
+
+    /// An estimate that is worth telling.
+    fn changed(&mut self) -> Option<Bitrate> {
+        let target = self.controller.as_ref()?.target();
+        let told = self.told.map_or(0.0, |told| told.0 as f64);
+        if (target.0 as f64 - told).abs() <= told * TOLD_SHARE {
+            return None;
+        }
+        self.told = Some(target);
+        self.told
+    }
+}
+
+impl Peer {
+    /// What the path to the other side carries, audio, video, retransmissions and padding together. `None` while nothing
+    /// was negotiated by which it could be known.
+    pub fn estimate(&self) -> Option<Bitrate> {
+        self.send.path.controller.as_ref().map(|controller| controller.target())
+    }
+
+    /// What would be sent if the path carried it, all of it together. The estimate is pushed no further by probes; zero,
+    /// as at the start, probes nothing.
+    pub fn set_wanted(&mut self, now: Instant, wanted: Bitrate) {
+        if let Some(controller) = self.send.path.controller() {
+            controller.set_wanted(now, wanted);
+        }
+    }
+
+    /// Padding that a probe needs now: hand its bytes to [`Self::send_padding`] and ask again, until `None`. Ask after
+    /// media was sent, too, and at [`Self::poll_timeout`].
+    pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
+        if !self.can_send() || !self.send.can_pad() {
+            return None;
+        }
+        self.send.path.controller()?.poll_probe(now)
+    }
+
+    /// Appends one protected packet of padding, of `bytes` or, where that is outside, of 64 or 280, and returns its length. It goes
+    /// by an RTX stream, whose receivers are used to packets without content. `None`: no section has one.
+    pub fn send_padding(&mut self, now: Instant, bytes: usize, out: &mut Vec<u8>) -> Option<usize> {
+        let keys = self.keys.as_mut().filter(|_| self.closed.is_none())?;
+        self.send.send_padding(now, &self.clock, &mut keys.send, bytes, out, &mut self.counters)
+    }
+
+    /// Tells a new estimate, in place of one that was not read yet.
+    pub(super) fn tell_estimate(&mut self) {
+        let Some(estimate) = self.send.path.changed() else { return };
+        let waiting = self.events.iter_mut().find(|event| matches!(event, Event::Estimate(_)));
+        match waiting {
+            Some(event) => *event = Event::Estimate(estimate),
+            None => self.push_minor(Event::Estimate(estimate)),
+        }
+    }
+}
