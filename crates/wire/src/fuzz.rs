@@ -45,6 +45,10 @@ pub fn rtcp_compound(bytes: &[u8]) {
             Packet::TransportFeedback(feedback) => {
                 assert_eq!(feedback.statuses().count(), usize::from(feedback.count));
             }
+            Packet::CongestionFeedback(feedback) => {
+                let reports: usize = feedback.blocks().map(|block| block.reports().count()).sum();
+                assert!(reports <= bytes.len() / 2);
+            }
             Packet::Remb(remb) => assert!(remb.ssrcs.count() <= 255),
             Packet::Pli { .. } | Packet::Other { .. } | Packet::Malformed => {}
         }

@@ -142,8 +142,7 @@ impl Controller {
         number
     }
 
-    /// What became of packets that were sent: the results of one feedback, transport-wide or RFC 8888. `rtt`: the round
-    /// trip it shows.
+    /// What became of packets that were sent: the results of one feedback. `rtt`: the round trip it shows.
     pub fn on_feedback(&mut self, now: Instant, results: &[PacketResult], rtt: Option<Duration>) {
         if results.is_empty() {
             return;

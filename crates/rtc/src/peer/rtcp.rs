@@ -119,8 +119,9 @@ impl Peer {
                 }
                 Packet::TransportFeedback(feedback) => self.receive_feedback(now, &feedback),
                 Packet::Remb(remb) => self.receive_remb(now, remb.bitrate),
-                // Streams end with their section, so a BYE tells nothing; an SDES neither.
-                Packet::Bye(_) | Packet::SourceDescription(_) | Packet::Other { .. } => {}
+                // Streams end with their section, so a BYE tells nothing; an SDES neither. RFC 8888 was not negotiated.
+                Packet::Bye(_) | Packet::SourceDescription(_) => {}
+                Packet::CongestionFeedback(_) | Packet::Other { .. } => {}
                 Packet::Malformed => self.counters.rtcp_malformed += 1,
             }
         }

@@ -1,11 +1,13 @@
 //! RTCP (RFC 3550 section 6, RFC 4585, RFC 5104, transport-wide feedback, REMB): compound packets taken apart, and
 //! single packets appended to a buffer.
 
+mod ccfb;
 mod feedback;
 mod report;
 mod transport;
 mod write;
 
+pub use ccfb::{CongestionFeedback, FeedbackBlock, FeedbackBlocks, FeedbackReport, FeedbackReports};
 pub use feedback::{Fir, FirEntries, FirEntry, Nack, NackSequences, Remb};
 pub use report::{Bye, ReceiverReport, ReportBlock, ReportBlocks, SenderReport, SourceDescription, Ssrcs};
 pub use transport::{
@@ -33,6 +35,8 @@ pub const PAYLOAD_FEEDBACK: u8 = 206;
 
 /// Format of generic NACK, under [`TRANSPORT_FEEDBACK`].
 pub const FORMAT_NACK: u8 = 1;
+/// Format of congestion control feedback by RTP stream (RFC 8888), under [`TRANSPORT_FEEDBACK`].
+pub const FORMAT_CONGESTION: u8 = 11;
 /// Format of transport-wide congestion control feedback, under [`TRANSPORT_FEEDBACK`].
 pub const FORMAT_TRANSPORT_CC: u8 = 15;
 /// Format of picture loss indication, under [`PAYLOAD_FEEDBACK`].
@@ -66,6 +70,8 @@ pub enum Packet<'a> {
     Fir(Fir<'a>),
     /// Transport-wide congestion control feedback.
     TransportFeedback(TransportFeedback<'a>),
+    /// Congestion control feedback by RTP stream (RFC 8888).
+    CongestionFeedback(CongestionFeedback<'a>),
     /// Receiver estimated maximum bitrate.
     Remb(Remb<'a>),
     /// Well-formed, but nothing we read.
@@ -134,6 +140,9 @@ fn parse(format: u8, packet_type: u8, body: &[u8]) -> Option<Packet<'_>> {
         (TRANSPORT_FEEDBACK, FORMAT_NACK) => Packet::Nack(Nack::parse(body)?),
         (TRANSPORT_FEEDBACK, FORMAT_TRANSPORT_CC) => {
             Packet::TransportFeedback(TransportFeedback::parse(body)?)
+        }
+        (TRANSPORT_FEEDBACK, FORMAT_CONGESTION) => {
+            Packet::CongestionFeedback(CongestionFeedback::parse(body)?)
         }
         (PAYLOAD_FEEDBACK, FORMAT_PLI) => {
             Packet::Pli { sender: read_u32(body, 0)?, media: read_u32(body, 4)? }
