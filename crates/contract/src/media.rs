@@ -307,6 +307,21 @@ pub enum Event {
     },
 }
 
+impl Event {
+    /// The connection that it is about; `None` when it is about a room.
+    pub fn peer(&self) -> Option<PeerId> {
+        match self {
+            Self::Connected { peer, .. }
+            | Self::FirstMedia { peer, .. }
+            | Self::ChannelOpen { peer, .. }
+            | Self::Data { peer, .. }
+            | Self::Quality { peer, .. }
+            | Self::Closed { peer, .. } => Some(*peer),
+            Self::Speakers { .. } | Self::RoomLost { .. } => None,
+        }
+    }
+}
+
 /// Control's handle to a worker.
 #[derive(Clone)]
 pub struct WorkerHandle {

@@ -85,7 +85,7 @@ impl Routes {
 
     fn pass(&self, event: Event, metrics: &Metrics) {
         let tables = self.tables();
-        let peer = peer_of(&event).and_then(|id| Some((id, tables.peers.get(&id)?)));
+        let peer = event.peer().and_then(|id| Some((id, tables.peers.get(&id)?)));
         let room = match (&event, &peer) {
             (Event::Speakers { room, .. } | Event::RoomLost { room }, _) => Some(room),
             (_, peer) => peer.as_ref().map(|(_, peer)| &peer.room),
@@ -122,18 +122,6 @@ fn admit(peer: PeerId, credit: &Arc<Semaphore>, units: u32, event: Event) -> Opt
             credit.close();
             Routed::Flood(peer)
         }),
-    }
-}
-
-fn peer_of(event: &Event) -> Option<PeerId> {
-    match event {
-        Event::Connected { peer, .. }
-        | Event::FirstMedia { peer, .. }
-        | Event::ChannelOpen { peer, .. }
-        | Event::Data { peer, .. }
-        | Event::Quality { peer, .. }
-        | Event::Closed { peer, .. } => Some(*peer),
-        Event::Speakers { .. } | Event::RoomLost { .. } => None,
     }
 }
 

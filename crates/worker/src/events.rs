@@ -120,7 +120,7 @@ impl Outgoing {
     /// The peer was removed by control, which wants to hear no more of it.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.quality.remove(&peer);
-        self.waiting.retain(|event| peer_of(event) != Some(peer));
+        self.waiting.retain(|event| event.peer() != Some(peer));
         let sizes = self.waiting.iter().filter_map(size);
         (self.messages, self.bytes) = sizes.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
     }
@@ -132,18 +132,6 @@ fn size(event: &Event) -> Option<usize> {
         Event::Data { payload, .. } => Some(payload.len()),
         Event::ChannelOpen { channel, .. } => Some(channel.label.len()),
         _ => None,
-    }
-}
-
-fn peer_of(event: &Event) -> Option<PeerId> {
-    match event {
-        Event::Connected { peer, .. }
-        | Event::FirstMedia { peer, .. }
-        | Event::ChannelOpen { peer, .. }
-        | Event::Data { peer, .. }
-        | Event::Quality { peer, .. }
-        | Event::Closed { peer, .. } => Some(*peer),
-        Event::Speakers { .. } | Event::RoomLost { .. } => None,
     }
 }
 

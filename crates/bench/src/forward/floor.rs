@@ -8,7 +8,7 @@ use udp::{Batch, CpuClock, Options, Socket};
 
 use super::pattern::Pattern;
 
-/// Bytes that a packet has before its payload on the wire in the measured run: header and extensions.
+/// Bytes of the ciphers' tag, behind the payload.
 const TAG: usize = 16;
 /// Flushed when the batch holds this much, as the worker does.
 const FLUSH_BYTES: usize = 256 * 1024;

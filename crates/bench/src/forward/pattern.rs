@@ -24,8 +24,7 @@ pub struct Pattern {
     pub length: Duration,
 }
 
-/// RTP header (12), SRTP tag (16) and the header extensions that Chromium puts on every video packet: what a recorded
-/// datagram has on top of its payload is counted exactly when the recording is made.
+/// Made by `tests/e2e/tools/record-publisher.mjs`, which takes header, extensions and tag off each packet.
 const RECORDING: &str = include_str!("../../recordings/chromium-720p-vp8.csv");
 
 impl Pattern {
