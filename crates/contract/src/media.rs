@@ -2,7 +2,7 @@
 //!
 //! Commands are idempotent descriptions of wanted state wherever that is possible (`SetSections` carries all sections of
 //! a connection), so that the newest one wins and an older one may be dropped unread.
-//! The worker never blocks: events that can be folded (speakers, quality) are, and reliable data that finds no room stays
+//! The worker never blocks: events that can be folded (speakers, quality, stream states, wanted layers) are, and reliable data that finds no room stays
 //! in the SCTP receive window, which slows its sender. A full event queue slows all senders of the worker: control drains it
 //! at all times, and slows single senders with `PauseData`.
 
@@ -11,7 +11,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::model::{Quality, TrackSettings};
+use base::model::{Quality, TrackSettings, TrackSource};
 use base::{Codec, ExtensionMap, MediaKind, Mid, ParticipantId, PeerId, Rid, RoomId, TrackId};
 use bytes::Bytes;
 
@@ -83,6 +83,8 @@ pub struct ReceiveSection {
     pub sizes: Vec<(u32, u32)>,
     /// SSRCs named in SDP: primary and, where there is one, its RTX SSRC.
     pub ssrcs: Vec<(u32, Option<u32>)>,
+    /// Where the publication comes from; `Unknown` as long as there is none.
+    pub source: TrackSource,
     /// The publication it feeds, once known; packets before that are counted and dropped.
     pub track: Option<TrackId>,
 }
@@ -291,6 +293,29 @@ pub enum Event {
         /// Its quality.
         quality: Quality,
     },
+    /// A video track that the receiver is subscribed to is paused, because its connection does not carry it, or goes on.
+    /// Changes only; a subscription begins active.
+    StreamState {
+        /// The receiving connection.
+        peer: PeerId,
+        /// The track.
+        track: TrackId,
+        /// False: paused.
+        active: bool,
+    },
+    /// The highest layer of a video track that any of its subscribers on this worker asks for. Changes only; control takes the
+    /// highest that the workers of a room say. Until a worker has said something of a track, it is not known what is wanted.
+    WantedLayer {
+        /// Index of the worker in the process.
+        worker: usize,
+        /// The room.
+        room: RoomId,
+        /// The track.
+        track: TrackId,
+        /// Simulcast rid in the order of [`ReceiveSection::rids`], or spatial layer of an SVC stream, 0 = lowest. `None`:
+        /// nobody wants any.
+        highest: Option<u8>,
+    },
     /// The connection is gone.
     Closed {
         /// The connection.
@@ -316,8 +341,9 @@ impl Event {
             | Self::ChannelOpen { peer, .. }
             | Self::Data { peer, .. }
             | Self::Quality { peer, .. }
+            | Self::StreamState { peer, .. }
             | Self::Closed { peer, .. } => Some(*peer),
-            Self::Speakers { .. } | Self::RoomLost { .. } => None,
+            Self::Speakers { .. } | Self::WantedLayer { .. } | Self::RoomLost { .. } => None,
         }
     }
 }

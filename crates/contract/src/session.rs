@@ -282,7 +282,7 @@ pub enum Event {
         /// The track.
         track: TrackId,
     },
-    /// From one of the participant's connections: `Connected`, `ChannelOpen`, `Data`, `Closed`.
+    /// From one of the participant's connections: `Connected`, `ChannelOpen`, `Data`, `StreamState`, `Closed`.
     Media(MediaEvent),
 }
 

@@ -36,6 +36,8 @@ impl RoomTask {
                 self.forward(*peer, event, credit);
             }
             MediaEvent::Data { peer, .. } => self.forward(*peer, event, credit),
+            MediaEvent::StreamState { peer, .. } => self.forward(*peer, event, None),
+            MediaEvent::WantedLayer { .. } => {}
             MediaEvent::Speakers { speakers, .. } => self.room.set_speakers(now(), speakers),
             MediaEvent::Quality { peer, quality } => {
                 let (peer, quality) = (*peer, *quality);

@@ -87,7 +87,10 @@ impl Routes {
         let tables = self.tables();
         let peer = event.peer().and_then(|id| Some((id, tables.peers.get(&id)?)));
         let room = match (&event, &peer) {
-            (Event::Speakers { room, .. } | Event::RoomLost { room }, _) => Some(room),
+            (
+                Event::Speakers { room, .. } | Event::WantedLayer { room, .. } | Event::RoomLost { room },
+                _,
+            ) => Some(room),
             (_, peer) => peer.as_ref().map(|(_, peer)| &peer.room),
         };
         let Some(room) = room.and_then(|room| tables.rooms.get(room)) else {

@@ -1,7 +1,7 @@
 //! Events towards control: never blocks, folds what can be folded.
 //!
-//! While the queue has room, events go straight into it. When it is full, they wait here in order; of speakers and quality
-//! only the newest state waits. Messages and channels are the only things that a client can make many of: beyond a bound
+//! While the queue has room, events go straight into it. When it is full, they wait here in order; of speakers, quality,
+//! stream states and wanted layers only the newest state waits. Messages and channels are the only things that a client can make many of: beyond a bound
 //! unreliable messages are dropped, and peers are told to leave the rest in the SCTP receive window. All else is a handful
 //! per peer.
 
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use async_channel::{Sender, TrySendError};
 use base::model::{Quality, Speaker};
-use base::{ParticipantId, PeerId, RoomId};
+use base::{ParticipantId, PeerId, RoomId, TrackId};
 use contract::media::Event;
 
 /// Messages, opened channels and their bytes that may wait before peers are paused. Small: control is expected to keep up, and what waits
@@ -24,6 +24,10 @@ pub(crate) struct Outgoing {
     bytes: usize,
     speakers: BTreeMap<RoomId, BTreeMap<ParticipantId, Speaker>>,
     quality: BTreeMap<PeerId, Quality>,
+    /// Active?
+    streams: BTreeMap<(PeerId, TrackId), bool>,
+    /// By index of the worker, for the event's sake.
+    wanted: BTreeMap<(RoomId, TrackId), (usize, Option<u8>)>,
     /// Events that had to wait, since the beginning.
     pub(crate) delayed: u64,
 }
@@ -37,6 +41,8 @@ impl Outgoing {
             bytes: 0,
             speakers: BTreeMap::new(),
             quality: BTreeMap::new(),
+            streams: BTreeMap::new(),
+            wanted: BTreeMap::new(),
             delayed: 0,
         }
     }
@@ -64,6 +70,12 @@ impl Outgoing {
             Event::Quality { peer, quality } => {
                 self.quality.insert(peer, quality);
             }
+            Event::StreamState { peer, track, active } => {
+                self.streams.insert((peer, track), active);
+            }
+            Event::WantedLayer { worker, room, track, highest } => {
+                self.wanted.insert((room, track), (worker, highest));
+            }
             event => {
                 if let Some(bytes) = size(&event) {
                     self.messages += 1;
@@ -76,6 +88,11 @@ impl Outgoing {
 
     /// Sends what fits now.
     pub(crate) fn flush(&mut self) {
+        self.flush_waiting();
+        self.flush_folded();
+    }
+
+    fn flush_waiting(&mut self) {
         while let Some(event) = self.waiting.pop_front() {
             let size = size(&event);
             if let Err(TrySendError::Full(event)) = self.queue.try_send(event) {
@@ -87,24 +104,52 @@ impl Outgoing {
                 self.bytes -= bytes;
             }
         }
+    }
+
+    /// State by state, each kept until it has found room. They go after what waits in order: a peer's `Closed` among that is
+    /// followed by states of a connection that is gone, which control knows not to route.
+    fn flush_folded(&mut self) {
+        if !self.waiting.is_empty() {
+            return;
+        }
         while let Some((room, speakers)) = self.speakers.pop_first() {
             let event = Event::Speakers { room, speakers: speakers.values().copied().collect() };
-            if let Err(TrySendError::Full(_)) = self.queue.try_send(event) {
+            if self.is_refused(event) {
                 self.speakers.insert(room, speakers);
                 return;
             }
         }
         while let Some((peer, quality)) = self.quality.pop_first() {
-            if let Err(TrySendError::Full(_)) = self.queue.try_send(Event::Quality { peer, quality }) {
+            if self.is_refused(Event::Quality { peer, quality }) {
                 self.quality.insert(peer, quality);
+                return;
+            }
+        }
+        while let Some(((peer, track), active)) = self.streams.pop_first() {
+            if self.is_refused(Event::StreamState { peer, track, active }) {
+                self.streams.insert((peer, track), active);
+                return;
+            }
+        }
+        while let Some(((room, track), (worker, highest))) = self.wanted.pop_first() {
+            if self.is_refused(Event::WantedLayer { worker, room, track, highest }) {
+                self.wanted.insert((room, track), (worker, highest));
                 return;
             }
         }
     }
 
+    fn is_refused(&self, event: Event) -> bool {
+        matches!(self.queue.try_send(event), Err(TrySendError::Full(_)))
+    }
+
     /// Nothing waits.
     pub(crate) fn is_clear(&self) -> bool {
-        self.waiting.is_empty() && self.speakers.is_empty() && self.quality.is_empty()
+        self.waiting.is_empty()
+            && self.speakers.is_empty()
+            && self.quality.is_empty()
+            && self.streams.is_empty()
+            && self.wanted.is_empty()
     }
 
     /// So many messages wait that no more should be read from peers.
@@ -120,6 +165,7 @@ impl Outgoing {
     /// The peer was removed by control, which wants to hear no more of it.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.quality.remove(&peer);
+        self.streams.retain(|(of, _), _| *of != peer);
         self.waiting.retain(|event| event.peer() != Some(peer));
         let sizes = self.waiting.iter().filter_map(size);
         (self.messages, self.bytes) = sizes.fold((0, 0), |(count, sum), len| (count + 1, sum + len));
@@ -198,6 +244,28 @@ mod tests {
         assert_eq!(levels, [(1, 0.0, false), (2, 0.7, true)], "who stopped is told");
         let Event::Quality { quality: Quality::Good, .. } = got[2] else { panic!("{got:?}") };
         assert_eq!(got.len(), 4);
+    }
+
+    #[test]
+    fn a_stream_that_pauses_and_goes_on_while_nobody_listens_is_told_once_and_as_it_is() {
+        let (sender, receiver) = async_channel::bounded(1);
+        let mut outgoing = Outgoing::new(sender);
+        outgoing.push(data(1, 0, 1));
+        for (active, highest) in [(false, Some(2)), (true, None), (false, Some(1))] {
+            outgoing.push(Event::StreamState { peer: PeerId(1), track: TrackId(7), active });
+            outgoing.push(Event::WantedLayer { worker: 3, room: RoomId(1), track: TrackId(7), highest });
+        }
+        outgoing.push(Event::StreamState { peer: PeerId(2), track: TrackId(7), active: false });
+        outgoing.forget(PeerId(2));
+        let mut got = Vec::new();
+        while let Ok(event) = receiver.try_recv() {
+            got.push(event);
+            outgoing.flush();
+        }
+        assert_eq!(got.len(), 3, "{got:?}");
+        assert!(matches!(got[1], Event::StreamState { peer: PeerId(1), active: false, .. }), "{got:?}");
+        assert!(matches!(got[2], Event::WantedLayer { worker: 3, highest: Some(1), .. }), "{got:?}");
+        assert!(outgoing.is_clear());
     }
 
     #[test]

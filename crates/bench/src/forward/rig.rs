@@ -210,6 +210,7 @@ fn publish() -> media::Sections {
         rids: Vec::new(),
         ssrcs: vec![(10, Some(11))],
         sizes: Vec::new(),
+        source: base::model::TrackSource::Camera,
         track: Some(TRACK),
     };
     media::Sections { receive: vec![receive], send: Vec::new() }

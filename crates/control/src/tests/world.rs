@@ -246,6 +246,7 @@ pub fn receiving(track: Option<TrackId>) -> Sections {
         rids: Vec::new(),
         sizes: Vec::new(),
         ssrcs: Vec::new(),
+        source: TrackSource::Camera,
         track,
     };
     Sections { receive: vec![section], send: Vec::new() }

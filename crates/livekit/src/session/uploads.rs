@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use base::model::Track;
+use base::model::{Track, TrackSource};
 use base::{CodecKind, MediaKind, Mid, Rid, TrackId};
 use contract::media::ReceiveSection;
 use contract::session::PublishTrack;
@@ -225,9 +225,15 @@ impl Uploads {
             rids: section.rids.clone(),
             sizes: self.sizes(section),
             ssrcs: section.ssrcs.clone(),
+            source: self.source(section.track),
             track: section.track,
         };
         self.sections.iter().map(receive).collect()
+    }
+
+    fn source(&self, track: Option<TrackId>) -> TrackSource {
+        let fed = |upload: &&Upload| upload.track.as_ref().is_some_and(|known| Some(known.id) == track);
+        self.uploads.iter().find(fed).map(|upload| upload.publish.source).unwrap_or_default()
     }
 
     /// Announced sizes of the section's layers, lowest first; empty when they do not fit its rids.

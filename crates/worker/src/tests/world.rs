@@ -309,6 +309,7 @@ impl Client {
             rids: Vec::new(),
             sizes: Vec::new(),
             ssrcs: vec![(ssrc, rtx)],
+            source: base::model::TrackSource::Unknown,
             track: Some(TrackId(track)),
         });
         self.update(world);
