@@ -29,7 +29,7 @@ mod subscription;
 
 pub use clock::Clock;
 pub use drops::Drops;
-pub use media::{Event, Full, Media, TrackKey};
+pub use media::{Event, Full, Media, Sink, TrackKey};
 pub use publication::PublicationSpec;
 pub use snapshot::{LayerSnapshot, PublicationSnapshot, Snapshot, SubscriptionSnapshot};
 

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use base::model::{Speaker, TrackSettings};
 use base::ring::Slot;
-use base::{Codec, NtpTime, TrackId};
+use base::{Bitrate, Codec, NtpTime, TrackId};
 use wire::media::{Decision, Received};
 
 use crate::MAX_PUBLICATIONS;
@@ -16,9 +16,18 @@ use crate::segment::Shift;
 use crate::snapshot::Snapshot;
 use crate::speakers::Speakers;
 
+/// A receiving stream: of a peer, a relay or a recorder. All streams of one receiver share what its connection carries.
+pub trait Sink: Copy + Ord {
+    /// What stands for the connection.
+    type Receiver: Copy + Ord;
+
+    /// Over which connection it receives.
+    fn receiver(&self) -> Self::Receiver;
+}
+
 /// What a room's media has to say to the worker.
 #[derive(Clone, PartialEq, Debug)]
-pub enum Event<Sink> {
+pub enum Event<S: Sink> {
     /// Ask the publisher for a keyframe of this layer. Already merged: at most one in 500 ms for each layer.
     RequestKeyframe {
         /// The track.
@@ -29,15 +38,42 @@ pub enum Event<Sink> {
     /// The publisher's clock in the timestamps that this sink receives: what its sender reports are to be made of.
     Clock {
         /// The receiver.
-        sink: Sink,
+        sink: S,
         /// Its clock from now on.
         clock: Clock,
     },
     /// Who speaks: changes only, those who stopped with `active: false`. At most every 500 ms.
     Speakers(Vec<Speaker>),
+    /// A video stream is paused because the receiver's connection does not carry it, or goes on. Changes only; a stream
+    /// begins as active.
+    StreamState {
+        /// The track.
+        track: TrackId,
+        /// Whose stream of it.
+        sink: S,
+        /// It goes on.
+        active: bool,
+    },
+    /// What would be sent to a receiver if its path carried it: all its streams, audio and what is reserved for
+    /// retransmission, in the bits that the estimate counts. Changes worth telling only.
+    Wanted {
+        /// The connection.
+        receiver: S::Receiver,
+        /// Bits per second.
+        bitrate: Bitrate,
+    },
+    /// The highest layer that any receiver of the track asks for: simulcast layer or, where there is only one, spatial layer
+    /// within it. Of what receivers ask, not of what their connections carry. Up at once, down after a while; changes
+    /// only.
+    WantedLayer {
+        /// The track.
+        track: TrackId,
+        /// `None`: nobody wants any.
+        highest: Option<u8>,
+    },
 }
 
-pub(crate) type Events<Sink> = VecDeque<Event<Sink>>;
+pub(crate) type Events<S> = VecDeque<Event<S>>;
 
 /// A bound of this crate is reached.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -58,25 +94,24 @@ pub struct TrackKey {
     generation: u32,
 }
 
-struct Entry<Sink> {
+struct Entry<S> {
     generation: u32,
-    publication: Option<Publication<Sink>>,
+    publication: Option<Publication<S>>,
 }
 
-/// One room's media on one worker. `Sink` is whatever the worker calls a receiving stream of a peer, a relay or a
-/// recorder; it receives one track.
-pub struct Media<Sink> {
-    entries: Vec<Entry<Sink>>,
+/// One room's media on one worker. A sink receives one track.
+pub struct Media<S: Sink> {
+    entries: Vec<Entry<S>>,
     free: Vec<u32>,
     index: BTreeMap<TrackId, u32>,
     speakers: Speakers,
-    events: Events<Sink>,
+    events: Events<S>,
     /// No keyframe request needs looking at before.
     keyframes_at: Option<Instant>,
     random: u64,
 }
 
-impl<Sink: Copy + Ord> Media<Sink> {
+impl<S: Sink> Media<S> {
     /// `seed` decides with which timestamps and picture ids subscriptions begin.
     pub fn new(seed: u64) -> Self {
         Self {
@@ -137,7 +172,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
         &mut self,
         now: Instant,
         track: TrackId,
-        sink: Sink,
+        sink: S,
         codecs: &[Codec],
         first_sequence: u64,
     ) -> Result<(), Full> {
@@ -148,7 +183,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
     }
 
     /// The sink receives the track no more.
-    pub fn remove_subscription(&mut self, track: TrackId, sink: Sink) {
+    pub fn remove_subscription(&mut self, track: TrackId, sink: S) {
         if let Some(key) = self.key(track) {
             self.change(key, |publication, _| publication.remove_subscription(sink));
             self.forget(track, key);
@@ -156,17 +191,18 @@ impl<Sink: Copy + Ord> Media<Sink> {
     }
 
     /// What the sink's receiver wants of the track. False when it is not subscribed.
-    pub fn set_settings(
-        &mut self,
-        now: Instant,
-        track: TrackId,
-        sink: Sink,
-        settings: &TrackSettings,
-    ) -> bool {
+    pub fn set_settings(&mut self, now: Instant, track: TrackId, sink: S, settings: &TrackSettings) -> bool {
         let Some(key) = self.key(track) else { return false };
         self.change(key, |publication, events| publication.set_settings(now, sink, settings, events))
             .unwrap_or(false)
     }
+
+    /// What the receiver's connection carries, all RTP together: RTP packets with their SRTP tags, not IP and UDP. `None`,
+    /// which holds until it is said otherwise: not known, and no limit.
+    pub fn set_estimate(&mut self, _now: Instant, _receiver: S::Receiver, _estimate: Option<Bitrate>) {}
+
+    /// The receiver is gone: its estimate is forgotten, its subscriptions are removed by their own calls.
+    pub fn remove_receiver(&mut self, _receiver: S::Receiver) {}
 
     /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `stored` is what
     /// `slot` names, see [`Received::stored`]: dependency descriptor and payload. A stale key, and what is hostile or
@@ -179,7 +215,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
         received: &Received,
         stored: (&[u8], &[u8]),
         slot: Slot,
-        out: &mut Vec<Decision<Sink>>,
+        out: &mut Vec<Decision<S>>,
     ) {
         let Some(publication) = find(&mut self.entries, key) else { return };
         let forwarding = publication.forward(now, received, stored, slot, out, &mut self.events);
@@ -199,7 +235,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
     }
 
     /// A receiver asked for a keyframe (PLI, FIR), or what it lost cannot be sent again.
-    pub fn keyframe_wanted(&mut self, now: Instant, track: TrackId, sink: Sink) {
+    pub fn keyframe_wanted(&mut self, now: Instant, track: TrackId, sink: S) {
         if let Some(key) = self.key(track) {
             self.change(key, |publication, events| publication.keyframe_wanted(now, sink, events));
         }
@@ -221,7 +257,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
     }
 
     /// The next thing to tell.
-    pub fn poll_event(&mut self) -> Option<Event<Sink>> {
+    pub fn poll_event(&mut self) -> Option<Event<S>> {
         self.events.pop_front()
     }
 
@@ -231,7 +267,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
     }
 
     /// All of its state that helps to understand what it does, by track.
-    pub fn snapshot(&self, now: Instant) -> Snapshot<Sink> {
+    pub fn snapshot(&self, now: Instant) -> Snapshot<S> {
         let publication = |index: &u32| self.entries[*index as usize].publication.as_ref();
         let publications = self.index.values().filter_map(publication);
         Snapshot { publications: publications.map(|publication| publication.snapshot(now)).collect() }
@@ -263,7 +299,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
     fn change<R>(
         &mut self,
         key: TrackKey,
-        change: impl FnOnce(&mut Publication<Sink>, &mut Events<Sink>) -> R,
+        change: impl FnOnce(&mut Publication<S>, &mut Events<S>) -> R,
     ) -> Option<R> {
         let publication = find(&mut self.entries, key)?;
         let result = change(publication, &mut self.events);
@@ -323,7 +359,7 @@ impl<Sink: Copy + Ord> Media<Sink> {
     }
 }
 
-fn find<Sink>(entries: &mut [Entry<Sink>], key: TrackKey) -> Option<&mut Publication<Sink>> {
+fn find<S>(entries: &mut [Entry<S>], key: TrackKey) -> Option<&mut Publication<S>> {
     let entry = entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
     entry.publication.as_mut()
 }

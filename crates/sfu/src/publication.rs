@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use base::model::TrackSettings;
+use base::model::{TrackSettings, TrackSource};
 use base::ring::Slot;
 use base::{Codec, CodecKind, MediaKind, ParticipantId, TrackId};
 use wire::media::{Decision, Received};
@@ -10,7 +10,7 @@ use wire::media::{Decision, Received};
 use crate::clock::Clock;
 use crate::drops::{Dropped, Drops};
 use crate::layer::{Arrival, Layer};
-use crate::media::{Event, Events, Full};
+use crate::media::{Event, Events, Full, Sink};
 use crate::packet::{Content, Packet};
 use crate::rewriter::Start;
 use crate::select::{self, Layers};
@@ -35,6 +35,8 @@ pub struct PublicationSpec {
     /// Width and height of each layer in pixels, as announced, lowest first. Unless there is one for each layer, receivers
     /// are served by the quality they ask for.
     pub sizes: Vec<(u32, u32)>,
+    /// Where it comes from, as its publisher says: a shared screen comes before a camera.
+    pub source: TrackSource,
 }
 
 /// What the room has to know of a forwarded packet.
@@ -46,7 +48,7 @@ pub(crate) struct Forwarding {
     pub voice_began: bool,
 }
 
-pub(crate) struct Publication<Sink> {
+pub(crate) struct Publication<S> {
     pub track: TrackId,
     /// `None` while there are only subscriptions, waiting for it.
     pub spec: Option<PublicationSpec>,
@@ -59,10 +61,10 @@ pub(crate) struct Publication<Sink> {
     review_at: Option<Instant>,
     codec: Option<CodecKind>,
     /// By sink.
-    rows: Vec<Subscription<Sink>>,
+    rows: Vec<Subscription<S>>,
 }
 
-impl<Sink: Copy + Ord> Publication<Sink> {
+impl<S: Sink> Publication<S> {
     pub fn new(track: TrackId) -> Self {
         Self {
             track,
@@ -84,7 +86,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     }
 
     /// `None` ends the publication; its subscriptions stay, with their numbering, for its return.
-    pub fn set_spec(&mut self, now: Instant, spec: Option<PublicationSpec>, events: &mut Events<Sink>) {
+    pub fn set_spec(&mut self, now: Instant, spec: Option<PublicationSpec>, events: &mut Events<S>) {
         let before = self.count();
         self.spec = spec;
         let count = self.count();
@@ -99,7 +101,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         self.ask_for_all(now, events);
     }
 
-    pub fn set_muted(&mut self, now: Instant, muted: bool, events: &mut Events<Sink>) {
+    pub fn set_muted(&mut self, now: Instant, muted: bool, events: &mut Events<S>) {
         self.muted = muted;
         if muted {
             self.rows.iter_mut().for_each(Subscription::pause);
@@ -113,10 +115,10 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     pub fn set_subscription(
         &mut self,
         now: Instant,
-        sink: Sink,
+        sink: S,
         codecs: &[Codec],
         start: Start,
-        events: &mut Events<Sink>,
+        events: &mut Events<S>,
     ) -> Result<(), Full> {
         match self.find(sink) {
             Ok(row) => {
@@ -133,7 +135,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         Ok(())
     }
 
-    pub fn remove_subscription(&mut self, sink: Sink) {
+    pub fn remove_subscription(&mut self, sink: S) {
         if let Ok(row) = self.find(sink) {
             self.rows.remove(row);
         }
@@ -143,9 +145,9 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     pub fn set_settings(
         &mut self,
         now: Instant,
-        sink: Sink,
+        sink: S,
         settings: &TrackSettings,
-        events: &mut Events<Sink>,
+        events: &mut Events<S>,
     ) -> bool {
         let Ok(row) = self.find(sink) else { return false };
         self.rows[row].settings = *settings;
@@ -154,14 +156,14 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         true
     }
 
-    pub fn keyframe_wanted(&mut self, now: Instant, sink: Sink, events: &mut Events<Sink>) {
+    pub fn keyframe_wanted(&mut self, now: Instant, sink: S, events: &mut Events<S>) {
         let Ok(row) = self.find(sink) else { return };
         if let Some(layer) = self.rows[row].current() {
             self.ask(now, layer, events);
         }
     }
 
-    pub fn sender_report(&mut self, layer: u8, clock: Clock, events: &mut Events<Sink>) {
+    pub fn sender_report(&mut self, layer: u8, clock: Clock, events: &mut Events<S>) {
         let Some(layer) = self.layers.get_mut(usize::from(layer)) else { return };
         if !layer.set_clock(clock) {
             return;
@@ -177,7 +179,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         self.layers.iter().filter_map(|layer| layer.keyframes.poll_timeout()).min()
     }
 
-    pub fn handle_timeout(&mut self, now: Instant, events: &mut Events<Sink>) {
+    pub fn handle_timeout(&mut self, now: Instant, events: &mut Events<S>) {
         let active = self.is_active();
         for index in 0..self.layers.len() {
             let mut keyframes = std::mem::take(&mut self.layers[index].keyframes);
@@ -205,7 +207,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         self.spec.as_ref().is_some_and(|spec| spec.kind == MediaKind::Video)
     }
 
-    fn find(&self, sink: Sink) -> Result<usize, usize> {
+    fn find(&self, sink: S) -> Result<usize, usize> {
         self.rows.binary_search_by(|row| row.sink.cmp(&sink))
     }
 
@@ -224,12 +226,12 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         }
     }
 
-    fn ask_for_all(&mut self, now: Instant, events: &mut Events<Sink>) {
+    fn ask_for_all(&mut self, now: Instant, events: &mut Events<S>) {
         (0..self.rows.len()).for_each(|row| self.ask_for(now, row, events));
     }
 
     /// Asks for the keyframe without which the row cannot begin.
-    fn ask_for(&mut self, now: Instant, row: usize, events: &mut Events<Sink>) {
+    fn ask_for(&mut self, now: Instant, row: usize, events: &mut Events<S>) {
         let row = &self.rows[row];
         let Some(layer) = row.target.and_then(|layer| self.layers.get(usize::from(layer))) else { return };
         if row.waits_for(layer, self.codec) {
@@ -238,7 +240,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     }
 
     /// Nobody is asked for a keyframe of audio, which begins anywhere, or while nothing is forwarded.
-    fn ask(&mut self, now: Instant, layer: u8, events: &mut Events<Sink>) {
+    fn ask(&mut self, now: Instant, layer: u8, events: &mut Events<S>) {
         let sensible = self.is_active() && self.is_video();
         let Some(layer) = self.layers.get_mut(usize::from(layer)).filter(|_| sensible) else { return };
         if layer.keyframes.ask(now) {
@@ -248,7 +250,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
 }
 
 /// The data path.
-impl<Sink: Copy + Ord> Publication<Sink> {
+impl<S: Sink> Publication<S> {
     /// Appends to `out` who receives the packet, and how.
     pub fn forward(
         &mut self,
@@ -256,8 +258,8 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         received: &Received,
         stored: (&[u8], &[u8]),
         slot: Slot,
-        out: &mut Vec<Decision<Sink>>,
-        events: &mut Events<Sink>,
+        out: &mut Vec<Decision<S>>,
+        events: &mut Events<S>,
     ) -> Forwarding {
         let (packet, changed) = match self.receive(now, received, stored) {
             Ok(packet) => packet,
@@ -316,7 +318,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
     }
 
     /// Asks for a keyframe when packets of the layer cannot be read any more. True when it did.
-    fn ask_if_lost(&mut self, now: Instant, layer: u8, events: &mut Events<Sink>) -> bool {
+    fn ask_if_lost(&mut self, now: Instant, layer: u8, events: &mut Events<S>) -> bool {
         let lost = self.layers.get(usize::from(layer)).is_some_and(|layer| layer.within.is_lost());
         if lost {
             self.ask(now, layer, events);
@@ -347,8 +349,8 @@ impl<Sink: Copy + Ord> Publication<Sink> {
 }
 
 /// Looking at it.
-impl<Sink: Copy + Ord> Publication<Sink> {
-    pub fn snapshot(&self, now: Instant) -> PublicationSnapshot<Sink> {
+impl<S: Sink> Publication<S> {
+    pub fn snapshot(&self, now: Instant) -> PublicationSnapshot<S> {
         let sizes = self.spec.as_ref().map_or(&[][..], |spec| &spec.sizes);
         let layers = self.layers.iter().take(usize::from(self.count())).enumerate();
         PublicationSnapshot {
@@ -373,7 +375,7 @@ impl<Sink: Copy + Ord> Publication<Sink> {
         }
     }
 
-    fn row_snapshot(&self, row: &Subscription<Sink>) -> SubscriptionSnapshot<Sink> {
+    fn row_snapshot(&self, row: &Subscription<S>) -> SubscriptionSnapshot<S> {
         let waiting = self.layers.iter().any(|layer| row.waits_for(layer, self.codec));
         SubscriptionSnapshot {
             sink: row.sink,

@@ -260,6 +260,7 @@ impl Worker {
                 kind: section.media,
                 layers: layers(section),
                 sizes: section.sizes.clone(),
+                source: base::model::TrackSource::default(),
             };
             published.extend(self.publish(now, (room, key), section, track, spec, known));
         }

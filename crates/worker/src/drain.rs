@@ -206,6 +206,7 @@ impl Worker {
                 let Some(room) = self.rooms.get(key).map(|room| room.id) else { return };
                 self.events.push(Event::Speakers { room, speakers });
             }
+            sfu::Event::StreamState { .. } | sfu::Event::Wanted { .. } | sfu::Event::WantedLayer { .. } => {}
         }
     }
 

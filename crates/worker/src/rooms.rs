@@ -15,6 +15,14 @@ pub(crate) struct Sink {
     pub(crate) section: rtc::SendIndex,
 }
 
+impl sfu::Sink for Sink {
+    type Receiver = PeerKey;
+
+    fn receiver(&self) -> PeerKey {
+        self.peer
+    }
+}
+
 /// The payloads of one track, one ring per layer. Subscribers' outboxes and retransmission histories hold slots of them.
 pub(crate) struct Rings {
     pub(crate) publisher: (PeerKey, Mid),

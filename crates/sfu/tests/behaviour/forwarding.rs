@@ -1,5 +1,6 @@
 //! One publication, its receivers, and the numbers that they see.
 
+use base::model::TrackSource;
 use base::ring::Slot;
 use base::{CodecKind, MediaKind};
 use sfu::{Full, MAX_PUBLICATIONS, MAX_SUBSCRIPTIONS, Media, PublicationSpec};
@@ -311,7 +312,7 @@ fn codecs_other_than_vp8_are_forwarded_from_a_keyframe_on() {
 #[test]
 fn a_receiver_without_the_codec_gets_nothing_and_nobody_is_asked_for_its_sake() {
     let (mut stage, mut sources) = Stage::camera(1);
-    stage.media.set_subscription(stage.now, CAMERA, BEN, &[codec(CodecKind::Av1)], 0).unwrap();
+    stage.media.set_subscription(stage.now, CAMERA, To(BEN), &[codec(CodecKind::Av1)], 0).unwrap();
     stage.deliver_all(&sources[0].frame(ms(0), true, 1));
     stage.deliver_all(&sources[0].frame(ms(33), false, 1));
     stage.advance(ms(2_000));
@@ -355,7 +356,7 @@ fn a_late_packet_of_a_codec_that_the_receiver_lacks_is_not_forwarded() {
 #[test]
 fn a_receiver_whose_codec_the_publisher_turns_to_is_asked_for() {
     let (mut stage, mut sources) = Stage::camera(1);
-    stage.media.set_subscription(stage.now, CAMERA, BEN, &[codec(CodecKind::H264)], 0).unwrap();
+    stage.media.set_subscription(stage.now, CAMERA, To(BEN), &[codec(CodecKind::H264)], 0).unwrap();
     stage.deliver_all(&sources[0].frame(ms(0), true, 1));
     assert!(stage.requested_layers().is_empty());
     let mut sent = sources[0].frame(ms(33), false, 1).remove(0);
@@ -391,7 +392,7 @@ fn a_removed_subscription_receives_nothing_more() {
     let (mut stage, mut sources) = Stage::camera(1);
     stage.subscribe(CAMERA, BEN);
     stage.subscribe(CAMERA, CARL);
-    stage.media.remove_subscription(CAMERA, BEN);
+    stage.media.remove_subscription(CAMERA, To(BEN));
     stage.deliver_all(&sources[0].frame(ms(0), true, 1));
     assert!(stage.take(BEN).is_empty());
     assert_eq!(stage.take(CARL).len(), 1);
@@ -414,17 +415,23 @@ fn a_stale_key_forwards_nothing() {
 #[test]
 fn the_tables_are_bounded() {
     let mut stage = Stage::new();
-    let mut media: Media<u32> = Media::new(0);
-    let spec = |layers| PublicationSpec { participant: ANNA, kind: MediaKind::Video, layers, sizes: vec![] };
+    let mut media: Media<To> = Media::new(0);
+    let spec = |layers| PublicationSpec {
+        participant: ANNA,
+        kind: MediaKind::Video,
+        layers,
+        sizes: vec![],
+        source: TrackSource::Camera,
+    };
     for n in 0..MAX_PUBLICATIONS as u64 {
         media.set_publication(stage.now, base::TrackId(n), spec(255)).unwrap();
     }
     assert_eq!(media.set_publication(stage.now, base::TrackId(u64::MAX), spec(1)), Err(Full));
     stage.publish(CAMERA, MediaKind::Video, 0);
     for sink in 0..MAX_SUBSCRIPTIONS as u32 {
-        stage.media.set_subscription(stage.now, CAMERA, sink, &[], 0).unwrap();
+        stage.media.set_subscription(stage.now, CAMERA, To(sink), &[], 0).unwrap();
     }
-    assert_eq!(stage.media.set_subscription(stage.now, CAMERA, u32::MAX, &[], 0), Err(Full));
+    assert_eq!(stage.media.set_subscription(stage.now, CAMERA, To(u32::MAX), &[], 0), Err(Full));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use base::model::Speaker;
+use base::model::{Speaker, TrackSource};
 use base::{MediaKind, ParticipantId, TrackId};
 use sfu::{Event, PublicationSpec};
 
@@ -24,7 +24,13 @@ impl Voices {
         let mut stage = Stage::new();
         let mut sources = Vec::new();
         for (track, participant) in [(TrackId(1), ANNA), (TrackId(2), DORA)] {
-            let spec = PublicationSpec { participant, kind: MediaKind::Audio, layers: 1, sizes: vec![] };
+            let spec = PublicationSpec {
+                participant,
+                kind: MediaKind::Audio,
+                layers: 1,
+                sizes: vec![],
+                source: TrackSource::Microphone,
+            };
             stage.media.set_publication(stage.now, track, spec).unwrap();
             sources.push((track, Source::audio(stage.begin)));
         }

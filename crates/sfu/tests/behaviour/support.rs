@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use base::model::TrackSettings;
+use base::model::{TrackSettings, TrackSource};
 use base::ring::{PayloadRing, Slot};
 use base::{Codec, CodecKind, MediaKind, Mid, NtpTime, ParticipantId, TrackId};
-use sfu::{Clock, Event, Media, PublicationSpec, TrackKey};
+use sfu::{Clock, Event, Media, PublicationSpec, Sink, TrackKey};
 use wire::ext::Extensions;
 use wire::media::Received;
 use wire::vp8::Descriptor;
@@ -190,13 +190,25 @@ pub struct Got {
     pub truth: Option<Truth>,
 }
 
+/// A receiving stream. The streams of one receiver differ in their last digit.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct To(pub u32);
+
+impl Sink for To {
+    type Receiver = u32;
+
+    fn receiver(&self) -> u32 {
+        self.0 / 10
+    }
+}
+
 pub struct Stage {
-    pub media: Media<u32>,
+    pub media: Media<To>,
     pub begin: Instant,
     pub now: Instant,
     pub got: BTreeMap<u32, Vec<Got>>,
     pub raw: BTreeMap<u32, Vec<Raw>>,
-    pub events: Vec<(Duration, Event<u32>)>,
+    pub events: Vec<(Duration, Event<To>)>,
     ring: PayloadRing,
 }
 
@@ -224,7 +236,7 @@ impl Stage {
 
     pub fn publish(&mut self, track: TrackId, kind: MediaKind, layers: u8) -> TrackKey {
         let sizes = [(320, 180), (640, 360), (1280, 720)][..usize::from(layers.min(3))].to_vec();
-        let spec = PublicationSpec { participant: ANNA, kind, layers, sizes };
+        let spec = PublicationSpec { participant: ANNA, kind, layers, sizes, source: TrackSource::Unknown };
         let key = self.media.set_publication(self.now, track, spec).unwrap();
         self.drain();
         key
@@ -233,12 +245,12 @@ impl Stage {
     pub fn subscribe(&mut self, track: TrackId, sink: u32) {
         let codecs = [CodecKind::Vp8, CodecKind::Vp9, CodecKind::H264, CodecKind::Av1, CodecKind::Opus];
         let codecs = codecs.map(codec);
-        self.media.set_subscription(self.now, track, sink, &codecs, u64::from(sink) * 100).unwrap();
+        self.media.set_subscription(self.now, track, To(sink), &codecs, u64::from(sink) * 100).unwrap();
         self.drain();
     }
 
     pub fn settle(&mut self, sink: u32, settings: &TrackSettings) {
-        assert!(self.media.set_settings(self.now, CAMERA, sink, settings));
+        assert!(self.media.set_settings(self.now, CAMERA, To(sink), settings));
         self.drain();
     }
 
@@ -248,7 +260,7 @@ impl Stage {
     }
 
     pub fn want_keyframe(&mut self, sink: u32) {
-        self.media.keyframe_wanted(self.now, CAMERA, sink);
+        self.media.keyframe_wanted(self.now, CAMERA, To(sink));
         self.drain();
     }
 
@@ -279,9 +291,9 @@ impl Stage {
         for decision in out {
             assert_eq!(decision.slot, slot);
             let raw = self.write(decision.slot, &decision.rewrite);
-            self.raw.entry(decision.sink).or_default().push(raw);
+            self.raw.entry(decision.sink.0).or_default().push(raw);
             let got = self.read(decision.slot, &decision.rewrite);
-            self.got.entry(decision.sink).or_default().push(got);
+            self.got.entry(decision.sink.0).or_default().push(got);
         }
         self.drain();
     }
@@ -364,7 +376,7 @@ impl Stage {
 
     pub fn clocks(&self, sink: u32) -> Vec<Clock> {
         let clocks = self.events.iter().filter_map(|(_, event)| match event {
-            Event::Clock { sink: to, clock } if *to == sink => Some(*clock),
+            Event::Clock { sink: to, clock } if to.0 == sink => Some(*clock),
             _ => None,
         });
         clocks.collect()
