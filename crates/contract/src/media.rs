@@ -89,6 +89,16 @@ pub struct ReceiveSection {
     pub track: Option<TrackId>,
 }
 
+impl ReceiveSection {
+    /// Simulcast layers that come in this section, 1 or more; sound has one.
+    pub fn layers(&self) -> u8 {
+        match self.media {
+            MediaKind::Audio => 1,
+            MediaKind::Video => u8::try_from(self.rids.len().max(1)).unwrap_or(u8::MAX),
+        }
+    }
+}
+
 /// One media section in which we send one track to the other side.
 #[derive(Clone, PartialEq, Debug)]
 pub struct SendSection {
@@ -117,6 +127,26 @@ pub struct Sections {
     pub receive: Vec<ReceiveSection>,
     /// What we send to it.
     pub send: Vec<SendSection>,
+}
+
+/// Workers between which tracks are relayed: those with the lowest indexes. A room does not spread further.
+pub const MAX_RELAY_WORKERS: usize = 64;
+
+/// A publication as the other workers of its room have to know it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct RelayedTrack {
+    /// Index of the worker that has its publisher.
+    pub from: usize,
+    /// Who publishes it.
+    pub participant: ParticipantId,
+    /// Audio or video.
+    pub media: MediaKind,
+    /// Where it comes from.
+    pub source: TrackSource,
+    /// Simulcast layers, 1 or more.
+    pub layers: u8,
+    /// As [`ReceiveSection::sizes`].
+    pub sizes: Vec<(u32, u32)>,
 }
 
 /// Control -> worker.
@@ -201,6 +231,30 @@ pub enum Command {
         track: TrackId,
         /// Muted?
         muted: bool,
+    },
+    /// To which other workers the publisher's worker relays a track: all of them, by index below [`MAX_RELAY_WORKERS`]. They
+    /// say themselves which of its layers they want.
+    SetRelay {
+        /// The room.
+        room: RoomId,
+        /// The track, which may be published later.
+        track: TrackId,
+        /// The others' indexes; empty ends it.
+        to: Vec<usize>,
+    },
+    /// A track that comes to this worker from another one: a publication like those of its own connections.
+    SetRelayed {
+        /// The room.
+        room: RoomId,
+        /// The track.
+        track: TrackId,
+        /// Where it comes from, and what is to be known of it; `None`: it comes no more.
+        source: Option<RelayedTrack>,
+    },
+    /// The room relays nothing any more and gets nothing relayed on this worker.
+    EndRelays {
+        /// The room.
+        room: RoomId,
     },
     /// Close the connection (DTLS close_notify) and forget it.
     RemovePeer {
@@ -325,8 +379,10 @@ pub enum Event {
         /// Stage durations as far as it came.
         times: SetupTimes,
     },
-    /// Media state of a room panicked and was dropped; its participants must reconnect.
+    /// Media state of a room on one worker panicked and was dropped; the participants that it has there must reconnect.
     RoomLost {
+        /// Index of the worker in the process.
+        worker: usize,
         /// The room.
         room: RoomId,
     },

@@ -88,7 +88,7 @@ impl Routes {
         let peer = event.peer().and_then(|id| Some((id, tables.peers.get(&id)?)));
         let room = match (&event, &peer) {
             (
-                Event::Speakers { room, .. } | Event::WantedLayer { room, .. } | Event::RoomLost { room },
+                Event::Speakers { room, .. } | Event::WantedLayer { room, .. } | Event::RoomLost { room, .. },
                 _,
             ) => Some(room),
             (_, peer) => peer.as_ref().map(|(_, peer)| &peer.room),

@@ -66,6 +66,7 @@ impl Worker {
                     self.with_media(room, |media| media.set_muted(now, track, muted));
                 }
             }
+            Command::SetRelay { .. } | Command::SetRelayed { .. } | Command::EndRelays { .. } => {}
             Command::RemovePeer { peer } => self.remove_peer(now, peer),
             Command::Snapshot { room, reply } => {
                 let room = self.rooms.find(room).and_then(|key| Some((key, self.rooms.get(key)?)));
@@ -200,7 +201,7 @@ impl Worker {
         }
         let room = room.id;
         tracing::error!(%room, "the media state of a room panicked and was dropped");
-        self.events.push(contract::media::Event::RoomLost { room });
+        self.events.push(contract::media::Event::RoomLost { worker: self.index, room });
     }
 
     /// Runs one peer's work, and sees to it that what follows from it is looked at in this tick.
@@ -260,7 +261,7 @@ impl Worker {
                 kind: section.media,
                 layers: layers(section),
                 sizes: section.sizes.clone(),
-                source: base::model::TrackSource::default(),
+                source: section.source,
             };
             published.extend(self.publish(now, (room, key), section, track, spec, known));
         }

@@ -95,6 +95,7 @@ pub fn spawn(
     let (sender, commands) = async_channel::bounded(config.commands.max(1));
     let wake = WakeOnDrop(poller.waker());
     let parts = Parts {
+        index: config.index,
         commands,
         events,
         io: Io::new(socket, poller),

@@ -34,6 +34,8 @@ const PUBLISH: Duration = Duration::from_secs(1);
 
 /// A worker's whole state. Owned by its thread.
 pub(crate) struct Worker {
+    /// In the process.
+    pub(crate) index: usize,
     pub(crate) commands: async_channel::Receiver<Command>,
     pub(crate) events: Outgoing,
     pub(crate) io: Io,
@@ -61,6 +63,7 @@ pub(crate) struct Worker {
 
 /// What a worker is made of.
 pub(crate) struct Parts {
+    pub(crate) index: usize,
     pub(crate) commands: async_channel::Receiver<Command>,
     pub(crate) events: async_channel::Sender<contract::media::Event>,
     pub(crate) io: Io,
@@ -74,6 +77,7 @@ pub(crate) struct Parts {
 impl Worker {
     pub(crate) fn new(parts: Parts) -> Self {
         Self {
+            index: parts.index,
             commands: parts.commands,
             events: Outgoing::new(parts.events),
             io: parts.io,

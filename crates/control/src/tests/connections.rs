@@ -185,7 +185,7 @@ async fn events_about_connections_that_are_gone_are_counted_and_harmless() {
     let world = World::new();
     let _ann = world.connect("ann").await;
     world.up(PeerId(1)).await;
-    world.say(MediaEvent::RoomLost { room: base::RoomId(1) }).await;
+    world.say(MediaEvent::RoomLost { worker: 0, room: base::RoomId(1) }).await;
     quiet().await;
     assert_eq!(world.count("stoa_worker_events_unrouted_total", ""), 2);
     assert_eq!(world.participants().await, ["ann"]);

@@ -271,7 +271,7 @@ async fn shutting_down_closes_everybody_and_lets_nobody_in() {
 async fn lost_media_state_asks_everybody_to_come_again() {
     let world = World::new();
     let ann = world.connect("ann").await;
-    world.say(MediaEvent::RoomLost { room: ann.joined.room.id }).await;
+    world.say(MediaEvent::RoomLost { worker: 0, room: ann.joined.room.id }).await;
     assert_eq!(ann.closed().await, Some(LeaveReason::StateMismatch));
     let again = world.join("ann").await;
     assert_ne!(again.joined.room.id, ann.joined.room.id);

@@ -145,7 +145,7 @@ fn a_panic_in_a_rooms_media_ends_that_media_and_no_other_room() {
     trap::set(lost);
     alice.send_sound("a", &[9; 60]);
     world.wait("told", |world| {
-        world.heard.iter().any(|event| matches!(event, Event::RoomLost { room } if room.0 == lost))
+        world.heard.iter().any(|event| matches!(event, Event::RoomLost { room, .. } if room.0 == lost))
     });
     hear(&mut world, &mut carol, &mut dave);
     bob.step();
