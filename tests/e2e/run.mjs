@@ -35,6 +35,7 @@ async function runAll() {
   });
   for await (const { type, data } of events) {
     if (type === "test:pass" || type === "test:fail") report(data, type === "test:pass");
+    else if (type === "test:diagnostic" && data.line > 1) console.log(indented(data.message));
     else if (type === "test:stdout" || type === "test:stderr") process.stderr.write(data.message);
   }
 }

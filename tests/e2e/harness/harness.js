@@ -17,6 +17,9 @@ let media;
 let events = [];
 let messages = [];
 const shown = new Map();
+let recording;
+
+const SOUND_SAMPLE_MS = 200;
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -83,9 +86,9 @@ window.e2e = {
   },
 
   /** Publishes a coloured picture as camera and a tone as microphone. */
-  async publish({ colour, tone, width, height, simulcast = false, codec = "vp8", layers }) {
+  async publish({ colour, tone, width, height, busy, simulcast = false, codec = "vp8", layers, degradationPreference = "maintain-resolution" }) {
     media?.stop();
-    media = await makeMedia({ colour, tone, width, height });
+    media = await makeMedia({ colour, tone, width, height, busy });
     const { localParticipant } = room;
     await localParticipant.publishTrack(media.audio, { source: LK.Track.Source.Microphone, dtx: false, red: true });
     await localParticipant.publishTrack(media.video, {
@@ -93,8 +96,8 @@ window.e2e = {
       simulcast,
       videoCodec: codec,
       videoEncoding: { maxBitrate: 900_000, maxFramerate: 20 },
-      // A browser on a busy machine, or one that still measures the network, sends a smaller picture.
-      degradationPreference: "maintain-resolution",
+      // With another one, a browser on a busy machine, or one that still measures the network, sends a smaller picture.
+      degradationPreference,
       ...(layers && { videoSimulcastLayers: layers.map(([w, h, bitrate]) => new LK.VideoPreset(w, h, bitrate, 20)) }),
     });
   },
@@ -132,6 +135,7 @@ window.e2e = {
   },
 
   async leave() {
+    clearInterval(recording?.timer);
     media?.stop();
     media = undefined;
     await room.disconnect();
@@ -196,6 +200,26 @@ window.e2e = {
     const camera = trackOf(identity, "camera");
     return measureLag(shown.get(camera.sid), trackOf(identity, "microphone").mediaStreamTrack, count);
   },
+
+  /** Notes from now on when each picture of somebody is shown, and how much of the sound is made up. */
+  startRecording({ identity }) {
+    const element = shown.get(trackOf(identity, "camera").sid);
+    const record = { pictures: [], sound: [] };
+    const look = (_, { width, height }) => {
+      record.pictures.push({ at: Date.now(), width, height });
+      element.requestVideoFrameCallback(look);
+    };
+    element.requestVideoFrameCallback(look);
+    const listen = async () => {
+      const inbound = await inboundOf(trackOf(identity, "microphone"));
+      const { concealedSamples, silentConcealedSamples, totalSamplesReceived } = inbound ?? {};
+      if (inbound) record.sound.push({ at: Date.now(), concealed: concealedSamples - silentConcealedSamples, all: totalSamplesReceived });
+    };
+    record.timer = setInterval(listen, SOUND_SAMPLE_MS);
+    recording = record;
+  },
+
+  recorded: () => ({ pictures: recording.pictures, sound: recording.sound }),
 
   /** Asks the server for one of somebody's layers: "LOW", "MEDIUM" or "HIGH". */
   setQuality({ identity, quality }) {

@@ -5,6 +5,8 @@ const BEEP_HZ = 3000;
 const BEEP_SECONDS = 0.2;
 const BEEP_PERIOD_MS = 1000;
 const FRAMES_PER_SECOND = 20;
+/** Sides of the patch of noise, as a share of the picture's. */
+const BUSY_SHARE = 0.3;
 
 let sharedContext;
 
@@ -15,16 +17,21 @@ async function audioContext() {
   return sharedContext;
 }
 
-/** A moving picture in one colour. `flash()` makes it white for the length of a beep. */
-function makePicture({ colour, width, height }) {
+/**
+ * A moving picture in one colour. `flash()` makes it white for the length of a beep. A `busy` one has a patch of noise that
+ * jumps about, so that an encoder sends as much as it may, at the full frame rate; else there is next to nothing to send.
+ */
+function makePicture({ colour, width, height, busy = false }) {
   const canvas = Object.assign(document.createElement("canvas"), { width, height });
   const pen = canvas.getContext("2d", { alpha: false });
+  const noise = busy && makeNoise(width * BUSY_SHARE, height * BUSY_SHARE);
   let flashUntil = 0;
   let frame = 0;
   const draw = () => {
     frame += 1;
     pen.fillStyle = performance.now() < flashUntil ? "#fff" : colour;
     pen.fillRect(0, 0, width, height);
+    if (noise) pen.drawImage(noise, Math.random() * (width - noise.width), Math.random() * (height - noise.height));
     pen.fillStyle = "#000";
     pen.fillRect((frame * 8) % width, height - 24, 40, 20);
   };
@@ -39,6 +46,17 @@ function makePicture({ colour, width, height }) {
     },
     stop: () => clearInterval(timer),
   };
+}
+
+/** Grey specks, half transparent: the colour behind stays recognisable. */
+function makeNoise(width, height) {
+  const canvas = new OffscreenCanvas(width, height);
+  const pen = canvas.getContext("2d");
+  for (let speck = 0; speck < (width * height) / 200; speck++) {
+    pen.fillStyle = Math.random() < 0.5 ? "#0006" : "#fff6";
+    pen.fillRect(Math.random() * width, Math.random() * height, 4 + Math.random() * 8, 4 + Math.random() * 8);
+  }
+  return canvas;
 }
 
 /** A steady tone. `beep()` adds a short high one, where the browser can. */
@@ -71,8 +89,8 @@ async function makeFakeSound() {
 }
 
 /** Picture and sound of one person, flashing and beeping at the same moments. */
-async function makeMedia({ colour, tone, width = 640, height = 360 }) {
-  const picture = makePicture({ colour, width, height });
+async function makeMedia({ colour, tone, width = 640, height = 360, busy }) {
+  const picture = makePicture({ colour, width, height, busy });
   const sound = await makeSound({ tone });
   const timer = setInterval(() => {
     picture.flash();

@@ -1,6 +1,7 @@
 // A person in a browser: the harness page behind plain methods, and the checks that every test makes.
 
 import assert from "node:assert/strict";
+import { goBehind } from "./link.mjs";
 import { until } from "./until.mjs";
 
 /** Colours and tones by which the people of a test are told apart. */
@@ -27,9 +28,10 @@ export class Person {
     this.look = LOOKS[identity] ?? LOOKS.ada;
   }
 
-  /** Opens the harness in a new page of `browser`. */
-  static async open(server, site, browser, identity) {
+  /** Opens the harness in a new page of `browser`, whose media goes over `link` if there is one. */
+  static async open(server, site, browser, identity, link) {
     const page = await browser.page();
+    if (link) await page.addInitScript(goBehind, link.port);
     await page.goto(site.url);
     return new Person(server, page, identity);
   }

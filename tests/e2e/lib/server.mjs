@@ -13,15 +13,15 @@ import { until } from "./until.mjs";
 const KEY = "devkey";
 const SECRET = "secret";
 
-/** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead. */
-export async function startServer(name) {
-  if (process.env.STOA_URL) return new Server(process.env.STOA_URL, undefined, []);
+/** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead, unless `workers` says how many it must have. */
+export async function startServer(name, { workers } = {}) {
+  if (process.env.STOA_URL && !workers) return new Server(process.env.STOA_URL, undefined, []);
   if (!existsSync(STOA)) throw new Error(`no server at ${STOA}: build it with \`cargo build -p stoa\`, or set STOA_BIN`);
   const port = await freeTcpPort();
   // One port per worker, and there are as many workers as cores.
-  const udpPorts = await freeUdpPorts(availableParallelism());
+  const udpPorts = await freeUdpPorts(workers ?? availableParallelism());
   const log = join(ARTEFACTS, `server-${name}.log`);
-  const child = spawn(STOA, ["dev", "--port", String(port), "--udp-port", String(udpPorts[0])], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(STOA, ["dev", "--port", String(port), "--udp-port", String(udpPorts[0]), "--workers", String(udpPorts.length)], { stdio: ["ignore", "pipe", "pipe"] });
   const server = new Server(`http://127.0.0.1:${port}`, child, udpPorts);
   const file = createWriteStream(log);
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { file.write(chunk); server.keep(chunk); });
@@ -85,7 +85,7 @@ function freeTcpPort() {
 }
 
 /** `count` neighbouring free UDP ports, below the range from which the system hands out its own. */
-async function freeUdpPorts(count) {
+export async function freeUdpPorts(count) {
   for (let attempt = 0; attempt < 100; attempt++) {
     const first = 20_000 + Math.floor(Math.random() * 10_000);
     const ports = Array.from({ length: count }, (_, index) => first + index);

@@ -1,12 +1,16 @@
 // What every test file sets up: server, harness page, browsers; and takes down again, in any case.
 
 import { startChromium, startFirefox } from "./browsers.mjs";
+import { startLink } from "./link.mjs";
 import { LOOKS, Person } from "./person.mjs";
 import { startServer } from "./server.mjs";
 import { startSite } from "./site.mjs";
 
-/** Starts what is asked for. `close()` stops everything that was started, also after a failure half-way. */
-export async function openStage(name, { firefox = false, chromiumArgs = [] } = {}) {
+/**
+ * Starts what is asked for. `close()` stops everything that was started, also after a failure half-way. `link()` makes a bad network
+ * for one person; the server must then have one worker.
+ */
+export async function openStage(name, { firefox = false, chromiumArgs = [], workers } = {}) {
   const running = [];
   const start = async (starting) => {
     const part = await starting;
@@ -17,10 +21,11 @@ export async function openStage(name, { firefox = false, chromiumArgs = [] } = {
     async close() {
       for (const part of running.reverse()) await part.stop();
     },
-    person: (browser, identity) => Person.open(stage.server, stage.site, browser, identity),
+    person: (browser, identity, link) => Person.open(stage.server, stage.site, browser, identity, link),
+    link: async (conditions) => start(startLink(stage.server.udpPorts[0], conditions)),
   };
   try {
-    stage.server = await start(startServer(name));
+    stage.server = await start(startServer(name, { workers }));
     stage.site = await start(startSite());
     stage.chromium = await start(startChromium({ args: chromiumArgs }));
     if (firefox) stage.firefox = await start(startFirefox({ tone: LOOKS.fay.tone }));

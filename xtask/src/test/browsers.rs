@@ -21,9 +21,12 @@ pub fn tests(context: &Context) -> Outcome {
     demo::install_npm(DIRECTORY)?;
     let server = server()?;
     println!("   the server is {server}");
+    let xtask = std::env::current_exe().map_err(|e| format!("this program does not know where it is: {e}"))?;
+    let xtask = xtask.to_string_lossy();
     let suite = run::program("npm")
         .args(["--prefix", DIRECTORY, "test", "--silent"])
         .env("STOA_BIN", &server)
+        .env("XTASK_BIN", &xtask)
         .env("TEST_FULL", if context.full { "1" } else { "" });
     let mut last = String::new();
     let ended_well = suite.echo().lines(|line| {
