@@ -1,13 +1,15 @@
 //! Performance commands. Each prints its figure and the floor it is held against, measured in the same run, and ends with
 //! one JSON object on the last line.
 
+mod bwe;
 mod forward;
 
 fn main() -> std::process::ExitCode {
     let mut args = std::env::args().skip(1);
     let result = match args.next().as_deref() {
+        Some("bwe") => bwe::run(args),
         Some("forward") => forward::run(args),
-        other => Err(format!("no bench is called {:?}; there is: forward", other.unwrap_or_default())),
+        other => Err(format!("no bench is called {:?}; there are: bwe, forward", other.unwrap_or_default())),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,0 +1,117 @@
+//! `bench bwe`: congestion control in the cases of RFC 8867, in virtual time, held against goals.
+
+mod case;
+mod cases;
+mod encoder;
+mod figures;
+mod node;
+mod ours;
+mod report;
+mod scene;
+mod trace;
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use case::Case;
+use figures::Figures;
+use scene::Engine;
+use trace::Trace;
+
+/// Every case is played with each of these; a figure is that of its worst one.
+const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
+
+const HELP: &str = "\
+cargo xtask bench bwe [--case KEY]... [--seeds N] [--check]
+  --case KEY   only this case; may be repeated
+  --seeds N    only the first N of five seeds
+  --check      fail when a goal is missed";
+
+struct Options {
+    cases: Vec<Case>,
+    seeds: Vec<u64>,
+    check: bool,
+}
+
+/// Plays all cases, prints the table and the JSON.
+///
+/// # Errors
+/// Arguments that are not understood; with `--check`, goals that are missed.
+pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
+    let options = Options::parse(args)?;
+    let results = play_all(&options)?;
+    print!("{}", report::table(&results));
+    let missed = report::missed(&results);
+    println!("{}", report::json(&results));
+    if options.check && missed > 0 {
+        return Err(format!("{missed} goals are missed"));
+    }
+    Ok(())
+}
+
+impl Options {
+    fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
+        let mut options = Self { cases: cases::all(), seeds: SEEDS.to_vec(), check: false };
+        let mut keys = Vec::new();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--check" => options.check = true,
+                "--case" => keys.push(args.next().ok_or(HELP)?),
+                "--seeds" => {
+                    let count = args.next().and_then(|n| n.parse::<usize>().ok()).ok_or(HELP)?;
+                    options.seeds.truncate(count.max(1));
+                }
+                _ => return Err(HELP.to_owned()),
+            }
+        }
+        if let Some(unknown) = keys.iter().find(|key| !options.cases.iter().any(|case| case.key == **key)) {
+            let known: Vec<_> = options.cases.iter().map(|case| case.key).collect();
+            return Err(format!("there is no case {unknown}; there are {}", known.join(", ")));
+        }
+        options.cases.retain(|case| keys.is_empty() || keys.iter().any(|key| key == case.key));
+        Ok(options)
+    }
+}
+
+/// A case with one engine.
+pub struct Outcome {
+    pub case: Case,
+    pub engine: Engine,
+    /// Of the worst seed each.
+    pub figures: Figures,
+    /// Of the first seed.
+    pub trace: Trace,
+}
+
+/// All cases with all engines, on all cores, in the order of the cases.
+fn play_all(options: &Options) -> Result<Vec<Outcome>, String> {
+    let jobs: Vec<(&Case, Engine)> =
+        options.cases.iter().flat_map(|case| Engine::ALL.map(|engine| (case, engine))).collect();
+    let next = AtomicUsize::new(0);
+    let done = Mutex::new(Vec::new());
+    let work = || {
+        while let Some((case, engine)) = jobs.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = play_one(case, *engine, &options.seeds);
+            done.lock().expect("no thread panics while it holds it").push((case.key, *engine, outcome));
+        }
+    };
+    std::thread::scope(|scope| {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        (0..cores.min(jobs.len())).for_each(|_| drop(scope.spawn(work)));
+    });
+    let mut done = done.into_inner().expect("all threads have ended");
+    let place = |key: &str| options.cases.iter().position(|case| case.key == key);
+    done.sort_by_key(|(key, engine, _)| (place(key), *engine));
+    done.into_iter().map(|(_, _, outcome)| outcome).collect()
+}
+
+fn play_one(case: &Case, engine: Engine, seeds: &[u64]) -> Result<Outcome, String> {
+    let (mut runs, mut first) = (Vec::new(), None);
+    for seed in seeds {
+        let trace = scene::play(case, engine, *seed)?;
+        runs.push(figures::of(case, &trace));
+        first.get_or_insert(trace);
+    }
+    let trace = first.ok_or("no seed to play with")?;
+    Ok(Outcome { case: case.clone(), engine, figures: figures::worst(&runs), trace })
+}
