@@ -19,7 +19,7 @@ let messages = [];
 const shown = new Map();
 let recording;
 
-const SOUND_SAMPLE_MS = 200;
+const SAMPLE_MS = 200;
 
 const decoder = new TextDecoder();
 const encoder = new TextEncoder();
@@ -201,25 +201,25 @@ window.e2e = {
     return measureLag(shown.get(camera.sid), trackOf(identity, "microphone").mediaStreamTrack, count);
   },
 
-  /** Notes from now on when each picture of somebody is shown, and how much of the sound is made up. */
+  /** Notes from now on when each picture of somebody is shown, and how many are decoded and how much of the sound is made up. */
   startRecording({ identity }) {
     const element = shown.get(trackOf(identity, "camera").sid);
-    const record = { pictures: [], sound: [] };
+    const record = { pictures: [], samples: [] };
     const look = (_, { width, height }) => {
       record.pictures.push({ at: Date.now(), width, height });
       element.requestVideoFrameCallback(look);
     };
     element.requestVideoFrameCallback(look);
-    const listen = async () => {
-      const inbound = await inboundOf(trackOf(identity, "microphone"));
-      const { concealedSamples, silentConcealedSamples, totalSamplesReceived } = inbound ?? {};
-      if (inbound) record.sound.push({ at: Date.now(), concealed: concealedSamples - silentConcealedSamples, all: totalSamplesReceived });
+    const sample = async () => {
+      const [video, audio] = await Promise.all(["camera", "microphone"].map((source) => inboundOf(trackOf(identity, source))));
+      const { concealedSamples, silentConcealedSamples, totalSamplesReceived } = audio ?? {};
+      if (video && audio) record.samples.push({ at: Date.now(), decoded: video.framesDecoded, concealed: concealedSamples - silentConcealedSamples, sound: totalSamplesReceived });
     };
-    record.timer = setInterval(listen, SOUND_SAMPLE_MS);
+    record.timer = setInterval(sample, SAMPLE_MS);
     recording = record;
   },
 
-  recorded: () => ({ pictures: recording.pictures, sound: recording.sound }),
+  recorded: () => ({ pictures: recording.pictures, samples: recording.samples }),
 
   /** Asks the server for one of somebody's layers: "LOW", "MEDIUM" or "HIGH". */
   setQuality({ identity, quality }) {

@@ -6,9 +6,10 @@ export function longestFreeze({ pictures }, from, to) {
   return [...shown, to].reduce(({ longest, last }, at) => ({ longest: Math.max(longest, at - last), last: at }), { longest: 0, last: from }).longest;
 }
 
-/** Pictures per second between `from` and `to`. */
-export function pictureRate({ pictures }, from, to) {
-  return (pictures.filter(({ at }) => at >= from && at < to).length * 1000) / (to - from);
+/** Pictures decoded per second between `from` and `to`. Fewer are shown: of two that come together the first is not. */
+export function pictureRate(record, from, to) {
+  const [first, last] = ends(record, from, to);
+  return ((last.decoded - first.decoded) * 1000) / (last.at - first.at);
 }
 
 /** When, from `from` on, the first picture of this width came; undefined if none did. */
@@ -17,11 +18,15 @@ export function firstOfWidth({ pictures }, width, from) {
 }
 
 /** The share of sound between `from` and `to` that the receiver had to make up. */
-export function concealment({ sound }, from, to) {
-  const within = sound.filter(({ at }) => at >= from && at <= to);
-  const [first, last] = [within[0], within.at(-1)];
-  if (!first || last.all === first.all) return NaN;
-  return (last.concealed - first.concealed) / (last.all - first.all);
+export function concealment(record, from, to) {
+  const [first, last] = ends(record, from, to);
+  return (last.concealed - first.concealed) / (last.sound - first.sound);
+}
+
+function ends({ samples }, from, to) {
+  const within = samples.filter(({ at }) => at >= from && at <= to);
+  if (within.length < 2) throw new Error(`${within.length} samples between ${from} and ${to}`);
+  return [within[0], within.at(-1)];
 }
 
 /** The width that most pictures between `from` and `to` had. */

@@ -21,7 +21,8 @@ pub fn tests(context: &Context) -> Outcome {
     demo::install_npm(DIRECTORY)?;
     let server = server()?;
     println!("   the server is {server}");
-    let xtask = std::env::current_exe().map_err(|e| format!("this program does not know where it is: {e}"))?;
+    let xtask =
+        std::env::current_exe().map_err(|e| format!("this program does not know where it is: {e}"))?;
     let xtask = xtask.to_string_lossy();
     let suite = run::program("npm")
         .args(["--prefix", DIRECTORY, "test", "--silent"])
