@@ -282,6 +282,14 @@ pub enum Event {
         /// The track.
         track: TrackId,
     },
+    /// The highest layer that anybody asks for of a video track that the participant publishes, over all workers; see
+    /// [`MediaEvent::WantedLayer`]. Changes only.
+    WantedLayer {
+        /// The track.
+        track: TrackId,
+        /// `None`: nobody wants any.
+        highest: Option<u8>,
+    },
     /// From one of the participant's connections: `Connected`, `ChannelOpen`, `Data`, `StreamState`, `Closed`.
     Media(MediaEvent),
 }

@@ -27,6 +27,7 @@ mod sections;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod wanted;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -37,7 +37,9 @@ impl RoomTask {
             }
             MediaEvent::Data { peer, .. } => self.forward(*peer, event, credit),
             MediaEvent::StreamState { peer, .. } => self.forward(*peer, event, None),
-            MediaEvent::WantedLayer { .. } => {}
+            MediaEvent::WantedLayer { worker, track, highest, .. } => {
+                self.layer_wanted(*worker, *track, *highest);
+            }
             MediaEvent::Speakers { speakers, .. } => self.room.set_speakers(now(), speakers),
             MediaEvent::Quality { peer, quality } => {
                 let (peer, quality) = (*peer, *quality);

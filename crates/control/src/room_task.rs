@@ -18,6 +18,7 @@ use crate::journey::Journey;
 use crate::metrics::{Metrics, count};
 use crate::routes::{Routed, Routes};
 use crate::seat::{Delivery, Seat};
+use crate::wanted::Wanted;
 
 /// Requests of participants that wait for their room; adapters wait behind them. Allocated at once: small.
 const REQUEST_QUEUE: usize = 64;
@@ -61,6 +62,7 @@ pub(crate) struct RoomTask {
     pub(crate) peers: BTreeMap<PeerId, ParticipantId>,
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
     pub(crate) labels: Labels,
+    pub(crate) wanted: Wanted,
     /// Whose connections are paused, and when its adapter last was seen reading.
     behind: BTreeMap<ParticipantId, Instant>,
     /// What the worker is to be told at the end of this turn; `true`: may be lost.
@@ -101,6 +103,7 @@ impl RoomTask {
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             labels: Labels::default(),
+            wanted: Wanted::default(),
             behind: BTreeMap::new(),
             commands: Vec::new(),
             closing: Vec::new(),

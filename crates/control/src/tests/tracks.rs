@@ -2,7 +2,7 @@
 
 use base::TrackId;
 use base::model::{Notice, TrackSettings};
-use contract::media::{Command, Sections};
+use contract::media::{Command, Event as MediaEvent, Sections};
 use contract::session::{Event, Join, PublishRefused, Request};
 
 use super::world::{World, camera, fed_tracks, join, receiving, sending, sent_tracks};
@@ -155,4 +155,47 @@ async fn the_tracks_of_a_full_room_all_reach_a_newcomer() {
     let late = world.join("late").await;
     let subscribed = late.notices().await.into_iter().filter(|n| matches!(n, Notice::Subscribe { .. }));
     assert_eq!(subscribed.count(), 1_500, "more than may wait later on");
+}
+
+/// What a publisher was told is wanted of its tracks.
+async fn wanted(person: &super::world::Person) -> Vec<(TrackId, Option<u8>)> {
+    let wanted = |event| match event {
+        Event::WantedLayer { track, highest } => Some((track, highest)),
+        _ => None,
+    };
+    person.events().await.into_iter().filter_map(wanted).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_hears_the_most_that_is_wanted_on_any_worker_and_nobody_else_hears_it() {
+    let world = World::with(crate::Config::default(), 2);
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    let track = ann.publish().await;
+    let room = world.rooms().await[0].id;
+    let say = |worker, highest| world.say(MediaEvent::WantedLayer { worker, room, track, highest });
+    say(0, None).await;
+    say(1, Some(0)).await;
+    say(0, Some(2)).await;
+    say(1, Some(1)).await;
+    say(0, None).await;
+    assert_eq!(wanted(&ann).await, [None, Some(0), Some(2), Some(1)].map(|highest| (track, highest)));
+    assert_eq!(wanted(&bob).await, []);
+    ann.ask(Request::Unpublish { track }).await;
+    ann.events().await;
+    say(1, Some(2)).await;
+    let (room, stranger) = (room, TrackId(7));
+    world.say(MediaEvent::WantedLayer { worker: 0, room, track: stranger, highest: Some(2) }).await;
+    assert_eq!(wanted(&ann).await, [], "of tracks that are not there nothing is told");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_stream_is_told_to_its_receiver_alone() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    let track = ann.publish().await;
+    (ann.events().await, bob.events().await);
+    world.say(MediaEvent::StreamState { peer: bob.peer, track, active: false }).await;
+    let told = bob.events().await;
+    assert!(matches!(told[..], [Event::Media(MediaEvent::StreamState { active: false, .. })]), "{told:?}");
+    assert!(ann.events().await.is_empty());
 }

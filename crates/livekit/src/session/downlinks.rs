@@ -14,6 +14,8 @@ use sdp::{Accepted, Downlink as WrittenDownlink};
 
 use crate::ids;
 
+use super::streams::Stream;
+
 /// Most sections in which we send on a connection. Chromium writes 5.4 kB about a video section, so that an offer with all of
 /// them has 860 kB, and some room for the client's own tracks is left of what `sdp` reads.
 pub(crate) const MAX_SLOTS: usize = 160;
@@ -28,6 +30,7 @@ pub(crate) struct Downlink {
     mid: Option<Mid>,
     /// The client does not know its codec.
     refused: bool,
+    pub(super) stream: Stream,
 }
 
 /// A section in which the client can receive.
@@ -79,7 +82,7 @@ pub(crate) enum Streams {
 /// All of them.
 #[derive(Debug, Default)]
 pub(crate) struct Downlinks {
-    tracks: Vec<Downlink>,
+    pub(super) tracks: Vec<Downlink>,
     pub slots: Vec<Slot>,
 }
 
@@ -91,7 +94,8 @@ impl Downlinks {
             return false;
         }
         let (ssrc, rtx_ssrc) = ssrcs;
-        self.tracks.push(Downlink { track, publisher, ssrc, rtx_ssrc, mid: None, refused: false });
+        let (mid, refused, stream) = (None, false, Stream::default());
+        self.tracks.push(Downlink { track, publisher, ssrc, rtx_ssrc, mid, refused, stream });
         true
     }
 
@@ -142,6 +146,7 @@ impl Downlinks {
     fn release(&mut self, track: TrackId) {
         for known in self.tracks.iter_mut().filter(|known| known.track.id == track) {
             known.mid = None;
+            known.stream = Stream::default();
         }
     }
 

@@ -24,9 +24,10 @@ impl Session {
     pub fn event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Notice(notice) => self.notice(notice, now),
-            Event::Published { cid, outcome } => self.published(&cid, outcome),
+            Event::Published { cid, outcome } => self.published(&cid, outcome, now),
             Event::MetadataChanged { request_id, allowed } => self.metadata_changed(request_id, allowed),
             Event::SubscriptionRefused { track } => self.subscription_refused(track),
+            Event::WantedLayer { track, highest } => self.layer_wanted(track, highest, now),
             Event::Media(event) => self.media_event(event, now),
         }
     }
@@ -122,14 +123,14 @@ impl Session {
         self.frame(Message::SubscriptionPermissionUpdate(update));
     }
 
-    fn published(&mut self, cid: &str, outcome: Result<Arc<Track>, PublishRefused>) {
+    fn published(&mut self, cid: &str, outcome: Result<Arc<Track>, PublishRefused>, now: Instant) {
         match outcome {
             Ok(track) => {
                 self.uploads.accepted(cid, &track);
                 let info = Some(translate::track(&track));
                 let published = proto::TrackPublishedResponse { cid: cid.to_owned(), track: info };
                 self.frame(Message::TrackPublished(published));
-                self.match_tracks();
+                self.match_tracks(now);
             }
             Err(refused) => {
                 let reason = match refused {
@@ -177,6 +178,7 @@ impl Session {
                 tracing::debug!(participant = %self.me.id, ?times, "media connected");
             }
             MediaEvent::Data { label, payload, text, .. } => self.data_message(&label, text, &payload),
+            MediaEvent::StreamState { track, active, .. } => self.downlinks.set_stream(track, active, now),
             MediaEvent::Closed { peer, end, .. } => self.media_closed(peer, end, now),
             _ => {}
         }

@@ -8,6 +8,8 @@
 //! | `subscriber` | two connections: our offers and the client's answers |
 //! | `uploads`, `downlinks` | tables of tracks and sections |
 //! | `data` | messages on data channels |
+//! | `dynacast` | which layers a publisher is told to send |
+//! | `streams` | which streams a receiver is told to be paused |
 //! | `connection` | credentials and numbering of one peer connection |
 //!
 //! Whoever drives a session performs its effects after every call, requests before frames, and calls
@@ -16,8 +18,10 @@
 mod connection;
 mod data;
 mod downlinks;
+mod dynacast;
 mod events;
 mod requests;
+mod streams;
 mod subscriber;
 #[cfg(test)]
 mod tests;
@@ -208,8 +212,9 @@ impl Session {
         let asked = self.asked_at.map(|at| at + ASK_AGAIN);
         let answer = self.subscriber.as_ref().and_then(Subscriber::answer_deadline);
         let speech = self.speech.as_ref().map(|speech| speech.until);
+        let told = [self.uploads.demand_due(), self.downlinks.stream_due()];
         let all = [self.negotiate_at, asked, answer, speech, self.media_deadline, self.closed_media];
-        all.into_iter().flatten().chain([self.refresh_at]).min()
+        all.into_iter().chain(told).flatten().chain([self.refresh_at]).min()
     }
 
     /// Does what is due.
@@ -245,6 +250,8 @@ impl Session {
             self.negotiate_at = None;
             self.negotiate(now);
         }
+        self.tell_demand(now);
+        self.tell_streams(now);
     }
 
     /// The socket broke without a Leave. True when the participant keeps its place for a while.

@@ -91,7 +91,12 @@ impl Session {
 
     fn mute(&mut self, mute: &proto::MuteTrackRequest) {
         match ids::parse_track(&mute.sid).filter(|track| self.uploads.owns(*track)) {
-            Some(track) => self.request(Request::Mute { track, muted: mute.muted }),
+            Some(track) => {
+                self.request(Request::Mute { track, muted: mute.muted });
+                if !mute.muted {
+                    self.repeat_demand(track);
+                }
+            }
             None => count(&self.metrics().requests_ignored),
         }
     }
@@ -107,10 +112,14 @@ impl Session {
     fn update_track_settings(&mut self, update: &proto::UpdateTrackSettings) {
         let tracks = self.known_tracks(update.track_sids.iter());
         let off = update.quality() == proto::VideoQuality::Off;
+        let size = (update.width > 0 && update.height > 0).then_some((update.width, update.height));
+        // Who says a size leaves the quality at its default, which is LOW. Where the sizes of the layers are not known, and the
+        // quality counts, the best is right.
+        let quality = if size.is_some() { 2 } else { update.quality.clamp(0, 2) as u8 };
         let settings = TrackSettings {
             disabled: update.disabled || off,
-            size: (update.width > 0 && update.height > 0).then_some((update.width, update.height)),
-            quality: update.quality.clamp(0, 2) as u8,
+            size,
+            quality,
             fps: update.fps,
             priority: update.priority,
         };

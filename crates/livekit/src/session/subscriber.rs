@@ -155,6 +155,7 @@ impl Session {
         self.downlinks.drained();
         self.refuse_unknown_codecs();
         self.set_subscriber_sections();
+        self.downlinks.begin_streams(now);
         if stale || self.downlinks.need_description() {
             self.negotiate_at = Some(now);
         }

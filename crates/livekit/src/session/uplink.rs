@@ -45,7 +45,7 @@ impl Session {
             self.downlinks.assign();
             self.downlinks.tell_draining();
         }
-        self.match_tracks();
+        self.match_tracks(now);
         let sections = description.sections.iter().map(|section| self.answer_section(section)).collect();
         let allow_mixed = description.extmap_allow_mixed;
         let sdp = self.publisher.write(Role::Answer, allow_mixed, &self.worker, sections);
@@ -56,6 +56,7 @@ impl Session {
         count(&self.metrics().offers_answered);
         if self.params.single {
             self.downlinks.drained();
+            self.downlinks.begin_streams(now);
             let stuck = asked && self.downlinks.waiting().count() >= waiting;
             self.after_answer(stuck, now);
         }
@@ -118,8 +119,8 @@ impl Session {
     }
 
     /// Finds the sections of tracks and announces those that are found.
-    pub(super) fn match_tracks(&mut self) {
-        for Match { track, mid, codec, simulcast } in self.uploads.match_up() {
+    pub(super) fn match_tracks(&mut self, now: Instant) {
+        for Match { track, mid, codec, simulcast } in self.uploads.match_up(now) {
             self.request(Request::TrackNegotiated { track, mid, codec, simulcast });
         }
         self.set_publisher_sections();

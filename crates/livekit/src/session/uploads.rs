@@ -3,6 +3,7 @@
 //! AddTrack and the offer with the track's section arrive in any order, and neither waits for the other or for media.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use base::model::{Track, TrackSource};
 use base::{CodecKind, MediaKind, Mid, Rid, TrackId};
@@ -12,6 +13,8 @@ use livekit_protocol as proto;
 use sdp::Accepted;
 
 use crate::translate;
+
+use super::dynacast::{Demand, Layers};
 
 /// Most tracks of a participant, asked for or published.
 pub(crate) const MAX_TRACKS: usize = 100;
@@ -32,6 +35,8 @@ pub(crate) struct Upload {
     pub track: Option<Arc<Track>>,
     /// Set when its section is known.
     pub mid: Option<Mid>,
+    /// Video: what its publisher is told of the demand for it.
+    demand: Demand,
 }
 
 /// A section in which the participant sends.
@@ -93,7 +98,13 @@ impl Uploads {
             return Admission::LimitExceeded;
         }
         let publish = parse_add_track(&request);
-        self.uploads.push(Upload { request, publish: publish.clone(), track: None, mid: None });
+        self.uploads.push(Upload {
+            request,
+            publish: publish.clone(),
+            track: None,
+            mid: None,
+            demand: Demand::default(),
+        });
         Admission::Publish(publish)
     }
 
@@ -188,7 +199,7 @@ impl Uploads {
     }
 
     /// Brings together sections and accepted tracks: by id first, then, for clients whose ids differ, by kind in order.
-    pub fn match_up(&mut self) -> Vec<Match> {
+    pub fn match_up(&mut self, now: Instant) -> Vec<Match> {
         let mut matches = Vec::new();
         for by_id in [true, false] {
             for section in self.sections.iter_mut().filter(|section| section.track.is_none()) {
@@ -202,6 +213,7 @@ impl Uploads {
                     && let Some(track) = &upload.track
                 {
                     upload.mid = Some(section.mid);
+                    upload.demand.begin(now);
                     section.track = Some(track.id);
                     matches.push(Match {
                         track: track.id,
@@ -251,6 +263,40 @@ impl Uploads {
         if sizes.len() == section.rids.len() { sizes } else { Vec::new() }
     }
 
+    /// The room says which layer of a track is the highest that anybody wants.
+    pub fn want(&mut self, track: TrackId, highest: Option<u8>, now: Instant) {
+        let own = |upload: &&mut Upload| upload.track.as_ref().is_some_and(|known| known.id == track);
+        if let Some(upload) = self.uploads.iter_mut().filter(|upload| is_video(upload)).find(own) {
+            upload.demand.want(highest, now);
+        }
+    }
+
+    /// How many qualities of which tracks, sent with which codecs, the client is to be told are wanted.
+    pub fn take_demand(&mut self, now: Instant) -> Vec<(TrackId, CodecKind, u8)> {
+        let sections = &self.sections;
+        let each = self.uploads.iter_mut().filter(|upload| upload.demand.due().is_some());
+        each.filter_map(|upload| {
+            let section = sections.iter().find(|section| Some(section.mid) == upload.mid)?;
+            let codec = sent_codec(&section.accepted, upload.publish.codec);
+            let announced = announced(&upload.publish);
+            let layers = Layers { rids: &section.rids, announced: &announced, codec };
+            Some((upload.track.as_ref()?.id, codec, upload.demand.take(now, &layers)?))
+        })
+        .collect()
+    }
+
+    /// What the client was last told of a track, and the codec that it is sent with.
+    pub fn told_demand(&self, track: TrackId) -> Option<(CodecKind, u8)> {
+        let section = self.sections.iter().find(|section| section.track == Some(track))?;
+        let upload = self.uploads.iter().find(|upload| upload.mid == Some(section.mid))?;
+        Some((sent_codec(&section.accepted, upload.publish.codec), upload.demand.told()?))
+    }
+
+    /// When [`Self::take_demand`] has something to look at.
+    pub fn demand_due(&self) -> Option<Instant> {
+        self.uploads.iter().filter_map(|upload| upload.demand.due()).min()
+    }
+
     pub fn section(&self, mid: Mid) -> Option<&UpSection> {
         self.sections.iter().find(|section| section.mid == mid)
     }
@@ -264,6 +310,17 @@ fn names(upload: &Upload, msid: &str) -> bool {
         && std::iter::once(upload.publish.cid.as_str())
             .chain(cids)
             .any(|cid| !cid.is_empty() && bare(cid) == bare(msid))
+}
+
+fn is_video(upload: &Upload) -> bool {
+    upload.publish.kind == MediaKind::Video
+}
+
+/// Qualities of the announced layers, lowest first.
+fn announced(publish: &PublishTrack) -> Vec<u8> {
+    let mut qualities: Vec<u8> = publish.layers.iter().map(|layer| layer.quality).collect();
+    qualities.sort_unstable();
+    qualities
 }
 
 /// The codec a publisher sends: what it asked for where accepted, else the first that is accepted.

@@ -395,6 +395,34 @@ fn settings_prefer_the_rendered_size_and_off_means_disabled() {
 }
 
 #[test]
+fn who_asks_for_a_size_is_not_served_the_lowest_layer_where_sizes_are_unknown() {
+    let mut bench = browser();
+    bench.begin();
+    let sids = [20, 21].map(|track| format!("TR_{}", TrackId(track)));
+    let shown = proto::UpdateTrackSettings {
+        track_sids: sids.to_vec(),
+        width: 1280,
+        height: 720,
+        fps: 15,
+        priority: 7,
+        ..Default::default()
+    };
+    // What a browser says of a hidden element, whose size it still knows.
+    let hidden = proto::UpdateTrackSettings { disabled: true, ..shown.clone() };
+    let low = proto::UpdateTrackSettings { width: 0, height: 0, ..shown.clone() };
+    for (update, disabled, quality) in [(shown, false, 2), (hidden, true, 2), (low, false, 0)] {
+        let size = (update.width > 0).then_some((1280, 720));
+        let effects = bench.ask(Ask::TrackSetting(update));
+        let [Request::TrackSettings { tracks, settings }] = &effects.requests[..] else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(tracks, &[TrackId(20), TrackId(21)]);
+        let expected = base::model::TrackSettings { disabled, size, quality, fps: 15, priority: 7 };
+        assert_eq!(*settings, expected);
+    }
+}
+
+#[test]
 fn a_room_that_is_gone_without_a_word_asks_clients_to_come_again() {
     let mut bench = browser();
     bench.begin();

@@ -3,5 +3,6 @@
 mod data;
 mod gotchas;
 mod one_connection;
+mod quality;
 mod support;
 mod two_connections;

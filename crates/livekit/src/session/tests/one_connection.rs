@@ -63,7 +63,8 @@ fn what_is_published_already_is_in_the_first_answer() {
     assert_eq!(video.codecs[0].kind, CodecKind::Vp8);
     assert!(video.rtx_ssrc.is_some() && video.codecs[0].rtx.is_some() && video.codecs[0].transport_cc);
     assert!(answer.sdp.contains(&format!("a=ssrc:{} cname:PA_", video.ssrc)));
-    assert_eq!(bench.pass(Duration::from_secs(4)).frames, [], "nothing is left to negotiate");
+    let after = bench.pass(Duration::from_secs(4)).frames;
+    assert_eq!(after, [stream_states(2, &[(21, true)])], "nothing is left to negotiate");
 }
 
 #[test]
@@ -90,6 +91,7 @@ fn a_simulcast_publisher_is_answered_and_announced() {
     let (mut bench, _) = joined(CHROMIUM_V1_FIRST);
     let cid = msid(CHROMIUM_V1_PUBLISH, "7");
     let mut request = add_track(&cid, proto::TrackType::Video);
+    request.source = proto::TrackSource::ScreenShare as i32;
     request.layers = [(0, 320, 180), (1, 640, 360), (2, 1280, 720)]
         .map(|(quality, width, height)| proto::VideoLayer { quality, width, height, ..Default::default() })
         .to_vec();
@@ -106,6 +108,7 @@ fn a_simulcast_publisher_is_answered_and_announced() {
         sections.receive.iter().find(|section| section.track == Some(TrackId(30))).expect("its section");
     assert_eq!(video.rids.iter().map(|rid| rid.as_str()).collect::<Vec<_>>(), ["q", "h", "f"]);
     assert_eq!(video.sizes, [(320, 180), (640, 360), (1280, 720)]);
+    assert_eq!(video.source, base::model::TrackSource::ScreenShare);
     let answer = answer(&effects).expect("an answer");
     assert_eq!(answer.id, 2);
     assert!(answer.sdp.contains("a=simulcast:recv q;h;f\r\n"));
@@ -231,7 +234,8 @@ fn a_viewer_without_the_codec_is_told_so_and_its_other_tracks_come() {
     assert!(effects.frames.contains(&Message::SubscriptionResponse(refused)));
     let mids = answer(&effects).expect("an answer").mid_to_track_id;
     assert_eq!(mids.values().collect::<Vec<_>>(), [&format!("TR_{}", TrackId(21))]);
-    assert_eq!(bench.pass(Duration::from_secs(4)).frames, [], "and nothing is asked for");
+    let after = bench.pass(Duration::from_secs(4)).frames;
+    assert_eq!(after, [stream_states(2, &[(21, true)])], "and nothing is asked for");
 }
 
 #[test]

@@ -288,6 +288,17 @@ pub fn msid(sdp: &str, mid: &str) -> String {
     section.msid.as_ref().expect("an msid").track.clone()
 }
 
+/// The frame that tells which tracks of this publisher flow.
+pub fn stream_states(publisher: u64, tracks: &[(u64, bool)]) -> Message {
+    let state = |(track, active): &(u64, bool)| proto::StreamStateInfo {
+        participant_sid: format!("PA_{}", ParticipantId(publisher)),
+        track_sid: format!("TR_{}", TrackId(*track)),
+        state: if *active { proto::StreamState::Active } else { proto::StreamState::Paused } as i32,
+    };
+    let stream_states = tracks.iter().map(state).collect();
+    Message::StreamStateUpdate(proto::StreamStateUpdate { stream_states })
+}
+
 /// Adds a recvonly audio section to a recorded offer, as a client does that was asked to.
 pub fn with_another_audio_section(sdp: &str, mid: &str) -> String {
     let start = sdp.find("m=audio").expect("an audio section");
