@@ -16,7 +16,7 @@ use crate::description::{CodecLine, ExtensionLine, Section};
 pub struct Policy {
     /// Put this codec first, so that the other side sends it.
     pub prefer: Option<CodecKind>,
-    /// Accept RED around Opus.
+    /// Accept RED (RFC 2198) around Opus. `prefer` decides which of the two the other side sends.
     pub red: bool,
 }
 
@@ -63,7 +63,7 @@ pub fn choose(section: &Section, policy: &Policy) -> Accepted {
         .codecs
         .iter()
         .filter_map(|line| Some((codec_kind(line)?, line)))
-        .filter(|(kind, _)| *kind != CodecKind::Red || policy.red)
+        .filter(|(kind, line)| *kind != CodecKind::Red || policy.red && is_around_opus(line, section))
         .collect();
     keep_one_packetization(&mut kept);
     kept.sort_by_key(|(kind, line)| rank(*kind, line, policy));
@@ -76,6 +76,16 @@ pub fn choose(section: &Section, policy: &Policy) -> Accepted {
     }
     choose_extensions(section, &mut accepted);
     accepted
+}
+
+/// Are all blocks of this RED said to be Opus of the same section (RFC 2198 section 5)? Browsers do not take it otherwise.
+fn is_around_opus(red: &CodecLine, section: &Section) -> bool {
+    let is_opus = |block: &str| {
+        let number: Option<u8> = block.trim().parse().ok();
+        let mut lines = section.codecs.iter();
+        lines.any(|line| Some(line.payload_type) == number && codec_kind(line) == Some(CodecKind::Opus))
+    };
+    red.fmtp.split('/').all(is_opus)
 }
 
 /// Of H.264 only packetisation mode 1 is kept where it is offered: mode 0 cannot carry large pictures.

@@ -26,7 +26,7 @@ pub use description::{
 pub use document::{Document, Downlink, OutBody, OutSection, Role, Transport};
 pub use error::Error;
 pub use lines::{format_fingerprint, parse_fingerprint};
-pub use offered::{offered_codecs, offered_extensions};
+pub use offered::{offered_codecs, offered_extensions, offered_red};
 pub use parse::parse;
 
 /// Longest text that is looked at, in bytes. Chromium writes 5.4 kB about each video section: 180 of them fit.

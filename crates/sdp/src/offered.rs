@@ -15,6 +15,11 @@ pub fn offered_codecs(kind: MediaKind, prefer: Option<CodecKind>) -> Vec<CodecLi
     table.concat().iter().map(Entry::line).collect()
 }
 
+/// RED around the Opus of [`offered_codecs`], for the end of an audio section's codecs.
+pub fn offered_red() -> CodecLine {
+    RED.line()
+}
+
 /// Header extensions of an offered section in which we send.
 pub fn offered_extensions(kind: MediaKind) -> Vec<ExtensionLine> {
     let extensions: &[(u8, Extension)] = match kind {
@@ -56,6 +61,9 @@ const AUDIO: [Entry; 1] = [Entry {
     fmtp: "minptime=10;useinbandfec=1",
 }];
 
+/// Each block is Opus (RFC 2198 section 5). The payload type is the one that Chromium uses.
+const RED: Entry = Entry { payload_type: 63, kind: Some(CodecKind::Red), name: "red", fmtp: "111/111" };
+
 const VIDEO: [[Entry; 2]; 4] = [
     pair(CodecKind::Vp8, "VP8", 96, "", "apt=96"),
     pair(
@@ -87,6 +95,8 @@ impl Entry {
         let audio = self.kind.is_some_and(|kind| kind.media() == MediaKind::Audio);
         let feedback = match (self.kind, audio) {
             (None, _) => Feedback::default(),
+            // What it is for makes up for losses without being asked.
+            (Some(CodecKind::Red), _) => Feedback { transport_cc: true, ..Feedback::default() },
             (Some(_), true) => Feedback { nack: true, transport_cc: true, ..Feedback::default() },
             (Some(_), false) => Feedback { nack: true, pli: true, fir: true, transport_cc: true, remb: true },
         };

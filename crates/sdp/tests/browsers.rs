@@ -134,6 +134,16 @@ fn red_audio_is_accepted_only_where_wanted() {
     assert!(!choose(audio, &Policy::default()).has(CodecKind::Red));
     let policy = Policy { red: true, prefer: Some(CodecKind::Red) };
     assert_eq!(names(&choose(audio, &policy)), ["red", "opus"]);
+    let fmtp = |fmtp: &str| {
+        let mut audio = audio.clone();
+        let red = audio.codecs.iter_mut().find(|line| line.name == "red").expect("red is offered");
+        red.fmtp = fmtp.to_owned();
+        choose(&audio, &policy).has(CodecKind::Red)
+    };
+    assert!(fmtp("111/111/111"));
+    for other in ["", "111/9", "111/", "0/0", "x"] {
+        assert!(!fmtp(other), "around something else: {other:?}");
+    }
 }
 
 /// Chromium offers in a new section the extensions that were accepted in earlier ones, and a camera may follow long after the

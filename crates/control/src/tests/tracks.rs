@@ -193,7 +193,8 @@ async fn a_paused_stream_is_told_to_its_receiver_alone() {
     let world = World::new();
     let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
     let track = ann.publish().await;
-    (ann.events().await, bob.events().await);
+    ann.events().await;
+    bob.events().await;
     world.say(MediaEvent::StreamState { peer: bob.peer, track, active: false }).await;
     let told = bob.events().await;
     assert!(matches!(told[..], [Event::Media(MediaEvent::StreamState { active: false, .. })]), "{told:?}");

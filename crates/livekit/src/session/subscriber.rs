@@ -9,7 +9,8 @@ use contract::session::Request;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message;
 use sdp::{
-    Description, Direction, OutBody, OutSection, Policy, Role, choose, offered_codecs, offered_extensions,
+    Description, Direction, OutBody, OutSection, Role, choose, offered_codecs, offered_extensions,
+    offered_red,
 };
 
 use crate::metrics::count;
@@ -122,10 +123,12 @@ impl Session {
     fn offer_section(&self, slot: &Slot) -> OutSection {
         let known = self.downlinks.in_slot(slot);
         let prefer: Option<CodecKind> = known.map(|known| known.track.codec);
+        let red = slot.kind == MediaKind::Audio && self.state.config.red;
+        let codecs = offered_codecs(slot.kind, prefer).into_iter().chain(red.then(offered_red)).collect();
         let body = OutBody::Media {
             kind: slot.kind,
             direction: Direction::of(known.is_some(), false),
-            codecs: offered_codecs(slot.kind, prefer),
+            codecs,
             extensions: offered_extensions(slot.kind),
             rids: Vec::new(),
             downlink: known.map(|known| known.written(self.streams(slot), slot.kind == MediaKind::Video)),
@@ -163,12 +166,13 @@ impl Session {
 
     /// What the answer accepts in each section.
     fn take_accepted(&mut self, description: &Description) {
+        let policy = self.downlink_policy();
         for slot in &mut self.downlinks.slots {
             let section = description.section(slot.mid).filter(|section| !section.rejected);
             // An inactive section says nothing that holds for its next track.
             slot.accepted = match section {
                 Some(section) if slot.track.is_some() && section.direction.receives() => {
-                    Some(choose(section, &Policy::default()))
+                    Some(choose(section, &policy))
                 }
                 Some(_) if slot.track.is_none() => None,
                 _ => Some(sdp::Accepted::default()),

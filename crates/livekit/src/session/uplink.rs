@@ -40,7 +40,7 @@ impl Session {
             self.unpublished(track);
         }
         if self.params.single {
-            self.downlinks.take_offered(offered_slots(&description));
+            self.downlinks.take_offered(offered_slots(&description, &self.downlink_policy()));
             self.refuse_unknown_codecs();
             self.downlinks.assign();
             self.downlinks.tell_draining();
@@ -102,8 +102,12 @@ impl Session {
         let uplink = |section: &Section| {
             let kind = media_kind(section)?;
             let msid = section.msid.as_ref().map(|msid| msid.track.clone()).unwrap_or_default();
-            let prefer = self.uploads.wanted_codec(&msid, section.mid);
-            let policy = Policy { prefer, red: self.state.config.red };
+            let red = self.state.config.red
+                && kind == MediaKind::Audio
+                && self.uploads.wants_red(&msid, section.mid);
+            let prefer =
+                if red { Some(CodecKind::Red) } else { self.uploads.wanted_codec(&msid, section.mid) };
+            let policy = Policy { prefer, red };
             let accepted = choose(section, &policy);
             (!accepted.codecs.is_empty()).then(|| UpSection {
                 mid: section.mid,
@@ -141,6 +145,11 @@ impl Session {
         OutSection { mid: section.mid, body }
     }
 
+    /// What receivers are sent is up to them: RED goes to those who know it, and is unwrapped for the others.
+    pub(super) fn downlink_policy(&self) -> Policy {
+        Policy { prefer: None, red: self.state.config.red }
+    }
+
     /// `None`: nothing in it is acceptable.
     fn answer_media(&self, section: &Section) -> Option<OutBody> {
         let kind = media_kind(section)?;
@@ -150,7 +159,7 @@ impl Session {
         let accepted = match (uplink, slot.and_then(|slot| slot.accepted.as_ref())) {
             (Some(uplink), _) => uplink.accepted.clone(),
             (None, Some(accepted)) => accepted.clone(),
-            (None, None) => choose(section, &Policy::default()),
+            (None, None) => choose(section, &self.downlink_policy()),
         };
         if accepted.codecs.is_empty() {
             return None;
@@ -207,11 +216,11 @@ fn media_kind(section: &Section) -> Option<MediaKind> {
 }
 
 /// Sections in which the client receives.
-fn offered_slots(description: &Description) -> Vec<Slot> {
+fn offered_slots(description: &Description, policy: &Policy) -> Vec<Slot> {
     let receiving =
         description.sections.iter().filter(|section| is_live(section) && section.direction.receives());
     let slot = |section: &Section| {
-        let accepted = choose(section, &Policy::default());
+        let accepted = choose(section, policy);
         Some(Slot::new(section.mid, media_kind(section)?, Some(accepted)))
     };
     receiving.filter_map(slot).take(MAX_SLOTS).collect()

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{Track, TrackSource};
+use base::model::{Encryption, Track, TrackSource};
 use base::{CodecKind, MediaKind, Mid, Rid, TrackId};
 use contract::media::ReceiveSection;
 use contract::session::PublishTrack;
@@ -168,6 +168,18 @@ impl Uploads {
     pub fn wanted_codec(&self, msid: &str, mid: Mid) -> Option<CodecKind> {
         let upload = self.uploads.iter().find(|upload| upload.mid == Some(mid) || names(upload, msid))?;
         Some(upload.publish.codec)
+    }
+
+    /// Is the track of this section to come with redundancy? Not when its publisher says so, and not encrypted: for receivers
+    /// without RED it must be taken apart.
+    pub fn wants_red(&self, msid: &str, mid: Mid) -> bool {
+        let is_it = |upload: &&Upload| upload.mid == Some(mid) || names(upload, msid);
+        let is_next = |upload: &&Upload| upload.mid.is_none() && upload.publish.kind == MediaKind::Audio;
+        let found = self.uploads.iter().find(is_it);
+        let upload = found.or_else(|| self.uploads.iter().filter(|_| !self.exact).find(is_next));
+        upload.is_some_and(|upload| {
+            !upload.publish.disable_red && upload.publish.encryption == Encryption::None
+        })
     }
 
     /// Some track is in stereo.

@@ -4,5 +4,6 @@ mod data;
 mod gotchas;
 mod one_connection;
 mod quality;
+mod red;
 mod support;
 mod two_connections;

@@ -134,8 +134,17 @@ impl Bench {
     }
 
     pub fn with(params: Params, permissions: Permissions, others: Vec<Participant>) -> Self {
+        Self::configured(Config::default(), params, permissions, others)
+    }
+
+    pub fn configured(
+        config: Config,
+        params: Params,
+        permissions: Permissions,
+        others: Vec<Participant>,
+    ) -> Self {
         let (calls, _) = async_channel::bounded(1);
-        let config = Config { node: base::NodeId(3), ..Config::default() };
+        let config = Config { node: base::NodeId(3), ..config };
         let state = State::new(ControlHandle::new(calls), auth::ApiKeys::development(), || NOW, config);
         let mut claims = auth::Claims::join("person-1", "room").valid_for(NOW, Duration::from_secs(3_600));
         claims.kind = "standard".to_owned();
