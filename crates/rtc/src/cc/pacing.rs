@@ -23,12 +23,19 @@ pub struct PacingBudget {
     free_at: Instant,
     /// Nanoseconds per byte.
     byte_ns: u64,
+    ahead: Duration,
 }
 
 impl PacingBudget {
     /// Nothing was sent yet. `rate`: some factor above the estimate, so that frames leave faster than they play.
     pub fn new(now: Instant, rate: Bitrate) -> Self {
-        Self { free_at: now, byte_ns: byte_ns(rate) }
+        Self { free_at: now, byte_ns: byte_ns(rate), ahead: QUANTUM }
+    }
+
+    /// Another measure than [`QUANTUM`] for how far it may run ahead, at most half a second.
+    #[must_use]
+    pub fn with_ahead(self, ahead: Duration) -> Self {
+        Self { ahead: ahead.min(MAX_AHEAD), ..self }
     }
 
     /// Another rate from now on.
@@ -39,18 +46,35 @@ impl PacingBudget {
     /// May a packet of any size leave now?
     #[inline]
     pub fn has_room(&self, now: Instant) -> bool {
-        self.free_at <= now + QUANTUM
+        self.free_at <= now + self.ahead
+    }
+
+    /// Would packets of so many bytes together leave the link free within the quantum? Then each of them may leave now.
+    #[inline]
+    pub fn fits(&self, now: Instant, size: usize) -> bool {
+        self.free_at.max(now) + self.time(size) <= now + self.ahead
+    }
+
+    /// How long the rate needs to carry so much.
+    #[inline]
+    pub fn time(&self, size: usize) -> Duration {
+        Duration::from_nanos((size as u64).saturating_mul(self.byte_ns))
+    }
+
+    /// When the rate has carried all that was sent; in the past when it has.
+    pub fn free_at(&self) -> Instant {
+        self.free_at
     }
 
     /// When the next may; in the past when it may now.
     pub fn room_at(&self) -> Instant {
-        self.free_at.checked_sub(QUANTUM).unwrap_or(self.free_at)
+        self.free_at.checked_sub(self.ahead).unwrap_or(self.free_at)
     }
 
     /// A packet leaves, within budget or, as audio does, whatever the budget is.
     #[inline]
     pub fn on_sent(&mut self, now: Instant, size: usize) {
-        let busy = Duration::from_nanos((size as u64).saturating_mul(self.byte_ns));
+        let busy = self.time(size);
         self.free_at = (self.free_at.max(now) + busy).min(now + MAX_AHEAD);
     }
 }

@@ -94,10 +94,9 @@ impl Peer {
     /// Padding that a probe needs now: hand its bytes to [`Self::send_padding`] and ask again, until `None`. Ask after
     /// media was sent, too, and at [`Self::poll_timeout`].
     pub fn poll_probe(&mut self, now: Instant) -> Option<Probe> {
-        if !self.can_send() || !self.send.can_pad() {
-            return None;
-        }
-        self.send.path.controller()?.poll_probe(now)
+        // Nearly always there is none: whether it could be sent is looked at then alone.
+        let probe = self.send.path.controller()?.poll_probe(now)?;
+        (self.can_send() && self.send.can_pad()).then_some(probe)
     }
 
     /// Appends one protected packet of padding, of `bytes` or, where that is outside, of 64 or 280, and returns its length. It goes

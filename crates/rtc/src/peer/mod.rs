@@ -359,6 +359,12 @@ impl Peer {
         self.send.send(now, &self.clock, &mut keys.send, &packet, out, &mut self.counters)
     }
 
+    /// Whether [`Self::poll_resend`] may have one.
+    #[inline]
+    pub fn has_resends(&self) -> bool {
+        self.send.has_resends()
+    }
+
     /// The next packet that the receiver asked for again and may have again.
     pub fn poll_resend(&mut self, now: Instant) -> Option<Resend> {
         self.send.poll_resend(now)

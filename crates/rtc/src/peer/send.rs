@@ -210,6 +210,10 @@ impl Send {
         }
     }
 
+    pub(super) fn has_resends(&self) -> bool {
+        !self.resends.is_empty()
+    }
+
     pub(super) fn poll_resend(&mut self, now: Instant) -> Option<Resend> {
         while let Some(slot) = self.resends.front().copied() {
             let place = &mut self.places[usize::from(slot)];
