@@ -241,6 +241,14 @@ impl<S: Sink> Media<S> {
         }
     }
 
+    /// Of what was decided for the sink lately, frames will not reach it: it gets nothing more until the next keyframe, which
+    /// is asked for.
+    pub fn interrupt(&mut self, now: Instant, track: TrackId, sink: S) {
+        if let Some(key) = self.key(track) {
+            self.change(key, |publication, events| publication.interrupt(now, sink, events));
+        }
+    }
+
     /// When to call [`Self::handle_timeout`]; `None` while nothing is to be done.
     pub fn poll_timeout(&self) -> Option<Instant> {
         earliest(self.keyframes_at, self.speakers.poll_timeout())

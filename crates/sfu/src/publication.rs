@@ -163,6 +163,13 @@ impl<S: Sink> Publication<S> {
         }
     }
 
+    /// What was decided for the sink lately will not reach it: it begins anew, with the next keyframe.
+    pub fn interrupt(&mut self, now: Instant, sink: S, events: &mut Events<S>) {
+        let Ok(row) = self.find(sink) else { return };
+        self.rows[row].pause();
+        self.ask_for(now, row, events);
+    }
+
     pub fn sender_report(&mut self, layer: u8, clock: Clock, events: &mut Events<S>) {
         let Some(layer) = self.layers.get_mut(usize::from(layer)) else { return };
         if !layer.set_clock(clock) {
@@ -272,12 +279,13 @@ impl<S: Sink> Publication<S> {
             }
         };
         let within = &self.layers[usize::from(received.layer)].within;
+        let begins = packet.begins();
         for row in &mut self.rows {
             let Some(forwarded) = row.forward(&packet, within) else { continue };
             if let Some(clock) = forwarded.clock {
                 events.push_back(Event::Clock { sink: row.sink, clock });
             }
-            out.push(Decision { sink: row.sink, slot, rewrite: forwarded.rewrite });
+            out.push(Decision { sink: row.sink, slot, begins, rewrite: forwarded.rewrite });
         }
         if packet.begins() {
             self.layers[usize::from(received.layer)].keyframes.served();

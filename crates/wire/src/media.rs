@@ -145,6 +145,8 @@ pub struct Decision<Sink> {
     pub sink: Sink,
     /// The payload.
     pub slot: Slot,
+    /// A receiver that has nothing yet can decode from here on.
+    pub begins: bool,
     /// What to change.
     pub rewrite: Rewrite,
 }
