@@ -9,6 +9,7 @@ use wire::media::Received;
 use crate::clock::Clock;
 use crate::drops::Dropped;
 use crate::keyframes::KeyframeRequests;
+use crate::relay::LayerState;
 use crate::segment::Stream;
 use crate::select::{self, Layers};
 use crate::selector::Wanted;
@@ -85,6 +86,17 @@ impl Layer {
             self.meter.count(received, bytes);
         }
         Ok(arrival)
+    }
+
+    /// The worker from which it is relayed tells what is sent of it, whether it comes here or not; `None`: nothing.
+    pub fn hear(&mut self, now: Instant, told: Option<LayerState>) {
+        match told {
+            Some(state) => {
+                self.last = Some(now);
+                self.meter.hear(now, state);
+            }
+            None => self.last = None,
+        }
     }
 
     /// What comes next has nothing to do with what came before.
@@ -225,6 +237,15 @@ impl Meter {
         if self.timestamp != Some(received.timestamp) {
             self.timestamp = Some(received.timestamp);
             self.frames += 1;
+        }
+    }
+
+    /// What is sent, as the worker says that it comes from.
+    fn hear(&mut self, now: Instant, state: LayerState) {
+        (self.bitrate, self.frame_rate) = (state.bitrate, state.frame_rate);
+        // A window that counts begins with its first packet.
+        if self.bytes == 0 || !self.is_current(now) {
+            (self.bytes, self.frames, self.since) = (0, 0, Some(now));
         }
     }
 

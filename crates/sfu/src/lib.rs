@@ -18,6 +18,7 @@ mod layer;
 mod media;
 mod packet;
 mod publication;
+mod relay;
 mod rewriter;
 mod segment;
 mod select;
@@ -31,6 +32,8 @@ pub use clock::Clock;
 pub use drops::Drops;
 pub use media::{Event, Full, Media, Sink, TrackKey};
 pub use publication::PublicationSpec;
+pub use relay::{LayerState, RelaySet, RelayState};
+pub use select::Layers;
 pub use snapshot::{LayerSnapshot, PublicationSnapshot, Snapshot, SubscriptionSnapshot};
 
 /// Publications in one room on one worker, at most.

@@ -11,8 +11,10 @@ use wire::media::{Decision, Received};
 use crate::MAX_PUBLICATIONS;
 use crate::clock::Clock;
 use crate::publication::{Publication, PublicationSpec};
+use crate::relay::RelaySet;
 use crate::rewriter::Start;
 use crate::segment::Shift;
+use crate::select::Layers;
 use crate::snapshot::Snapshot;
 use crate::speakers::Speakers;
 
@@ -61,6 +63,18 @@ pub enum Event<S: Sink> {
         receiver: S::Receiver,
         /// Bits per second.
         bitrate: Bitrate,
+    },
+    /// Which layers of a relayed track are to come from the other worker: all that receivers are sent or wait for.
+    RelayWanted {
+        /// The track.
+        track: TrackId,
+        /// The layers.
+        layers: Layers,
+    },
+    /// What [`Media::relay_state`] tells of a track with relays has changed.
+    RelayState {
+        /// The track.
+        track: TrackId,
     },
     /// The highest layer that any receiver of the track asks for: simulcast layer or, where there is only one, spatial layer
     /// within it. Of what receivers ask, not of what their connections carry. Up at once, down after a while; changes
@@ -133,7 +147,10 @@ impl<S: Sink> Media<S> {
         spec: PublicationSpec,
     ) -> Result<TrackKey, Full> {
         let key = self.find_or_add(track)?;
-        self.change(key, |publication, events| publication.set_spec(now, Some(spec), events));
+        self.change(key, |publication, events| {
+            publication.relayed = None;
+            publication.set_spec(now, Some(spec), events);
+        });
         Ok(key)
     }
 
@@ -142,6 +159,7 @@ impl<S: Sink> Media<S> {
     pub fn remove_publication(&mut self, now: Instant, track: TrackId) {
         let Some(key) = self.key(track) else { return };
         self.change(key, |publication, events| {
+            publication.relayed = None;
             publication.set_spec(now, None, events);
             publication.set_muted(now, false, events);
         });
@@ -206,7 +224,7 @@ impl<S: Sink> Media<S> {
 
     /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `stored` is what
     /// `slot` names, see [`Received::stored`]: dependency descriptor and payload. A stale key, and what is hostile or
-    /// broken, decides nothing.
+    /// broken, decides nothing. Returns the relays that get it as it is.
     #[inline]
     pub fn forward(
         &mut self,
@@ -216,8 +234,8 @@ impl<S: Sink> Media<S> {
         stored: (&[u8], &[u8]),
         slot: Slot,
         out: &mut Vec<Decision<S>>,
-    ) {
-        let Some(publication) = find(&mut self.entries, key) else { return };
+    ) -> RelaySet {
+        let Some(publication) = find(&mut self.entries, key) else { return RelaySet::default() };
         let forwarding = publication.forward(now, received, stored, slot, out, &mut self.events);
         if forwarding.asked {
             self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
@@ -225,6 +243,7 @@ impl<S: Sink> Media<S> {
         if forwarding.voice_began {
             self.speakers.wake(now);
         }
+        forwarding.relays
     }
 
     /// A sender report of the publisher for one layer, which arrived at `at`.
@@ -281,7 +300,7 @@ impl<S: Sink> Media<S> {
         Snapshot { publications: publications.map(|publication| publication.snapshot(now)).collect() }
     }
 
-    fn find_or_add(&mut self, track: TrackId) -> Result<TrackKey, Full> {
+    pub(crate) fn find_or_add(&mut self, track: TrackId) -> Result<TrackKey, Full> {
         if let Some(key) = self.key(track) {
             return Ok(key);
         }
@@ -303,20 +322,26 @@ impl<S: Sink> Media<S> {
         Ok(TrackKey { index, generation: self.entries[index as usize].generation })
     }
 
+    pub(crate) fn publication(&self, key: TrackKey) -> Option<&Publication<S>> {
+        let entry = self.entries.get(key.index as usize)?;
+        entry.publication.as_ref().filter(|_| entry.generation == key.generation)
+    }
+
     /// Changes a publication, and keeps its next deadline in mind.
-    fn change<R>(
+    pub(crate) fn change<R>(
         &mut self,
         key: TrackKey,
         change: impl FnOnce(&mut Publication<S>, &mut Events<S>) -> R,
     ) -> Option<R> {
         let publication = find(&mut self.entries, key)?;
         let result = change(publication, &mut self.events);
+        publication.note_wanted(&mut self.events);
         self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
         Some(result)
     }
 
     /// Drops the publication if it is of no more use.
-    fn forget(&mut self, track: TrackId, key: TrackKey) {
+    pub(crate) fn forget(&mut self, track: TrackId, key: TrackKey) {
         if find(&mut self.entries, key).is_some_and(|publication| publication.is_forgotten()) {
             let entry = &mut self.entries[key.index as usize];
             entry.publication = None;
@@ -336,7 +361,9 @@ impl<S: Sink> Media<S> {
 
     fn tell_speakers(&mut self, now: Instant) {
         let publications = self.entries.iter_mut().filter_map(|entry| entry.publication.as_mut());
-        let active = publications.filter_map(|publication| {
+        // Who comes from another worker is told by that.
+        let own = publications.filter(|publication| publication.relayed.is_none());
+        let active = own.filter_map(|publication| {
             let participant = publication.spec.as_ref()?.participant;
             Some((participant, publication.voice.settle(now)?))
         });

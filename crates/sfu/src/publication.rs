@@ -12,6 +12,7 @@ use crate::drops::{Dropped, Drops};
 use crate::layer::{Arrival, Layer};
 use crate::media::{Event, Events, Full, Sink};
 use crate::packet::{Content, Packet};
+use crate::relay::{RelaySet, Relayed, Relays};
 use crate::rewriter::Start;
 use crate::select::{self, Layers};
 use crate::snapshot::{LayerSnapshot, PublicationSnapshot, SubscriptionSnapshot};
@@ -46,6 +47,8 @@ pub(crate) struct Forwarding {
     pub asked: bool,
     /// Its publisher is heard to speak from now on.
     pub voice_began: bool,
+    /// Who gets it as it is.
+    pub relays: RelaySet,
 }
 
 pub(crate) struct Publication<S> {
@@ -54,14 +57,18 @@ pub(crate) struct Publication<S> {
     pub spec: Option<PublicationSpec>,
     pub muted: bool,
     pub voice: Voice,
+    /// To which workers it goes as it arrives.
+    pub relays: Relays,
+    /// It comes from another worker.
+    pub relayed: Option<Relayed>,
     drops: Drops,
     /// Never shrinks, so that an epoch is never used twice; those beyond the announced number are not used.
-    layers: Vec<Layer>,
-    alive: Layers,
+    pub layers: Vec<Layer>,
+    pub alive: Layers,
     review_at: Option<Instant>,
-    codec: Option<CodecKind>,
+    pub codec: Option<CodecKind>,
     /// By sink.
-    rows: Vec<Subscription<S>>,
+    pub rows: Vec<Subscription<S>>,
 }
 
 impl<S: Sink> Publication<S> {
@@ -71,6 +78,8 @@ impl<S: Sink> Publication<S> {
             spec: None,
             muted: false,
             voice: Voice::default(),
+            relays: Relays::default(),
+            relayed: None,
             drops: Drops::default(),
             layers: Vec::new(),
             alive: Layers::default(),
@@ -82,7 +91,7 @@ impl<S: Sink> Publication<S> {
 
     /// It is of no more use.
     pub fn is_forgotten(&self) -> bool {
-        self.spec.is_none() && self.rows.is_empty() && !self.muted
+        self.spec.is_none() && self.rows.is_empty() && !self.muted && self.relays.is_empty()
     }
 
     /// `None` ends the publication; its subscriptions stay, with their numbering, for its return.
@@ -201,7 +210,7 @@ impl<S: Sink> Publication<S> {
     }
 
     /// Announced layers.
-    fn count(&self) -> u8 {
+    pub fn count(&self) -> u8 {
         self.spec.as_ref().map_or(0, |spec| spec.layers.clamp(1, MAX_LAYERS))
     }
 
@@ -210,7 +219,7 @@ impl<S: Sink> Publication<S> {
         self.spec.is_some() && !self.muted
     }
 
-    fn is_video(&self) -> bool {
+    pub fn is_video(&self) -> bool {
         self.spec.as_ref().is_some_and(|spec| spec.kind == MediaKind::Video)
     }
 
@@ -218,7 +227,7 @@ impl<S: Sink> Publication<S> {
         self.rows.binary_search_by(|row| row.sink.cmp(&sink))
     }
 
-    fn select_all(&mut self) {
+    pub fn select_all(&mut self) {
         (0..self.rows.len()).for_each(|row| self.select(row));
     }
 
@@ -233,7 +242,7 @@ impl<S: Sink> Publication<S> {
         }
     }
 
-    fn ask_for_all(&mut self, now: Instant, events: &mut Events<S>) {
+    pub fn ask_for_all(&mut self, now: Instant, events: &mut Events<S>) {
         (0..self.rows.len()).for_each(|row| self.ask_for(now, row, events));
     }
 
@@ -247,7 +256,7 @@ impl<S: Sink> Publication<S> {
     }
 
     /// Nobody is asked for a keyframe of audio, which begins anywhere, or while nothing is forwarded.
-    fn ask(&mut self, now: Instant, layer: u8, events: &mut Events<S>) {
+    pub fn ask(&mut self, now: Instant, layer: u8, events: &mut Events<S>) {
         let sensible = self.is_active() && self.is_video();
         let Some(layer) = self.layers.get_mut(usize::from(layer)).filter(|_| sensible) else { return };
         if layer.keyframes.ask(now) {
@@ -274,7 +283,7 @@ impl<S: Sink> Publication<S> {
                 self.drops.count(reason);
                 return Forwarding {
                     asked: self.ask_if_lost(now, received.layer, events),
-                    voice_began: false,
+                    ..Forwarding::default()
                 };
             }
         };
@@ -292,9 +301,16 @@ impl<S: Sink> Publication<S> {
         }
         if changed {
             self.ask_for_all(now, events);
+            self.tell_relays(events);
         }
+        // A receiver that waited may have begun.
+        if changed || packet.begins() {
+            self.note_wanted(events);
+        }
+        let relays = self.relays.of(received.layer);
         let level = received.extensions.audio_level.filter(|_| packet.newest);
-        Forwarding { asked: changed, voice_began: level.is_some_and(|level| self.voice.hear(now, level)) }
+        let voice_began = level.is_some_and(|level| self.voice.hear(now, level));
+        Forwarding { asked: changed, voice_began, relays }
     }
 
     /// What there is to be known of the packet, and whether somebody may wait for a keyframe by its coming.

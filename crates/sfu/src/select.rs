@@ -5,19 +5,27 @@
 
 use base::model::TrackSettings;
 
-/// A set of layers.
+/// A set of layers, of which there are at most eight.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-pub(crate) struct Layers(u8);
+pub struct Layers(u8);
 
 impl Layers {
-    pub const ALL: Self = Self(u8::MAX);
+    pub(crate) const ALL: Self = Self(u8::MAX);
 
+    /// Is it one of them?
     pub fn has(self, layer: u8) -> bool {
         1u8.checked_shl(u32::from(layer)).is_some_and(|bit| self.0 & bit != 0)
     }
 
+    /// And this one.
+    #[must_use]
     pub fn with(self, layer: u8) -> Self {
-        Self(self.0 | 1 << layer)
+        Self(self.0 | 1u8.checked_shl(u32::from(layer)).unwrap_or(0))
+    }
+
+    /// Lowest first.
+    pub fn iter(self) -> impl Iterator<Item = u8> {
+        (0..8).filter(move |layer| self.has(*layer))
     }
 }
 

@@ -10,6 +10,7 @@ mod keyframes;
 mod layers;
 mod layers_property;
 mod property;
+mod relay;
 mod speakers;
 mod support;
 mod switching;

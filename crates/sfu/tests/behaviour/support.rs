@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base::model::{TrackSettings, TrackSource};
 use base::ring::{PayloadRing, Slot};
 use base::{Codec, CodecKind, MediaKind, Mid, NtpTime, ParticipantId, TrackId};
-use sfu::{Clock, Event, Media, PublicationSpec, Sink, TrackKey};
+use sfu::{Clock, Event, Media, PublicationSpec, RelaySet, Sink, TrackKey};
 use wire::ext::Extensions;
 use wire::media::Received;
 use wire::vp8::Descriptor;
@@ -209,6 +209,8 @@ pub struct Stage {
     pub got: BTreeMap<u32, Vec<Got>>,
     pub raw: BTreeMap<u32, Vec<Raw>>,
     pub events: Vec<(Duration, Event<To>)>,
+    /// Who gets the last packet as it arrived.
+    pub relayed: RelaySet,
     ring: PayloadRing,
 }
 
@@ -222,6 +224,7 @@ impl Stage {
             got: BTreeMap::new(),
             raw: BTreeMap::new(),
             events: Vec::new(),
+            relayed: RelaySet::default(),
             ring: PayloadRing::new(1 << 16, 1 << 10),
         }
     }
@@ -284,9 +287,9 @@ impl Stage {
     pub fn deliver(&mut self, track: TrackId, sent: &Sent) {
         let received = Received { arrival: self.now, ..sent.received.clone() };
         let slot = self.ring.push_joined(&sent.descriptor, &sent.payload).unwrap();
-        let mut out = Vec::new();
+        let (mut out, stored) = (Vec::new(), (&sent.descriptor[..], &sent.payload[..]));
         if let Some(key) = self.media.key(track) {
-            self.media.forward(self.now, key, &received, (&sent.descriptor, &sent.payload), slot, &mut out);
+            self.relayed = self.media.forward(self.now, key, &received, stored, slot, &mut out);
         }
         for decision in out {
             assert_eq!(decision.slot, slot);
