@@ -1,8 +1,9 @@
-//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`, `netem`.
+//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`, `instructions`, `netem`.
 //!
 //! One foreign dependency (JSON), so that the first `cargo xtask` of a fresh clone starts within seconds.
 
 mod demo;
+mod instructions;
 mod netem;
 mod prerequisites;
 mod run;
@@ -17,6 +18,7 @@ Commands:
   cargo xtask test [--full] [STEP..] all checks and tests, or only the steps named; --full adds the long repetitions
   cargo xtask tidy                   the rules of the house alone: crate graph, purity, sizes
   cargo xtask bench NAME [...]       one performance command, in release mode
+  cargo xtask instructions [--record] instructions per packet, held against the record; --record rewrites it
   cargo xtask netem [...]            a UDP proxy that behaves like a bad network; --help tells how to use it
 
 Steps of `test`: ";
@@ -32,6 +34,7 @@ fn main() -> ExitCode {
         "test" => test::run(rest),
         "tidy" => tidy::run(),
         "bench" => bench(rest),
+        "instructions" => instructions::run(rest),
         "netem" => netem::run(rest),
         "help" | "--help" | "-h" => {
             println!("{HELP}{}", test::step_names().join(" "));

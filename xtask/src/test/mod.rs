@@ -11,7 +11,7 @@ mod web;
 
 use std::time::Instant;
 
-use crate::{demo, prerequisites, run, tidy};
+use crate::{demo, instructions, prerequisites, run, tidy};
 use report::Tally;
 
 /// What a step is told.
@@ -32,7 +32,7 @@ struct Step {
 }
 
 /// Cheap and most often broken first; what others stand on before them.
-const STEPS: [Step; 11] = [
+const STEPS: [Step; 12] = [
     Step {
         name: "machine",
         what: "what this machine has",
@@ -63,6 +63,12 @@ const STEPS: [Step; 11] = [
     },
     Step { name: "rust", what: "unit and virtual-time tests", needs: &["build"], run: rust::tests },
     Step { name: "docs", what: "examples in documentation", needs: &["build"], run: rust::examples },
+    Step {
+        name: "instructions",
+        what: "instructions per packet, held against the record",
+        needs: &["build"],
+        run: |_| check(instructions::check()),
+    },
     Step {
         name: "browsers",
         what: "Chromium, Firefox and the Python SDK",
