@@ -8,6 +8,7 @@ pub(crate) enum Dropped {
     UnknownLayer,
     Malformed,
     Unwanted,
+    Withheld,
 }
 
 /// Received packets of a publication that were forwarded to nobody, by reason.
@@ -23,6 +24,8 @@ pub struct Drops {
     pub malformed: u64,
     /// While the track was muted or not published.
     pub unwanted: u64,
+    /// While others of the room were louder.
+    pub withheld: u64,
 }
 
 impl Drops {
@@ -33,6 +36,7 @@ impl Drops {
             Dropped::UnknownLayer => &mut self.unknown_layer,
             Dropped::Malformed => &mut self.malformed,
             Dropped::Unwanted => &mut self.unwanted,
+            Dropped::Withheld => &mut self.withheld,
         };
         *count += 1;
     }

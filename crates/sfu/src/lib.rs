@@ -11,6 +11,7 @@
 //!
 //! How a packet's numbers are rewritten is told in `docs/forwarding.md`.
 
+mod audio;
 mod clock;
 mod drops;
 mod keyframes;
@@ -24,10 +25,10 @@ mod segment;
 mod select;
 mod selector;
 mod snapshot;
-mod speakers;
 mod sublayers;
 mod subscription;
 
+pub use audio::{LOUDEST, MAX_LOUDEST};
 pub use clock::Clock;
 pub use drops::Drops;
 pub use media::{Event, Full, Media, Sink, TrackKey};

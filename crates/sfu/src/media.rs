@@ -5,10 +5,11 @@ use std::time::Instant;
 
 use base::model::{Speaker, TrackSettings};
 use base::ring::Slot;
-use base::{Bitrate, Codec, NtpTime, TrackId};
+use base::{Bitrate, Codec, NtpTime, ParticipantId, TrackId};
 use wire::media::{Decision, Received};
 
 use crate::MAX_PUBLICATIONS;
+use crate::audio::Audio;
 use crate::clock::Clock;
 use crate::publication::{Publication, PublicationSpec};
 use crate::relay::RelaySet;
@@ -16,7 +17,6 @@ use crate::rewriter::Start;
 use crate::segment::Shift;
 use crate::select::Layers;
 use crate::snapshot::Snapshot;
-use crate::speakers::Speakers;
 
 /// A receiving stream: of a peer, a relay or a recorder. All streams of one receiver share what its connection carries.
 pub trait Sink: Copy + Ord {
@@ -44,7 +44,8 @@ pub enum Event<S: Sink> {
         /// Its clock from now on.
         clock: Clock,
     },
-    /// Who speaks: changes only, those who stopped with `active: false`. At most every 500 ms.
+    /// Who speaks: changes only, the loudest first, and those who stopped with `active: false`. Nobody is told as loud as
+    /// the dominant speaker. At most every 500 ms.
     Speakers(Vec<Speaker>),
     /// A video stream is paused because the receiver's connection does not carry it, or goes on. Changes only; a stream
     /// begins as active.
@@ -118,7 +119,7 @@ pub struct Media<S: Sink> {
     entries: Vec<Entry<S>>,
     free: Vec<u32>,
     index: BTreeMap<TrackId, u32>,
-    speakers: Speakers,
+    audio: Audio,
     events: Events<S>,
     /// No keyframe request needs looking at before.
     keyframes_at: Option<Instant>,
@@ -132,7 +133,7 @@ impl<S: Sink> Media<S> {
             entries: Vec::new(),
             free: Vec::new(),
             index: BTreeMap::new(),
-            speakers: Speakers::default(),
+            audio: Audio::default(),
             events: VecDeque::new(),
             keyframes_at: None,
             random: seed,
@@ -151,6 +152,7 @@ impl<S: Sink> Media<S> {
             publication.relayed = None;
             publication.set_spec(now, Some(spec), events);
         });
+        self.set_voice(now, key);
         Ok(key)
     }
 
@@ -163,6 +165,7 @@ impl<S: Sink> Media<S> {
             publication.set_spec(now, None, events);
             publication.set_muted(now, false, events);
         });
+        self.audio.remove(now, key.index);
         self.forget(track, key);
     }
 
@@ -177,7 +180,14 @@ impl<S: Sink> Media<S> {
     pub fn set_muted(&mut self, now: Instant, track: TrackId, muted: bool) {
         let key = if muted { self.find_or_add(track).ok() } else { self.key(track) };
         let Some(key) = key else { return };
-        self.change(key, |publication, events| publication.set_muted(now, muted, events));
+        let changed = self.change(key, |publication, events| {
+            let before = publication.muted;
+            publication.set_muted(now, muted, events);
+            before != muted
+        });
+        if changed == Some(true) {
+            self.audio.silence(now, key.index);
+        }
         self.forget(track, key);
     }
 
@@ -219,6 +229,22 @@ impl<S: Sink> Media<S> {
     /// which holds until it is said otherwise: not known, and no limit.
     pub fn set_estimate(&mut self, _now: Instant, _receiver: S::Receiver, _estimate: Option<Bitrate>) {}
 
+    /// So many microphones are forwarded where more are open, at most [`crate::MAX_LOUDEST`]; 0: all. The default is
+    /// [`crate::LOUDEST`].
+    pub fn set_loudest(&mut self, now: Instant, places: usize) {
+        self.audio.set_places(now, places);
+    }
+
+    /// Who has the floor: the dominant speaker, also while nobody speaks.
+    pub fn dominant(&self) -> Option<ParticipantId> {
+        self.audio.dominant()
+    }
+
+    /// When the participant spoke last, to within a third of a second; `None`: not since it publishes.
+    pub fn spoke(&self, participant: ParticipantId) -> Option<Instant> {
+        self.audio.spoke(participant)
+    }
+
     /// The receiver is gone: its estimate is forgotten, its subscriptions are removed by their own calls.
     pub fn remove_receiver(&mut self, _receiver: S::Receiver) {}
 
@@ -236,12 +262,10 @@ impl<S: Sink> Media<S> {
         out: &mut Vec<Decision<S>>,
     ) -> RelaySet {
         let Some(publication) = find(&mut self.entries, key) else { return RelaySet::default() };
-        let forwarding = publication.forward(now, received, stored, slot, out, &mut self.events);
+        let forwarding =
+            publication.forward(now, received, stored, slot, out, (&mut self.audio, key.index), &mut self.events);
         if forwarding.asked {
             self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
-        }
-        if forwarding.voice_began {
-            self.speakers.wake(now);
         }
         forwarding.relays
     }
@@ -270,7 +294,7 @@ impl<S: Sink> Media<S> {
 
     /// When to call [`Self::handle_timeout`]; `None` while nothing is to be done.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        earliest(self.keyframes_at, self.speakers.poll_timeout())
+        earliest(self.keyframes_at, self.audio.poll_timeout())
     }
 
     /// Does what is due.
@@ -278,8 +302,9 @@ impl<S: Sink> Media<S> {
         if self.keyframes_at.is_some_and(|at| at <= now) {
             self.repeat_keyframe_requests(now);
         }
-        if self.speakers.is_due(now) {
-            self.tell_speakers(now);
+        let speakers = self.audio.handle_timeout(now);
+        if !speakers.is_empty() {
+            self.events.push_back(Event::Speakers(speakers));
         }
     }
 
@@ -359,17 +384,12 @@ impl<S: Sink> Media<S> {
         }
     }
 
-    fn tell_speakers(&mut self, now: Instant) {
-        let publications = self.entries.iter_mut().filter_map(|entry| entry.publication.as_mut());
-        // Who comes from another worker is told by that.
-        let own = publications.filter(|publication| publication.relayed.is_none());
-        let active = own.filter_map(|publication| {
-            let participant = publication.spec.as_ref()?.participant;
-            Some((participant, publication.voice.settle(now)?))
-        });
-        let changes = self.speakers.handle_timeout(now, active);
-        if !changes.is_empty() {
-            self.events.push_back(Event::Speakers(changes));
+    /// What is published under the key may have a voice.
+    pub(crate) fn set_voice(&mut self, now: Instant, key: TrackKey) {
+        let Some(publication) = find(&mut self.entries, key) else { return };
+        if let Some(spec) = &publication.spec {
+            let relayed = publication.relayed.is_some();
+            self.audio.set(now, key.index, publication.track, spec, relayed);
         }
     }
 

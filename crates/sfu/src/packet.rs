@@ -2,7 +2,7 @@
 
 use base::CodecKind;
 use wire::media::Received;
-use wire::{dd, keyframe, vp8, vp9};
+use wire::{dd, keyframe, red, vp8, vp9};
 
 use crate::clock::Clock;
 use crate::segment::Stream;
@@ -67,6 +67,8 @@ pub(crate) struct Content {
     pub layering: Layering,
     /// A receiver that has nothing yet can decode from here on: a keyframe starts, or it is audio.
     pub start: bool,
+    /// Of redundant audio: where its primary block begins.
+    pub primary: Option<u16>,
 }
 
 impl Content {
@@ -77,9 +79,14 @@ impl Content {
             indices: Indices::None,
             layering: Layering::Whole,
             start: false,
+            primary: None,
         };
         match codec {
             _ if plain.empty => Some(plain),
+            CodecKind::Red => {
+                let primary = u16::try_from(red::Red::parse(payload)?.primary).ok()?;
+                Some(Self { start: true, primary: Some(primary), ..plain })
+            }
             CodecKind::Vp8 => {
                 let found = vp8::Descriptor::parse(payload)?;
                 let patch =

@@ -7,6 +7,7 @@ use base::ring::Slot;
 use base::{Codec, CodecKind, MediaKind, ParticipantId, TrackId};
 use wire::media::{Decision, Received};
 
+use crate::audio::{Audio, Gate};
 use crate::clock::Clock;
 use crate::drops::{Dropped, Drops};
 use crate::layer::{Arrival, Layer};
@@ -16,7 +17,6 @@ use crate::relay::{RelaySet, Relayed, Relays};
 use crate::rewriter::Start;
 use crate::select::{self, Layers};
 use crate::snapshot::{LayerSnapshot, PublicationSnapshot, SubscriptionSnapshot};
-use crate::speakers::Voice;
 use crate::sublayers::Change;
 use crate::subscription::Subscription;
 use crate::{MAX_LAYERS, MAX_SUBSCRIPTIONS};
@@ -45,8 +45,6 @@ pub struct PublicationSpec {
 pub(crate) struct Forwarding {
     /// A keyframe may have been asked for.
     pub asked: bool,
-    /// Its publisher is heard to speak from now on.
-    pub voice_began: bool,
     /// Who gets it as it is.
     pub relays: RelaySet,
 }
@@ -56,7 +54,8 @@ pub(crate) struct Publication<S> {
     /// `None` while there are only subscriptions, waiting for it.
     pub spec: Option<PublicationSpec>,
     pub muted: bool,
-    pub voice: Voice,
+    /// Others are louder, and it is not forwarded.
+    pub gate: Gate,
     /// To which workers it goes as it arrives.
     pub relays: Relays,
     /// It comes from another worker.
@@ -77,7 +76,7 @@ impl<S: Sink> Publication<S> {
             track,
             spec: None,
             muted: false,
-            voice: Voice::default(),
+            gate: Gate::default(),
             relays: Relays::default(),
             relayed: None,
             drops: Drops::default(),
@@ -102,7 +101,6 @@ impl<S: Sink> Publication<S> {
         if count != before {
             self.alive = Layers::default();
             self.codec = None;
-            self.voice = Voice::default();
             self.layers.iter_mut().for_each(Layer::restart);
             (self.layers.len() as u8..count).for_each(|layer| self.layers.push(Layer::new(layer)));
         }
@@ -115,7 +113,6 @@ impl<S: Sink> Publication<S> {
         if muted {
             self.rows.iter_mut().for_each(Subscription::pause);
             self.layers.iter_mut().for_each(|layer| layer.keyframes.served());
-            self.voice = Voice::default();
         }
         self.ask_for_all(now, events);
     }
@@ -268,6 +265,7 @@ impl<S: Sink> Publication<S> {
 /// The data path.
 impl<S: Sink> Publication<S> {
     /// Appends to `out` who receives the packet, and how.
+    #[expect(clippy::too_many_arguments, reason = "the data path passes plain values")]
     pub fn forward(
         &mut self,
         now: Instant,
@@ -275,6 +273,7 @@ impl<S: Sink> Publication<S> {
         stored: (&[u8], &[u8]),
         slot: Slot,
         out: &mut Vec<Decision<S>>,
+        (audio, index): (&mut Audio, u32),
         events: &mut Events<S>,
     ) -> Forwarding {
         let (packet, changed) = match self.receive(now, received, stored) {
@@ -287,6 +286,10 @@ impl<S: Sink> Publication<S> {
                 };
             }
         };
+        if received.media == MediaKind::Audio && !self.passes(now, &packet, audio, index) {
+            self.drops.count(Dropped::Withheld);
+            return Forwarding { asked: changed, ..Forwarding::default() };
+        }
         let within = &self.layers[usize::from(received.layer)].within;
         let begins = packet.begins();
         for row in &mut self.rows {
@@ -307,10 +310,7 @@ impl<S: Sink> Publication<S> {
         if changed || packet.begins() {
             self.note_wanted(events);
         }
-        let relays = self.relays.of(received.layer);
-        let level = received.extensions.audio_level.filter(|_| packet.newest);
-        let voice_began = level.is_some_and(|level| self.voice.hear(now, level));
-        Forwarding { asked: changed, voice_began, relays }
+        Forwarding { asked: changed, relays: self.relays.of(received.layer) }
     }
 
     /// What there is to be known of the packet, and whether somebody may wait for a keyframe by its coming.
@@ -357,7 +357,7 @@ impl<S: Sink> Publication<S> {
         let mut rates_changed = false;
         if self.review_at.is_none_or(|at| at <= now) {
             self.review_at = Some(now + REVIEW);
-            rates_changed = self.rows.iter().any(|row| row.settings.fps > 0);
+            rates_changed = self.is_video() && self.rows.iter().any(|row| row.settings.fps > 0);
             let living = self.layers[..usize::from(self.count())].iter().filter(|layer| layer.is_alive(now));
             alive = living.fold(Layers::default(), |all, layer| all.with(layer.stream.layer));
         }
@@ -383,6 +383,7 @@ impl<S: Sink> Publication<S> {
             kind: self.spec.as_ref().map(|spec| spec.kind),
             codec: self.codec,
             muted: self.muted,
+            withheld: self.gate.is_closed(),
             layers: layers.map(|(index, layer)| self.layer_snapshot(now, layer, sizes.get(index))).collect(),
             subscriptions: self.rows.iter().map(|row| self.row_snapshot(row)).collect(),
             drops: self.drops,

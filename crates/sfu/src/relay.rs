@@ -91,6 +91,8 @@ impl Relays {
 pub(crate) struct Relayed {
     /// What was last said to be wanted of it.
     wanted: Layers,
+    /// How often it was interrupted at the other worker, modulo 256.
+    pub(crate) interruptions: u8,
 }
 
 /// At the publisher's worker.
@@ -108,6 +110,12 @@ impl<S: Sink> Media<S> {
     pub fn relay_state(&self, now: Instant, track: TrackId) -> RelayState {
         let publication = self.key(track).and_then(|key| self.publication(key));
         publication.map_or_else(RelayState::default, |publication| publication.relay_state(now))
+    }
+
+    /// How often the track lost its place among those that are forwarded, modulo 256: to be told with each of its packets
+    /// that crosses, see [`Self::hear_interruptions`].
+    pub fn interruptions(&self, key: TrackKey) -> u8 {
+        self.publication(key).map_or(0, |publication| publication.gate.interruptions())
     }
 
     /// Behind a relay a keyframe of this layer is needed, or one may have been lost on the way there. Merged with what
@@ -134,6 +142,7 @@ impl<S: Sink> Media<S> {
             publication.relayed.get_or_insert_default();
             publication.set_spec(now, Some(spec), events);
         });
+        self.set_voice(now, key);
         Ok(key)
     }
 
@@ -142,6 +151,12 @@ impl<S: Sink> Media<S> {
         if let Some(key) = self.key(track) {
             self.change(key, |publication, events| publication.hear_state(now, state, events));
         }
+    }
+
+    /// So often, modulo 256, the next packet's track was interrupted at the other worker. What is missing between was
+    /// withheld there, and is no gap to receivers.
+    pub fn hear_interruptions(&mut self, key: TrackKey, count: u8) {
+        self.change(key, |publication, _| publication.hear_interruptions(count));
     }
 
     /// What is to come of a relayed track, as it was last told by [`Event::RelayWanted`].

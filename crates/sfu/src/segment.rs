@@ -88,6 +88,7 @@ impl Segment {
             vp9,
             descriptor: received.passed_descriptor().map_or(0, |range| range.len as u8),
             described,
+            cut: 0,
             blank: false,
             audio_level: received.extensions.audio_level,
             abs_capture_time: received.extensions.abs_capture_time,

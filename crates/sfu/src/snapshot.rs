@@ -25,6 +25,8 @@ pub struct PublicationSnapshot<Sink> {
     pub codec: Option<CodecKind>,
     /// Muted.
     pub muted: bool,
+    /// A microphone that is not forwarded, because others are louder.
+    pub withheld: bool,
     /// Lowest first.
     pub layers: Vec<LayerSnapshot>,
     /// By sink.

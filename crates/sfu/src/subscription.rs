@@ -24,6 +24,19 @@ impl Codecs {
     fn has(self, codec: CodecKind) -> bool {
         self.0 & 1 << codec as u16 != 0
     }
+
+    /// As what the receiver gets the packet, and how many bytes of its front it does not get: without redundancy, where it
+    /// does not know that. `None`: it cannot get it.
+    #[inline]
+    fn accept(self, packet: &Packet<'_>) -> Option<(CodecKind, u16)> {
+        let codec = packet.received.codec;
+        if self.has(codec) {
+            return Some((codec, 0));
+        }
+        let front = if packet.content.empty { Some(0) } else { packet.content.primary };
+        let unwrapped = codec == CodecKind::Red && self.has(CodecKind::Opus);
+        front.filter(|_| unwrapped).map(|front| (CodecKind::Opus, front))
+    }
 }
 
 /// One row of a publication's table.
@@ -103,16 +116,16 @@ impl<Sink> Subscription<Sink> {
     /// What it receives of the packet.
     #[inline]
     pub fn forward(&mut self, packet: &Packet<'_>, within: &Sublayers) -> Option<Forwarded> {
-        let accepted = self.codecs.has(packet.received.codec);
-        let clock = if accepted && self.begins(packet) { self.begin(packet) } else { None };
-        if packet.content.empty || !accepted {
+        let accepted = self.codecs.accept(packet);
+        let clock = if accepted.is_some() && self.begins(packet) { self.begin(packet) } else { None };
+        if packet.content.empty || accepted.is_none() {
             let closed_up = self.rewriter.skip(packet, false);
             // An empty packet whose number is taken already fills the gap that the receiver sees.
             if closed_up || !packet.content.empty {
                 return None;
             }
         }
-        let rewrite = match self.decide(packet, within) {
+        let mut rewrite = match self.decide(packet, within) {
             Verdict::Forward { last, active } => {
                 let mut rewrite = self.rewriter.rewrite(packet)?;
                 rewrite.marker |= last;
@@ -125,6 +138,9 @@ impl<Sink> Subscription<Sink> {
             // It left a gap when it was missed.
             Verdict::Withhold { .. } => self.rewriter.blank(packet)?,
         };
+        if let Some((codec, front)) = accepted {
+            (rewrite.codec, rewrite.cut) = (codec, front);
+        }
         self.forwarded += 1;
         Some(Forwarded { rewrite, clock })
     }

@@ -4,7 +4,7 @@
 use base::{CodecKind, Extension, ExtensionMap};
 
 use crate::rtcp::Packet;
-use crate::{dd, ext, keyframe, rtcp, rtp, vp8, vp9};
+use crate::{dd, ext, keyframe, red, rtcp, rtp, vp8, vp9};
 
 /// Everything below.
 pub fn all(bytes: &[u8]) {
@@ -63,6 +63,7 @@ pub fn payload(bytes: &[u8]) {
     }
     descriptor(bytes, None);
     vp9_payload(bytes);
+    red_payload(bytes);
     let Some(before) = vp8::Descriptor::parse(bytes) else { return };
     let mut patched = bytes.to_vec();
     vp8::Patch { picture_id: Some(0x1234), tl0: Some(200), key_idx: Some(9) }.apply(&mut patched);
@@ -82,6 +83,15 @@ fn vp9_payload(bytes: &[u8]) {
     assert_eq!(after.len, before.len);
     assert_eq!(patched[after.len..], bytes[before.len..]);
     assert_eq!(after.tl0, before.tl0.map(|_| 200));
+}
+
+fn red_payload(bytes: &[u8]) {
+    let Some(before) = red::Red::parse(bytes) else { return };
+    assert!(before.blocks(bytes).all(|block| block.range.end <= before.primary));
+    let mut changed = bytes.to_vec();
+    red::set_payload_type(&mut changed, 77);
+    assert_eq!(red::Red::parse(&changed), Some(red::Red { payload_type: 77, ..before }));
+    assert_eq!(changed[before.primary..], bytes[before.primary..]);
 }
 
 /// A dependency descriptor, and its change.

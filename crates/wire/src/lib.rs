@@ -10,6 +10,7 @@ pub mod ext;
 pub mod fuzz;
 pub mod keyframe;
 pub mod media;
+pub mod red;
 pub mod rtcp;
 pub mod rtp;
 pub mod vp8;

@@ -80,6 +80,9 @@ pub struct Rewrite {
     pub descriptor: u8,
     /// How that descriptor is changed; `None`: the receiver does not get it.
     pub described: Option<crate::dd::Patch>,
+    /// So many bytes at the front of the payload (behind the descriptor, where there is one) are left out: of redundant audio,
+    /// all but the primary block.
+    pub cut: u16,
     /// An empty packet is sent in place of what is stored: it fills the gap that a packet left which came late and is not
     /// for this receiver.
     pub blank: bool,
@@ -101,6 +104,7 @@ impl Rewrite {
             vp9: None,
             descriptor: 0,
             described: None,
+            cut: 0,
             blank: false,
             audio_level: None,
             abs_capture_time: None,
@@ -114,18 +118,24 @@ impl Rewrite {
             return (None, &[]);
         }
         if self.descriptor == 0 {
-            return (None, stored);
+            return (None, self.uncut(stored));
         }
         let parts = stored.split_at_checked(usize::from(self.descriptor));
         parts.map_or((None, stored), |(descriptor, payload)| {
-            (Some(descriptor).filter(|_| self.described.is_some()), payload)
+            (Some(descriptor).filter(|_| self.described.is_some()), self.uncut(payload))
         })
+    }
+
+    #[inline]
+    fn uncut<'a>(&self, payload: &'a [u8]) -> &'a [u8] {
+        payload.get(usize::from(self.cut)..).unwrap_or_default()
     }
 
     /// Payload bytes that are sent of so many stored.
     #[inline]
     pub fn payload_len(&self, stored_len: usize) -> usize {
-        if self.blank { 0 } else { stored_len.saturating_sub(usize::from(self.descriptor)) }
+        let left_out = usize::from(self.descriptor) + usize::from(self.cut);
+        if self.blank { 0 } else { stored_len.saturating_sub(left_out) }
     }
 
     /// Bytes of the dependency descriptor as it is sent, at most: it may turn out two shorter.
@@ -212,6 +222,17 @@ mod tests {
         let rewrite = Rewrite { described: None, ..rewrite(3) };
         assert_eq!(rewrite.split(b"dddppp"), (None, &b"ppp"[..]));
         assert_eq!((rewrite.descriptor_len(), rewrite.payload_len(6)), (0, 3));
+    }
+
+    #[test]
+    fn of_redundant_audio_the_primary_block_alone_is_sent_where_the_front_is_cut() {
+        let cut = Rewrite { cut: 4, ..Rewrite::plain(1, 1, CodecKind::Opus) };
+        assert_eq!(cut.split(b"rrrrppp"), (None, &b"ppp"[..]));
+        assert_eq!(cut.payload_len(7), 3);
+        assert_eq!(cut.split(b"rr"), (None, &b""[..]), "not what was stored for it");
+        assert_eq!(cut.payload_len(2), 0);
+        assert_eq!(Rewrite { cut: 2, ..rewrite(3) }.split(b"dddppp"), (Some(&b"ddd"[..]), &b"p"[..]));
+        assert_eq!(Rewrite { blank: true, ..cut }.split(b"rrrrppp"), (None, &b""[..]));
     }
 
     #[test]

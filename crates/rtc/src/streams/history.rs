@@ -34,7 +34,7 @@ struct Entry {
     sequence: u16,
     /// Of VP8 and VP9, the changed picture id; of other codecs, the decode targets that are told.
     picture_or_active: u16,
-    /// Of the dependency descriptor.
+    /// Of the dependency descriptor; of Opus, which has none, bytes cut from the front.
     frame_number: u16,
     tl0: u8,
     /// Of VP8, the changed index; of other codecs, which have none, the length of the dependency descriptor.
@@ -69,6 +69,7 @@ impl Entry {
         match rewrite.codec {
             CodecKind::Vp8 => entry.with_vp8(rewrite),
             CodecKind::Vp9 => entry.with_descriptor(rewrite).with_vp9(rewrite),
+            CodecKind::Opus => Self { frame_number: rewrite.cut, ..entry.with_descriptor(rewrite) },
             _ => entry.with_descriptor(rewrite),
         }
     }
@@ -137,6 +138,7 @@ impl Entry {
             vp9: is(CodecKind::Vp9).then_some(vp9::Patch { picture_id, tl0 }),
             descriptor: if described { self.key_or_descriptor } else { 0 },
             described: Some(self.descriptor_patch()).filter(|_| described && self.has(KEY_OR_DESCRIBED)),
+            cut: if codec == CodecKind::Opus { self.frame_number } else { 0 },
             blank: self.has(BLANK),
             ..Rewrite::plain(sequence, self.timestamp, codec)
         }
@@ -280,8 +282,11 @@ mod tests {
             comes_back(&Rewrite { codec, descriptor: 9, ..plain });
             comes_back(&Rewrite { codec, descriptor: 9, blank: true, ..plain });
             let described = Some(dd::Patch { frame_number: 65_535, active: None });
-            comes_back(&Rewrite { codec, descriptor: 255, described, ..plain });
+            if codec != CodecKind::Opus {
+                comes_back(&Rewrite { codec, descriptor: 255, described, ..plain });
+            }
         }
+        comes_back(&Rewrite { codec: CodecKind::Opus, cut: 1_023, ..plain });
         let active = dd::Active::new(0b101, 9);
         let described = Some(dd::Patch { frame_number: 3, active });
         comes_back(&Rewrite { codec: CodecKind::Av1, descriptor: 20, described, ..plain });

@@ -3,6 +3,7 @@
 use base::{ExtensionMap, Mid};
 use wire::ext::{self, Values};
 use wire::media::Rewrite;
+use wire::red;
 use wire::rtp::{FIXED_LEN, FixedHeader, RTX_HEADER_LEN, write_header};
 
 /// What is known only when a packet leaves.
@@ -35,6 +36,8 @@ pub(super) struct Target<'a> {
     pub(super) sequence: u64,
     /// Of an RTX packet: the original sequence number.
     pub(super) original: Option<u16>,
+    /// Of redundant audio: the payload type of its blocks.
+    pub(super) blocks: Option<u8>,
     pub(super) mid: Option<Mid>,
     pub(super) extensions: &'a ExtensionMap,
 }
@@ -73,6 +76,9 @@ pub(super) fn write(
     }
     if let Some(patch) = &rewrite.vp9 {
         patch.apply(&mut out[payload_start..]);
+    }
+    if let Some(payload_type) = target.blocks {
+        red::set_payload_type(&mut out[payload_start..], payload_type);
     }
     let padding = pad(out, start, pad_to);
     let header = FixedHeader {

@@ -83,6 +83,11 @@ impl PayloadTypes {
         Some(self.primary[codec as usize]).filter(|pt| *pt != NO_PAYLOAD_TYPE)
     }
 
+    /// What the blocks of redundant audio are: Opus.
+    fn blocks(&self, codec: CodecKind) -> Option<u8> {
+        if codec == CodecKind::Red { self.primary(CodecKind::Opus) } else { None }
+    }
+
     fn any_rtx(&self) -> Option<u8> {
         self.rtx.into_iter().find(|pt| *pt != NO_PAYLOAD_TYPE)
     }
@@ -210,6 +215,7 @@ impl SendStream {
             payload_type: self.types.primary(rewrite.codec)?,
             sequence: rewrite.sequence,
             original: None,
+            blocks: self.types.blocks(rewrite.codec),
             mid: self.mid_to_write(),
             extensions: &self.extensions,
         };
@@ -281,6 +287,7 @@ impl SendStream {
             payload_type: self.types.rtx(resend.rewrite.codec)?,
             sequence: self.rtx_sequence,
             original: Some(resend.rewrite.sequence as u16),
+            blocks: self.types.blocks(resend.rewrite.codec),
             // Too rare for reports of its own to be waited for.
             mid: Some(self.mid),
             extensions: &self.extensions,
@@ -309,6 +316,7 @@ impl SendStream {
             payload_type: self.types.any_rtx()?,
             sequence: self.rtx_sequence,
             original: None,
+            blocks: None,
             mid: Some(self.mid),
             extensions: &self.extensions,
         };
