@@ -26,6 +26,8 @@ const SILENCE_REPEAT_US: i64 = 500_000;
 const SILENCE_CUT: f64 = 0.75;
 /// While there is more queue than this, there is nothing to probe for.
 const QUEUED_US: i64 = 15_000;
+/// What was heard says nothing of the path any more after this time.
+const STALE_US: i64 = 3_000_000;
 /// A probe that finds less than this share of the estimate corrects it, if the application does not use it.
 const FAR_BELOW: f64 = 0.9;
 
@@ -85,7 +87,11 @@ pub struct Controller {
     /// The first packet after the last feedback, and when the next cut is due if none comes.
     unreported_since: Option<Instant>,
     cut_at: Option<Instant>,
+    /// When the last feedback came.
+    heard_us: i64,
     target: f64,
+    /// When the newest packet was sent that the last feedback called lost.
+    lost_us: Option<i64>,
     /// Buffer of [`Self::on_feedback`], kept so that it need not be made each time.
     arrived: Vec<(Arrived, bool)>,
 }
@@ -112,7 +118,9 @@ impl Controller {
             rtt_us: None,
             unreported_since: None,
             cut_at: None,
+            heard_us: 0,
             target: bps(config.start),
+            lost_us: None,
             arrived: Vec::new(),
         }
     }
@@ -149,6 +157,7 @@ impl Controller {
         }
         self.unreported_since = None;
         self.cut_at = None;
+        self.heard_us = self.micros(now);
         self.learn_rtt(rtt);
         self.sort(results);
         let limited = self.limited.is_limited(now);
@@ -156,7 +165,7 @@ impl Controller {
         self.loss_limit = self.loss.update(self.target);
         let probed = self.take_probe_results(now);
         if !probed {
-            self.rate.update(&Input {
+            let longer_route = self.rate.update(&Input {
                 now_us: self.micros(now),
                 usage: self.trend.usage(),
                 acked: self.acked.bps(),
@@ -165,7 +174,11 @@ impl Controller {
                 rtt_us: self.rtt_us.unwrap_or(DEFAULT_RTT_US),
                 queue_us: self.queue.queue_us(),
                 standing_us: self.queue.standing_us(),
+                lost_us: self.lost_us,
             });
+            if longer_route {
+                self.queue.forget_longest();
+            }
         }
         self.settle(now);
         self.tick(now);
@@ -180,6 +193,7 @@ impl Controller {
     /// Counts losses, and puts what arrived into the order of its arrival.
     fn sort(&mut self, results: &[PacketResult]) {
         self.arrived.clear();
+        self.lost_us = None;
         for result in results {
             let sent_us = self.micros(result.sent);
             let cluster = result.tag & CLUSTER_MASK;
@@ -189,7 +203,10 @@ impl Controller {
                     let packet = Arrived { sent_us, arrival_us, size: u32::from(result.size), cluster };
                     self.arrived.push((packet, result.was_lost));
                 }
-                None => self.clusters.lost(cluster),
+                None => {
+                    self.lost_us = self.lost_us.max(Some(sent_us));
+                    self.clusters.lost(cluster);
+                }
             }
         }
         self.arrived.sort_by_key(|(packet, _)| packet.arrival_us);
@@ -199,7 +216,7 @@ impl Controller {
         for (packet, was_lost) in &self.arrived {
             self.acked.add(packet.arrival_us, packet.size, limited);
             self.clusters.arrived(packet, *was_lost);
-            self.queue.add(packet.sent_us, packet.arrival_us);
+            self.queue.add(packet.sent_us, packet.arrival_us, self.rate.is_competing());
             if packet.cluster != 0 {
                 // A probe fills the queue on purpose: that is no trend. The next group has no predecessor.
                 self.groups = Groups::default();
@@ -337,7 +354,9 @@ impl Controller {
 
     /// The target from all that is known.
     fn settle(&mut self, now: Instant) {
-        let own = self.loss_limit.map_or(self.rate.bps(), |limit| limit.min(self.rate.bps()));
+        // Beside others who fill the queue, loss is answered there.
+        let limit = self.loss_limit.filter(|_| !self.rate.is_competing());
+        let own = limit.map_or(self.rate.bps(), |limit| limit.min(self.rate.bps()));
         let now_us = self.micros(now);
         let target = if self.config.feedback {
             self.remb.cap(now_us).map_or(own, |cap| cap.min(own))
@@ -367,7 +386,7 @@ impl Controller {
             now_us: self.micros(now),
             estimate: self.target,
             max: self.config.max.0 as f64,
-            calm: self.is_calm(),
+            calm_from_us: self.calm_from_us(),
             decreased_us: self.rate.decreased_us(),
             dropped: self.rate.dropped(),
             rtt_us: self.rtt_us.unwrap_or(DEFAULT_RTT_US),
@@ -375,10 +394,12 @@ impl Controller {
         }
     }
 
-    /// Nothing speaks against a probe.
-    fn is_calm(&self) -> bool {
+    /// From when on nothing speaks against a probe. What did so when a feedback came last is no reason for ever: without
+    /// a probe a sender that has nothing else to send would never hear again.
+    fn calm_from_us(&self) -> i64 {
         let empty = self.trend.usage() != Usage::Over && self.queue.queue_us() < QUEUED_US;
-        empty && self.cut_at.is_none() && self.loss_limit.is_none()
+        let unlimited = self.loss_limit.is_none() && !self.rate.is_competing();
+        if empty && unlimited && self.cut_at.is_none() { 0 } else { self.heard_us + STALE_US }
     }
 
     fn micros(&self, at: Instant) -> i64 {

@@ -18,6 +18,7 @@
 mod acked;
 mod capacity;
 mod cluster;
+mod compete;
 mod controller;
 mod groups;
 mod limited;

@@ -32,6 +32,9 @@ const MAX_INTERVAL_US: i64 = 4_000_000;
 /// A sender that has found the capacity runs into it every few seconds. Only when it has not for so long is there reason
 /// to ask for more: the probes of many such senders would disturb each other.
 const AFTER_DECREASE_US: i64 = 4_000_000;
+/// Senders on one link are met by its limit at one time. Each waits for its own part of this before it asks, lest all
+/// ask together and each take all that is free.
+const SPREAD_US: i64 = 4_000_000;
 /// But once after a large decrease, when the queue is empty again.
 const AFTER_DROP_US: i64 = 1_500_000;
 /// A result that is that much above the estimate before makes the next probe soon.
@@ -52,8 +55,8 @@ pub(super) struct Situation {
     /// In bit/s.
     pub(super) estimate: f64,
     pub(super) max: f64,
-    /// Nothing speaks against more: neither overuse nor a wait for feedback.
-    pub(super) calm: bool,
+    /// From when on nothing speaks against more, if no feedback comes until then.
+    pub(super) calm_from_us: i64,
     /// When the rate last fell, and the rate before if that was by much and it has not been asked for since.
     pub(super) decreased_us: Option<i64>,
     pub(super) dropped: Option<f64>,
@@ -61,6 +64,12 @@ pub(super) struct Situation {
     /// The sender uses what it may and has met the limit of the path before: only a change of the path, or of other
     /// senders on it, can give it more.
     pub(super) saturating: bool,
+}
+
+impl Situation {
+    fn is_calm(&self) -> bool {
+        self.now_us >= self.calm_from_us
+    }
 }
 
 /// A probe that waits to begin.
@@ -171,7 +180,7 @@ impl Planner {
             self.active = None;
             self.fruitless(s);
         }
-        if !s.calm {
+        if !s.is_calm() {
             // What was planned for another situation.
             self.planned.clear();
         } else if self.is_quiet() && self.wants_more(s) && s.now_us >= self.due_us(s) {
@@ -183,8 +192,8 @@ impl Planner {
 
     /// When the next periodic probe is due.
     fn due_us(&self, s: &Situation) -> i64 {
-        let after = if s.dropped.is_some() { AFTER_DROP_US } else { AFTER_DECREASE_US };
-        let settled = s.decreased_us.map_or(0, |at| at + after);
+        let after = |at| if s.dropped.is_some() { AFTER_DROP_US } else { AFTER_DECREASE_US + spread_us(at) };
+        let settled = s.decreased_us.map_or(0, |at| at + after(at));
         if s.dropped.is_some() { settled } else { settled.max(self.next_us) }
     }
 
@@ -261,7 +270,7 @@ impl Planner {
             return;
         }
         self.interval_us = INTERVAL_US;
-        if s.calm && self.wants_more(s) && self.is_quiet() {
+        if s.is_calm() && self.wants_more(s) && self.is_quiet() {
             self.plan_further(s);
             self.next_us = s.now_us + INTERVAL_US;
         }
@@ -278,7 +287,7 @@ impl Planner {
         // An owner that has nothing to send it with is not called in a circle.
         let sending = self.active.map(|active| active.next_us().max(self.ticked_us + STEP_US));
         let awaited = self.awaited().map(|awaited| awaited.until_us);
-        let next = (s.calm && self.is_quiet() && self.wants_more(s)).then(|| self.due_us(s));
+        let next = (self.is_quiet() && self.wants_more(s)).then(|| self.due_us(s).max(s.calm_from_us));
         sending.into_iter().chain(awaited).chain(next).min()
     }
 }
@@ -296,6 +305,12 @@ impl Active {
     }
 }
 
+/// A part of [`SPREAD_US`] that is each sender's own: the microsecond at which it met the limit decides.
+fn spread_us(at_us: i64) -> i64 {
+    let mixed = (at_us as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    ((mixed >> 32) * SPREAD_US as u64 >> 32) as i64
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -305,7 +320,7 @@ mod tests {
             now_us: now_ms * 1_000,
             estimate,
             max: 1e8,
-            calm: true,
+            calm_from_us: 0,
             decreased_us: None,
             dropped: None,
             rtt_us: 50_000,

@@ -24,13 +24,22 @@ impl Default for QueueDelay {
 }
 
 impl QueueDelay {
-    /// A packet sent and arrived at these times.
-    pub(super) fn add(&mut self, sent_us: i64, arrival_us: i64) {
+    /// A packet sent and arrived at these times. `competing`: others fill the queue, and may for long; what is known of the
+    /// path without them is kept.
+    pub(super) fn add(&mut self, sent_us: i64, arrival_us: i64, competing: bool) {
         let delay = arrival_us.saturating_sub(sent_us);
         self.recent.add(sent_us, delay);
+        if competing {
+            self.long.start_us = self.long.start_us.max(sent_us - self.long.window_us);
+        }
         self.long.add(sent_us, delay);
         self.newest[self.count % NEWEST] = delay;
         self.count += 1;
+    }
+
+    /// The way has become longer: what it was is past.
+    pub(super) fn forget_longest(&mut self) {
+        self.long = Minimum { window_us: self.long.window_us, ..self.recent.clone() };
     }
 
     /// Queueing delay now that was not there all the last seconds: what sending less can take away.
@@ -82,11 +91,11 @@ mod tests {
     fn the_queue_is_what_exceeds_the_least_delay_and_jitter_is_not() {
         let mut queue = QueueDelay::default();
         for i in 0..100 {
-            queue.add(i * 10_000, i * 10_000 + 7_000_000 + (i % 3) * 9_000);
+            queue.add(i * 10_000, i * 10_000 + 7_000_000 + (i % 3) * 9_000, false);
         }
         assert_eq!(queue.queue_us(), 0);
         for i in 100..110 {
-            queue.add(i * 10_000, i * 10_000 + 7_080_000 + (i % 3) * 9_000);
+            queue.add(i * 10_000, i * 10_000 + 7_080_000 + (i % 3) * 9_000, false);
         }
         assert_eq!(queue.queue_us(), 80_000);
     }
@@ -95,11 +104,11 @@ mod tests {
     fn a_queue_that_does_not_go_away_belongs_to_others() {
         let mut queue = QueueDelay::default();
         for i in 0..1_500 {
-            queue.add(i * 10_000, i * 10_000 + if i < 100 { 0 } else { 150_000 });
+            queue.add(i * 10_000, i * 10_000 + if i < 100 { 0 } else { 150_000 }, false);
         }
         assert_eq!((queue.queue_us(), queue.standing_us()), (0, 150_000));
         for i in 1_500..8_000 {
-            queue.add(i * 10_000, i * 10_000 + 150_000);
+            queue.add(i * 10_000, i * 10_000 + 150_000, false);
         }
         assert_eq!((queue.queue_us(), queue.standing_us()), (0, 0), "a longer route after all");
     }

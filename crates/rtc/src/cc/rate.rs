@@ -1,12 +1,11 @@
 //! Phase 3: additive increase, multiplicative decrease (draft-ietf-rmcat-gcc-02 section 5.5).
 
 use super::capacity::Capacity;
+use super::compete::{Compete, Signs, Verdict};
 use super::trend::Usage;
 
 /// Far from the capacity: growth per second.
 const GROWTH: f64 = 1.08;
-/// Beside somebody who fills the queue, who grows about as fast.
-const COMPETING_GROWTH: f64 = 1.25;
 /// Near it: one packet of this many bits per response time, which is the round trip and this.
 const PACKET_BITS: f64 = 9_600.0;
 const RESPONSE_US: f64 = 100_000.0;
@@ -28,8 +27,6 @@ const LARGE_DROP: f64 = 0.66;
 const CARRIED_DECAY: f64 = 0.9;
 /// With more than this, packets arrive at the bottleneck's rate exactly.
 const QUEUE_US: i64 = 60_000;
-/// A queue that never got shorter than this is not ours.
-const STANDING_US: i64 = 80_000;
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum State {
@@ -53,12 +50,25 @@ pub(super) struct Input {
     pub(super) queue_us: i64,
     /// Queue that is there whatever we send.
     pub(super) standing_us: i64,
+    /// When the newest packet was sent that is now known to be lost.
+    pub(super) lost_us: Option<i64>,
 }
 
 impl Input {
-    /// Somebody else keeps the queue filled, as TCP does: emptying it would only make room for more of that.
-    fn competing(&self) -> bool {
-        self.standing_us >= STANDING_US
+    /// What the rate may grow to, by what arrives.
+    fn headroom(&self) -> Option<f64> {
+        self.acked.map(|acked| (acked * HEADROOM).max(acked + HEADROOM_BPS))
+    }
+
+    fn signs(&self, rate: f64) -> Signs {
+        Signs {
+            now_us: self.now_us,
+            rtt_us: self.rtt_us,
+            queue_us: self.queue_us,
+            standing_us: self.standing_us,
+            lost_us: self.lost_us,
+            acked: self.acked.unwrap_or(rate),
+        }
     }
 }
 
@@ -70,6 +80,7 @@ pub(super) struct RateControl {
     max: f64,
     state: State,
     capacity: Capacity,
+    compete: Compete,
     updated_us: i64,
     decreased_us: Option<i64>,
     dropped: Option<f64>,
@@ -85,6 +96,7 @@ impl RateControl {
             max,
             state: State::Hold,
             capacity: Capacity::default(),
+            compete: Compete::default(),
             updated_us: 0,
             decreased_us: None,
             dropped: None,
@@ -111,17 +123,38 @@ impl RateControl {
         self.dropped = None;
     }
 
-    pub(super) fn update(&mut self, input: &Input) {
+    /// True: the way has become longer; what was known of its delay is past.
+    pub(super) fn update(&mut self, input: &Input) -> bool {
         let elapsed_us = (input.now_us - self.updated_us).clamp(0, 1_000_000) as f64;
         self.updated_us = input.now_us;
         let decayed = self.carried * CARRIED_DECAY.powf(elapsed_us / 1_000_000.0);
         self.carried = decayed.max(input.acked.unwrap_or(0.0));
-        match input.usage {
-            Usage::Over => self.decrease(input),
-            Usage::Under => self.state = State::Hold,
-            Usage::Normal if self.state == State::Hold => self.state = State::Increase,
-            Usage::Normal => self.increase(input, elapsed_us),
+        let verdict = self.compete.update(&input.signs(self.rate), self.rate);
+        match (verdict, input.usage) {
+            (Verdict::Rate(rate), _) => self.hold_against(rate, input),
+
+            (_, Usage::Over) => self.decrease(input),
+            (_, Usage::Under) => self.state = State::Hold,
+            (_, Usage::Normal) if self.state == State::Hold => self.state = State::Increase,
+            (_, Usage::Normal) => self.increase(input, elapsed_us),
         }
+        verdict == Verdict::LongerRoute
+    }
+
+    /// Others fill the queue: the rate is theirs, not the delay's.
+    fn hold_against(&mut self, rate: f64, input: &Input) {
+        self.state = State::Hold;
+        if rate < self.rate {
+            self.decreased_us = Some(input.now_us);
+            self.rate = rate.max(self.min);
+        } else if !input.limited {
+            self.rate = rate.min(input.headroom().unwrap_or(rate)).max(self.rate).min(self.max);
+        }
+    }
+
+    /// Somebody else keeps the queue full.
+    pub(super) fn is_competing(&self) -> bool {
+        self.compete.is_active()
     }
 
     fn increase(&mut self, input: &Input, elapsed_us: f64) {
@@ -130,15 +163,13 @@ impl RateControl {
             self.capacity.reset();
         }
         let seconds = elapsed_us / 1_000_000.0;
-        let grown = if input.competing() {
-            self.rate * COMPETING_GROWTH.powf(seconds)
-        } else if self.capacity.bps().is_some() {
+        let grown = if self.capacity.bps().is_some() {
             let per_second = PACKET_BITS * 1_000_000.0 / (input.rtt_us as f64 + RESPONSE_US);
             self.rate + per_second * (self.rate / ROOT_BPS).sqrt().max(1.0) * seconds
         } else {
             self.rate * GROWTH.powf(seconds)
         };
-        let limit = (acked * HEADROOM).max(acked + HEADROOM_BPS);
+        let limit = input.headroom().unwrap_or(grown);
         self.rate = grown.min(limit).max(self.rate).min(self.max);
     }
 
@@ -147,7 +178,7 @@ impl RateControl {
         // Not again before the last decrease can have been felt, unless far too much is sent.
         let too_soon =
             self.decreased_us.is_some_and(|at| input.now_us - at < input.rtt_us.clamp(10_000, 200_000));
-        let queued = input.bottleneck.filter(|_| input.queue_us >= QUEUE_US && !input.competing());
+        let queued = input.bottleneck.filter(|_| input.queue_us >= QUEUE_US);
         let acked = queued.or(input.acked).unwrap_or(self.rate);
         if too_soon && acked > self.rate / 2.0 {
             return;
@@ -159,8 +190,7 @@ impl RateControl {
             before * BACKOFF
         } else {
             self.full(acked);
-            let drainable_us = if input.competing() { 0 } else { input.queue_us };
-            let drains = 1.0 - 0.05 - drainable_us as f64 / DRAIN_US;
+            let drains = 1.0 - 0.05 - input.queue_us as f64 / DRAIN_US;
             acked * drains.clamp(MIN_BACKOFF, BACKOFF)
         };
         if after >= before {
@@ -218,6 +248,7 @@ mod tests {
             rtt_us,
             queue_us: 0,
             standing_us: 0,
+            lost_us: None,
         }
     }
 

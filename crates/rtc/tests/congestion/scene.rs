@@ -45,6 +45,14 @@ impl Scene {
         self.world.network().follow(self.bottleneck.forward, &Schedule::rates(steps));
     }
 
+    /// Other conditions of the way forward from now on.
+    pub fn change(&mut self, settings: &str) {
+        let (now, link) = (self.world.now(), self.bottleneck.forward);
+        for setting in sim::parse_settings(settings).expect(settings) {
+            self.world.network().set(now, link, setting);
+        }
+    }
+
     pub fn flow(&mut self, begins: Duration, source: Source, wanted_kbps: u64) -> Flow {
         self.connect(begins, source, wanted_kbps, &[self.bottleneck])
     }
@@ -72,8 +80,11 @@ impl Scene {
         self.connect(begins, source, wanted_kbps, &[access, self.bottleneck])
     }
 
-    pub fn tcp(&mut self) {
-        let sender = self.world.add(Node::Tcp(tcp::Host::Sender(tcp::Sender::endless())));
+    /// A TCP flow of so many bytes, or for ever.
+    pub fn tcp(&mut self, bytes: Option<u64>) {
+        let mut sender = if bytes.is_some() { tcp::Sender::new() } else { tcp::Sender::endless() };
+        sender.offer(bytes.unwrap_or(0));
+        let sender = self.world.add(Node::Tcp(tcp::Host::Sender(sender)));
         let receiver = self.world.add(Node::Tcp(tcp::Host::Receiver(tcp::Receiver::new())));
         let path = self.world.network().path(&[self.bottleneck]);
         self.world.connect(sender, receiver, path);
