@@ -135,6 +135,7 @@ fn start_workers(
     let certificate = rtc::Certificate::generate(rand::random()).map_err(|error| error.to_string())?;
     let rtc = Arc::new(rtc::Config::new(certificate).map_err(|error| error.to_string())?);
     let wildcard = wildcard();
+    let mesh = worker::Mesh::default();
     let mut workers = Workers { handles: Vec::new(), threads: Vec::new(), metrics: Vec::new() };
     for index in 0..media.workers {
         let port = port_of(media, index)
@@ -151,6 +152,7 @@ fn start_workers(
             seed: rand::random(),
             commands: COMMANDS,
             metrics: Arc::clone(&metrics),
+            mesh: mesh.clone(),
         };
         let (handle, thread) =
             worker::spawn(config, events.clone()).map_err(|error| cannot_bind("UDP", bind, &error, name))?;

@@ -4,13 +4,13 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use base::model::TrackSettings;
-use base::{MediaKind, ParticipantId, PeerId, RoomId, TrackId};
+use base::{ParticipantId, PeerId, RoomId, TrackId};
 use bytes::Bytes;
 use contract::media::{ChannelSpec, Command, IceCredentials, PeerEnd, ReceiveSection, Sections, SendSection};
 
 use crate::guard::{discard, guard};
 use crate::peers::{MAX_SETTINGS, Peer, Published, Subscribed};
-use crate::rooms::Sink;
+use crate::rooms::{Sink, Source};
 use crate::slots::{PeerKey, RoomKey};
 use crate::tick::Worker;
 use crate::{snapshot, translate};
@@ -66,7 +66,11 @@ impl Worker {
                     self.with_media(room, |media| media.set_muted(now, track, muted));
                 }
             }
-            Command::SetRelay { .. } | Command::SetRelayed { .. } | Command::EndRelays { .. } => {}
+            Command::SetRelay { room, track, to } => self.set_relay(now, room, track, &to),
+            Command::SetRelayed { room, track, source } => {
+                self.set_relayed(now, room, track, source.as_ref());
+            }
+            Command::EndRelays { room } => self.end_relays(now, room),
             Command::RemovePeer { peer } => self.remove_peer(now, peer),
             Command::Snapshot { room, reply } => {
                 let room = self.rooms.find(room).and_then(|key| Some((key, self.rooms.get(key)?)));
@@ -96,6 +100,12 @@ impl Worker {
         self.add_user(key, &local.ufrag);
         self.peers.touch(key);
         self.take_early(now, key, &local.ufrag);
+    }
+
+    /// The room, whoever is in it; what holds it comes next.
+    pub(crate) fn hold_room(&mut self, room: RoomId) -> RoomKey {
+        let seed = self.draw();
+        self.rooms.hold(room, || sfu::Media::new(seed))
     }
 
     fn add_user(&mut self, key: PeerKey, user: &str) {
@@ -259,7 +269,7 @@ impl Worker {
             let spec = sfu::PublicationSpec {
                 participant,
                 kind: section.media,
-                layers: layers(section),
+                layers: section.layers().min(sfu::MAX_LAYERS),
                 sizes: section.sizes.clone(),
                 source: section.source,
             };
@@ -291,7 +301,7 @@ impl Worker {
             return None;
         };
         let (mid, kind) = (section.mid, section.media);
-        let rings = self.rooms.add_rings(room, track, (key, mid), kind, spec.layers)?;
+        let rings = self.rooms.add_rings(room, track, Source::Peer(key, mid), kind, spec.layers)?;
         Some(Published { mid, track, key: track_key, rings, spec })
     }
 
@@ -387,13 +397,5 @@ impl Worker {
         {
             peer.used_sequences.insert(gone.ssrc, gone.next_sequence);
         }
-    }
-}
-
-/// Simulcast layers of a section; sound has one.
-fn layers(section: &ReceiveSection) -> u8 {
-    match section.media {
-        MediaKind::Audio => 1,
-        MediaKind::Video => section.rids.len().clamp(1, usize::from(sfu::MAX_LAYERS)) as u8,
     }
 }

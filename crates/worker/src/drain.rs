@@ -9,7 +9,7 @@ use bytes::Bytes;
 use contract::media::{ChannelSpec, Event, PeerEnd};
 
 use crate::guard::guard;
-use crate::rooms::Sink;
+use crate::rooms::{Sink, Source};
 use crate::slots::{PeerKey, RoomKey};
 use crate::tick::Worker;
 use crate::timers::Owner;
@@ -93,8 +93,10 @@ impl Worker {
             rtc::Event::KeyframeRequest { mid } => self.keyframe_wanted(now, key, mid),
             rtc::Event::SenderReport { mid, layer, ntp, rtp, at } => {
                 let Some(peer) = self.peers.get(key) else { return };
-                let Some(track) = peer.published(mid).map(|published| published.key) else { return };
-                self.with_media(peer.room, |media| media.sender_report(track, layer, ntp, rtp, at));
+                let Some(published) = peer.published(mid) else { return };
+                let (room, track, key) = (peer.room, published.track, published.key);
+                self.with_media(room, |media| media.sender_report(key, layer, ntp, rtp, at));
+                self.relay_report(room, track, layer, (ntp, rtp, at));
             }
             rtc::Event::Quality { loss, rtt, jitter } => {
                 let Some(peer) = self.peers.get_mut(key) else { return };
@@ -206,12 +208,18 @@ impl Worker {
                 let Some(room) = self.rooms.get(key).map(|room| room.id) else { return };
                 self.events.push(Event::Speakers { room, speakers });
             }
+            sfu::Event::RelayWanted { track, layers } => self.relay_wanted_changed(key, track, layers),
+            sfu::Event::RelayState { track } => self.relay_state_changed(now, key, track),
             sfu::Event::StreamState { .. } | sfu::Event::Wanted { .. } | sfu::Event::WantedLayer { .. } => {}
         }
     }
 
     fn request_keyframe(&mut self, now: Instant, room: RoomKey, track: TrackId, layer: u8) {
-        let Some((key, mid)) = self.rooms.get(room).and_then(|room| room.publisher(track)) else { return };
+        let (key, mid) = match self.rooms.get(room).and_then(|room| room.source(track)) {
+            Some(Source::Peer(key, mid)) => (key, mid),
+            Some(Source::Relay(from)) => return self.request_relayed_keyframe(room, track, from, layer),
+            None => return,
+        };
         let Some(peer) = self.peers.touch_and_get(key) else { return };
         if guard(|| peer.rtc.request_keyframe(now, mid, layer)).is_none() {
             self.peer_panicked(now, key);

@@ -1,8 +1,9 @@
 //! One OS thread per core: a UDP socket, the peers and rooms on it, and the way a packet takes through them.
 //!
 //! This crate decides nothing about media and knows no protocol: `rtc` speaks to one peer, `sfu` decides who gets what,
-//! `udp` does the system calls. It gives them time, addresses and buffers. It knows nothing of signalling, SDP or other
-//! workers.
+//! `udp` does the system calls. It gives them time, addresses and buffers. It knows nothing of signalling or SDP.
+//!
+//! A room may spread over several workers of the process: its tracks cross between them through rings (`relay`).
 //!
 //! Everything on the thread is owned by it; control speaks through one bounded queue in each direction and is never
 //! waited for. A panic ends one peer (inside `sfu`: one room's media), never the worker. An idle worker sleeps.
@@ -27,6 +28,7 @@ mod guard;
 mod metrics;
 mod outbox;
 mod peers;
+mod relay;
 mod rooms;
 mod slots;
 mod snapshot;
@@ -48,6 +50,7 @@ use std::time::{Instant, SystemTime};
 use contract::media::{Event, Fingerprint, WorkerHandle, WorkerInfo};
 
 pub use metrics::Metrics;
+pub use relay::Mesh;
 
 use crate::socket::Io;
 use crate::tick::{Parts, Worker};
@@ -70,6 +73,8 @@ pub struct WorkerConfig {
     pub commands: usize,
     /// Its metrics, to be read from elsewhere.
     pub metrics: Arc<Metrics>,
+    /// Where it finds the other workers of the process: the same for all of them.
+    pub mesh: Mesh,
 }
 
 /// Binds the socket and starts the thread. Events go to `events`, whose capacity bounds what waits there: when it is full,
@@ -94,6 +99,7 @@ pub fn spawn(
     };
     let (sender, commands) = async_channel::bounded(config.commands.max(1));
     let wake = WakeOnDrop(poller.waker());
+    config.mesh.join(config.index, poller.waker());
     let parts = Parts {
         index: config.index,
         commands,
@@ -103,6 +109,7 @@ pub fn spawn(
         wall: wall_clock(),
         candidate,
         metrics: config.metrics,
+        mesh: config.mesh,
         seed: config.seed,
     };
     let thread = std::thread::Builder::new()

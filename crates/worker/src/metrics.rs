@@ -52,6 +52,10 @@ counts! {
     split_out => "stoa_worker_split_messages_total";
     /// RTP packets handed to the forwarding decision.
     forwarded_in => "stoa_worker_media_packets_received_total";
+    /// RTP packets handed to other workers.
+    relayed_out => "stoa_worker_relayed_packets_total", "direction" = "out";
+    /// RTP packets that came from other workers.
+    relayed_in => "stoa_worker_relayed_packets_total", "direction" = "in";
     /// RTP packets sealed for a receiver.
     forwarded_out => "stoa_worker_media_packets_sent_total";
     /// Retransmissions sealed.
@@ -82,6 +86,8 @@ counts! {
     dropped_overrun => "stoa_worker_dropped_total", "reason" = "payload_overrun";
     /// Packets for a receiver that cannot be sent to.
     dropped_unsendable => "stoa_worker_dropped_total", "reason" = "receiver_not_ready";
+    /// Packets for another worker that does not keep up.
+    dropped_relay => "stoa_worker_dropped_total", "reason" = "relay_full";
     /// Packets beyond what one receiver may have in one tick.
     dropped_outbox => "stoa_worker_dropped_total", "reason" = "outbox_full";
     /// The kernel's send buffer stayed full.

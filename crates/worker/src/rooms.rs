@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, HashMap};
 use base::ring::{PayloadRing, Slot};
 use base::{MediaKind, Mid, RoomId, TrackId};
 
+use crate::relay::RoomRelays;
 use crate::slots::{PeerKey, RingsKey, RoomKey, Slots};
 use crate::timers::Armed;
 
-/// Where a forwarded packet goes: a peer's send section. Relays and recorders will be sinks beside it.
+/// Where a forwarded packet goes: a peer's send section. A recorder will be a sink beside it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) struct Sink {
     pub(crate) peer: PeerKey,
@@ -23,22 +24,31 @@ impl sfu::Sink for Sink {
     }
 }
 
+/// Where a track comes from.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Source {
+    /// A connection's section.
+    Peer(PeerKey, Mid),
+    /// The worker with this index.
+    Relay(usize),
+}
+
 /// The payloads of one track, one ring per layer. Subscribers' outboxes and retransmission histories hold slots of them.
 pub(crate) struct Rings {
-    pub(crate) publisher: (PeerKey, Mid),
+    pub(crate) source: Source,
     layers: Vec<PayloadRing>,
 }
 
 impl Rings {
     /// `ids` are those of the rings, one per layer from here on.
-    fn new(publisher: (PeerKey, Mid), kind: MediaKind, layers: u8, first_id: u32) -> Self {
+    fn new(source: Source, kind: MediaKind, layers: u8, first_id: u32) -> Self {
         let layers = (0..u32::from(layers.max(1)))
             .map(|layer| {
                 let (bytes, payloads) = ring_size(kind, layers, layer);
                 PayloadRing::with_id(first_id + layer, bytes, payloads)
             })
             .collect();
-        Self { publisher, layers }
+        Self { source, layers }
     }
 
     /// Stores what is passed on of a packet: see [`wire::media::Received::stored`]. `None`: it does not fit, or there is
@@ -78,6 +88,7 @@ pub(crate) struct Room {
     pub(crate) media: Option<sfu::Media<Sink>>,
     pub(crate) rings: Slots<RingsKey, Rings>,
     pub(crate) tracks: BTreeMap<TrackId, RingsKey>,
+    pub(crate) relays: RoomRelays,
     pub(crate) peers: usize,
     pub(crate) armed: Armed,
     pub(crate) touched: bool,
@@ -89,9 +100,22 @@ impl Room {
         self.rings.get(*self.tracks.get(&track)?)
     }
 
-    /// The section that publishes a track.
+    /// Where a track comes from.
+    pub(crate) fn source(&self, track: TrackId) -> Option<Source> {
+        Some(self.track_rings(track)?.source)
+    }
+
+    /// The section of this worker that publishes a track.
     pub(crate) fn publisher(&self, track: TrackId) -> Option<(PeerKey, Mid)> {
-        Some(self.track_rings(track)?.publisher)
+        match self.source(track)? {
+            Source::Peer(peer, mid) => Some((peer, mid)),
+            Source::Relay(_) => None,
+        }
+    }
+
+    /// Nobody is in it, and nothing crosses.
+    fn is_over(&self) -> bool {
+        self.peers == 0 && self.relays.is_empty()
     }
 }
 
@@ -107,28 +131,38 @@ pub(crate) struct Rooms {
 impl Rooms {
     /// The room, made when it is new. One more peer is in it.
     pub(crate) fn enter(&mut self, id: RoomId, media: impl FnOnce() -> sfu::Media<Sink>) -> RoomKey {
-        let key = *self.ids.entry(id).or_insert_with(|| {
-            self.slots.insert(Room {
-                id,
-                media: Some(media()),
-                rings: Slots::default(),
-                tracks: BTreeMap::new(),
-                peers: 0,
-                armed: None,
-                touched: false,
-            })
-        });
+        let key = self.hold(id, media);
         if let Some(room) = self.slots.get_mut(key) {
             room.peers += 1;
         }
         key
     }
 
-    /// One peer less; the last one takes the room with it.
+    /// The room, made when it is new. [`Self::release`] takes it down if nothing came into it.
+    pub(crate) fn hold(&mut self, id: RoomId, media: impl FnOnce() -> sfu::Media<Sink>) -> RoomKey {
+        *self.ids.entry(id).or_insert_with(|| {
+            self.slots.insert(Room {
+                id,
+                media: Some(media()),
+                rings: Slots::default(),
+                tracks: BTreeMap::new(),
+                relays: RoomRelays::default(),
+                peers: 0,
+                armed: None,
+                touched: false,
+            })
+        })
+    }
+
+    /// One peer less; the last one takes the room with it, unless something crosses.
     pub(crate) fn leave(&mut self, key: RoomKey) -> Option<Room> {
-        let room = self.slots.get_mut(key)?;
-        room.peers -= 1;
-        if room.peers > 0 {
+        self.slots.get_mut(key)?.peers -= 1;
+        self.release(key)
+    }
+
+    /// The room, taken down, if it is over.
+    pub(crate) fn release(&mut self, key: RoomKey) -> Option<Room> {
+        if !self.slots.get(key)?.is_over() {
             return None;
         }
         let room = self.slots.remove(key)?;
@@ -152,12 +186,16 @@ impl Rooms {
         self.slots.len()
     }
 
+    pub(crate) fn keys(&self) -> Vec<RoomKey> {
+        self.slots.keys()
+    }
+
     /// Makes a track's rings, in place of any it had.
     pub(crate) fn add_rings(
         &mut self,
         key: RoomKey,
         track: TrackId,
-        publisher: (PeerKey, Mid),
+        source: Source,
         kind: MediaKind,
         layers: u8,
     ) -> Option<RingsKey> {
@@ -165,7 +203,7 @@ impl Rooms {
         if let Some(old) = room.tracks.remove(&track) {
             room.rings.remove(old);
         }
-        let rings = Rings::new(publisher, kind, layers, self.next_ring);
+        let rings = Rings::new(source, kind, layers, self.next_ring);
         // 24 bits: ids come again long after every slot of the old ones is gone.
         self.next_ring = (self.next_ring + u32::from(layers.max(1))) & 0x00ff_ffff;
         let rings = room.rings.insert(rings);
@@ -200,7 +238,7 @@ mod tests {
 
     fn rings(layers: u8, first_id: u32) -> Rings {
         let peer = Slots::<PeerKey, ()>::default().insert(());
-        Rings::new((peer, Mid::new(b"0").unwrap()), MediaKind::Video, layers, first_id)
+        Rings::new(Source::Peer(peer, Mid::new(b"0").unwrap()), MediaKind::Video, layers, first_id)
     }
 
     #[test]

@@ -17,9 +17,30 @@ pub(crate) fn room(now: Instant, room: Option<(RoomKey, &Room)>, peers: &Peers) 
         "media_lost": room.media.is_none(),
         "peers": members.collect::<Vec<_>>(),
         "payload_ring_bytes": room.rings.iter().map(|(_, rings)| rings.memory()).sum::<usize>(),
+        "relays": relays(room),
         "tracks": room.media.as_ref().map(|media| tracks(now, media, peers)),
     })
     .to_string()
+}
+
+fn relays(room: &Room) -> Value {
+    let layers = |layers: &sfu::Layers| layers.iter().collect::<Vec<_>>();
+    let to = room.relays.outgoing.iter().map(|(track, outgoing)| {
+        let to = outgoing.to.iter();
+        json!({
+            "track": track.to_string(),
+            "to": to.map(|(worker, of)| json!({ "worker": worker, "layers": layers(of) })).collect::<Vec<_>>(),
+        })
+    });
+    let from = room.relays.incoming.iter().map(|(track, incoming)| {
+        let wanted = room.media.as_ref().map(|media| media.relay_wanted(*track));
+        json!({
+            "track": track.to_string(),
+            "worker": incoming.from,
+            "layers": wanted.as_ref().map(layers),
+        })
+    });
+    json!({ "to": to.collect::<Vec<_>>(), "from": from.collect::<Vec<_>>() })
 }
 
 fn peer(peer: &Peer) -> Value {

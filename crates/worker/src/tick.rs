@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::TrackId;
 use contract::media::Command;
 use udp::{Datagram, Slab};
 use wire::media::{Decision, Received};
@@ -17,8 +18,9 @@ use crate::guard::guard;
 use crate::metrics::{Counts, Metrics};
 use crate::outbox::Entry;
 use crate::peers::Peers;
+use crate::relay::{Mesh, Relays};
 use crate::rooms::{Rooms, Sink};
-use crate::slots::{PeerKey, RoomKey};
+use crate::slots::{PeerKey, RingsKey, RoomKey};
 use crate::socket::Io;
 use crate::timers::{Owner, Timers};
 
@@ -47,6 +49,7 @@ pub(crate) struct Worker {
     pub(crate) routes: Routes,
     early: EarlyChecks,
     pub(crate) timers: Timers,
+    pub(crate) relays: Relays,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) counts: Counts,
     /// Counters of peers that are gone.
@@ -61,6 +64,14 @@ pub(crate) struct Worker {
     rooms_in_hand: Vec<RoomKey>,
 }
 
+/// Which publication a packet belongs to.
+pub(crate) struct Origin {
+    pub(crate) room: RoomKey,
+    pub(crate) track: TrackId,
+    pub(crate) key: sfu::TrackKey,
+    pub(crate) rings: RingsKey,
+}
+
 /// What a worker is made of.
 pub(crate) struct Parts {
     pub(crate) index: usize,
@@ -71,6 +82,7 @@ pub(crate) struct Parts {
     pub(crate) wall: rtc::WallClock,
     pub(crate) candidate: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) mesh: Mesh,
     pub(crate) seed: u64,
 }
 
@@ -89,6 +101,7 @@ impl Worker {
             routes: Routes::default(),
             early: EarlyChecks::default(),
             timers: Timers::default(),
+            relays: Relays::new(parts.mesh),
             metrics: parts.metrics,
             counts: Counts::default(),
             gone: rtc::Counters::default(),
@@ -131,6 +144,9 @@ impl Worker {
         for index in 0..slab.len() {
             self.take_datagram(now, slab, index);
         }
+        // Others begin with what crosses while we seal.
+        self.relays.wake();
+        self.take_relayed(now);
         self.take_timers(now);
         for _ in 0..ROUNDS {
             if !self.has_work() {
@@ -139,6 +155,7 @@ impl Worker {
             self.settle(now);
         }
         self.io.flush();
+        self.tend_relays(now);
         self.events.flush();
         self.resume_data(now);
         true
@@ -191,16 +208,21 @@ impl Worker {
         }
     }
 
-    /// Hop 4: the payload is stored once, and it is decided who gets it, changed how.
     fn forward(&mut self, now: Instant, publisher: PeerKey, received: &Received, datagram: &[u8]) {
         let Some(peer) = self.peers.get(publisher) else { return };
-        let (room_key, published) = (peer.room, peer.published(received.mid));
-        let (Some(published), Some(room)) = (published, self.rooms.get_mut(room_key)) else {
+        let Some(published) = peer.published(received.mid) else {
             self.counts.dropped_unpublished += 1;
             return;
         };
-        let (track, rings_key) = (published.key, published.rings);
-        let rings = room.rings.get_mut(rings_key);
+        let (room, track) = (peer.room, published.track);
+        let origin = Origin { room, track, key: published.key, rings: published.rings };
+        self.distribute(now, &origin, received, datagram);
+    }
+
+    /// Hop 4: the payload is stored once, and it is decided who gets it, changed how; and which other workers as it is.
+    pub(crate) fn distribute(&mut self, now: Instant, origin: &Origin, received: &Received, datagram: &[u8]) {
+        let Some(room) = self.rooms.get_mut(origin.room) else { return };
+        let rings = room.rings.get_mut(origin.rings);
         let (descriptor, payload) = received.stored(datagram);
         let slot = rings.and_then(|rings| rings.push(received.layer, (descriptor, payload)));
         let (Some(slot), Some(media)) = (slot, &mut room.media) else {
@@ -209,24 +231,27 @@ impl Worker {
         };
         self.counts.forwarded_in += 1;
         self.decisions.clear();
-        let decisions = &mut self.decisions;
+        let (decisions, id) = (&mut self.decisions, room.id);
         #[cfg(test)]
-        let id = room.id.0;
+        let trap = id.0 + ((self.index as u64) << 32);
         let outcome = guard(|| {
             #[cfg(test)]
-            crate::guard::trap::spring(id);
-            media.forward(now, track, received, (descriptor, payload), slot, decisions);
+            crate::guard::trap::spring(trap);
+            media.forward(now, origin.key, received, (descriptor, payload), slot, decisions)
         });
-        if outcome.is_none() {
+        let Some(relays) = outcome else {
             self.decisions.clear();
-            return self.room_panicked(room_key);
+            return self.room_panicked(origin.room);
+        };
+        self.rooms.touch(origin.room);
+        self.hand_out(received, origin.rings, descriptor.len() + payload.len());
+        if !relays.is_empty() {
+            self.relay(relays, (id, origin.track), received, (descriptor, payload));
         }
-        self.rooms.touch(room_key);
-        self.hand_out(received, rings_key, descriptor.len() + payload.len());
     }
 
     /// From the decision to the receivers: handles only, no bytes. They are sealed when the tick ends (hop 5).
-    fn hand_out(&mut self, received: &Received, rings: crate::slots::RingsKey, len: usize) {
+    fn hand_out(&mut self, received: &Received, rings: RingsKey, len: usize) {
         for decision in &self.decisions {
             let Some(peer) = self.peers.touch_and_get(decision.sink.peer) else { continue };
             let entry = Entry {
@@ -343,12 +368,12 @@ impl Worker {
 
     /// `None`: there is work, do not sleep. Otherwise how long to sleep at most; `Some(None)` is for ever.
     fn sleep(&mut self) -> Option<Option<Duration>> {
-        if self.has_work() || !self.commands.is_empty() {
+        if self.has_work() || !self.commands.is_empty() || self.relays.has_work() {
             return None;
         }
         let now = Instant::now();
         let retry = (!self.events.is_clear()).then(|| now + RETRY_EVENTS);
-        let next = [self.timers.next(), self.publish_at, retry].into_iter().flatten().min();
+        let next = [self.timers.next(), self.publish_at, retry, self.relays.poll_timeout()].into_iter().flatten().min();
         Some(next.map(|next| next.saturating_duration_since(now)))
     }
 

@@ -170,6 +170,7 @@ fn worker_config(config: Arc<Config>, metrics: Arc<Metrics>) -> WorkerConfig {
         seed: 1,
         commands: 1_024,
         metrics,
+        mesh: worker::Mesh::default(),
     }
 }
 

@@ -305,6 +305,7 @@ fn a_worker_on_all_addresses_without_a_candidate_does_not_start() {
         seed: 1,
         commands: 1,
         metrics: std::sync::Arc::default(),
+        mesh: crate::Mesh::default(),
     };
     let (events, _receiver) = async_channel::bounded(1);
     assert!(crate::spawn(config, events).is_err());
@@ -331,6 +332,7 @@ fn a_worker_whose_control_is_gone_ends() {
         seed: 1,
         commands: 1,
         metrics,
+        mesh: crate::Mesh::default(),
     };
     let (events, _receiver) = async_channel::bounded(1);
     let (handle, thread) = crate::spawn(config, events).unwrap();

@@ -3,4 +3,5 @@
 mod calls;
 mod data;
 mod hostile;
+mod relay;
 mod world;

@@ -25,7 +25,7 @@ pub(super) fn mid(text: &str) -> Mid {
     Mid::new(text.as_bytes()).expect("a mid")
 }
 
-fn rtc_config() -> Arc<rtc::Config> {
+pub(super) fn rtc_config() -> Arc<rtc::Config> {
     use std::sync::atomic::{AtomicU8, Ordering};
     static SERIAL: AtomicU8 = AtomicU8::new(1);
     let serial = [SERIAL.fetch_add(1, Ordering::Relaxed); 16];
@@ -47,7 +47,7 @@ pub(super) fn codec(kind: CodecKind) -> Codec {
     }
 }
 
-fn extensions() -> ExtensionMap {
+pub(super) fn extensions() -> ExtensionMap {
     let mut map = ExtensionMap::default();
     map.set(Extension::Mid, 4);
     map.set(Extension::TransportSequence, 3);
@@ -71,16 +71,33 @@ impl World {
     }
 
     pub(super) fn with(bind: &str, candidates: &[&str], event_capacity: usize) -> Self {
+        Self::spawn(bind, candidates, event_capacity, 0, &crate::Mesh::default())
+    }
+
+    /// So many workers of one process.
+    pub(super) fn meshed(workers: usize) -> Vec<Self> {
+        let mesh = crate::Mesh::default();
+        (0..workers).map(|index| Self::spawn("127.0.0.1:0", &[], 1_024, index, &mesh)).collect()
+    }
+
+    pub(super) fn spawn(
+        bind: &str,
+        candidates: &[&str],
+        event_capacity: usize,
+        index: usize,
+        mesh: &crate::Mesh,
+    ) -> Self {
         let metrics = Arc::new(Metrics::default());
         let (sender, events) = async_channel::bounded(event_capacity);
         let config = WorkerConfig {
-            index: 0,
+            index,
             bind: bind.parse().expect("an address"),
             candidates: candidates.iter().map(|text| text.parse().expect("an address")).collect(),
             rtc: rtc_config(),
             seed: 7,
             commands: 4_096,
             metrics: metrics.clone(),
+            mesh: mesh.clone(),
         };
         let (handle, thread) = spawn(config, sender).expect("a worker");
         Self { handle, metrics, events, heard: Vec::new(), thread: Some(thread) }
@@ -315,6 +332,34 @@ impl Client {
         self.update(world);
     }
 
+    /// Publishes three simulcast layers. The client sends them in sections of their own, named after the layer; the worker
+    /// tells them by their SSRCs.
+    pub(super) fn publish_layers(&mut self, world: &World, name: &str, track: u64) {
+        let ssrc = 0x3000_0000 + (self.id.0 as u32) * 256;
+        let layers: Vec<(u32, Option<u32>)> = (0..3).map(|n| (ssrc + n, Some(ssrc + 0x0100_0000 + n))).collect();
+        let section = ReceiveSection {
+            mid: mid(name),
+            media: MediaKind::Video,
+            codecs: vec![codec(CodecKind::Vp8)],
+            extensions: extensions(),
+            rids: ["q", "h", "f"].iter().filter_map(|rid| base::Rid::new(rid.as_bytes())).collect(),
+            sizes: Vec::new(),
+            ssrcs: layers.clone(),
+            source: base::model::TrackSource::Camera,
+            track: Some(TrackId(track)),
+        };
+        let own = layers.iter().enumerate().map(|(layer, ssrc)| ReceiveSection {
+            mid: mid(&format!("{name}{layer}")),
+            rids: Vec::new(),
+            ssrcs: vec![*ssrc],
+            ..section.clone()
+        });
+        let own: Vec<_> = own.map(|section| mirror_receive(&section)).collect();
+        self.peer.set_sections(Instant::now(), &[], &own);
+        self.sections.receive.push(section);
+        world.command(Command::SetSections { peer: self.id, sections: self.sections.clone() });
+    }
+
     /// Subscribes: the other way round.
     pub(super) fn subscribe(&mut self, world: &World, name: &str, kind: CodecKind, track: u64) {
         let ssrc = 0x2000_0000 + (self.id.0 as u32) * 256 + track as u32;
@@ -402,7 +447,7 @@ impl Client {
     }
 }
 
-fn mirror_receive(section: &ReceiveSection) -> rtc::SendSection {
+pub(super) fn mirror_receive(section: &ReceiveSection) -> rtc::SendSection {
     rtc::SendSection {
         mid: section.mid,
         media: section.media,
@@ -414,7 +459,7 @@ fn mirror_receive(section: &ReceiveSection) -> rtc::SendSection {
     }
 }
 
-fn mirror_send(section: &SendSection) -> rtc::ReceiveSection {
+pub(super) fn mirror_send(section: &SendSection) -> rtc::ReceiveSection {
     rtc::ReceiveSection {
         mid: section.mid,
         media: section.media,
