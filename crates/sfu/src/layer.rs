@@ -9,6 +9,7 @@ use wire::media::Received;
 use crate::clock::Clock;
 use crate::drops::Dropped;
 use crate::keyframes::KeyframeRequests;
+use crate::rates::Rates;
 use crate::relay::LayerState;
 use crate::segment::Stream;
 use crate::select::{self, Layers};
@@ -45,6 +46,8 @@ pub(crate) struct Layer {
     pub stream: Stream,
     pub keyframes: KeyframeRequests,
     pub meter: Meter,
+    /// What it costs to send on.
+    pub rates: Rates,
     /// The layers within it.
     pub within: Sublayers,
     ssrc: Option<u32>,
@@ -59,6 +62,7 @@ impl Layer {
             stream: Stream { layer, epoch: 0 },
             keyframes: KeyframeRequests::default(),
             meter: Meter::default(),
+            rates: Rates::default(),
             within: Sublayers::default(),
             ssrc: None,
             heard: Window::default(),
@@ -103,6 +107,7 @@ impl Layer {
     pub fn restart(&mut self) {
         self.begin_anew();
         self.within.forget();
+        self.rates.restart();
         self.ssrc = None;
         self.clock = None;
         self.keyframes.served();
@@ -122,7 +127,13 @@ impl Layer {
         Wanted {
             spatial: select::best(most, alive, count).unwrap_or(0),
             temporal: select::temporal(settings, self.within.frame_rates()),
+            hasty: false,
         }
+    }
+
+    /// When media of it came last.
+    pub fn heard_at(&self) -> Option<Instant> {
+        self.last
     }
 
     /// Was it heard of late, as seen in a moment in which some layer of the publication was?

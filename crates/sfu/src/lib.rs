@@ -11,6 +11,7 @@
 //!
 //! How a packet's numbers are rewritten is told in `docs/forwarding.md`.
 
+mod allocator;
 mod audio;
 mod clock;
 mod drops;
@@ -19,6 +20,7 @@ mod layer;
 mod media;
 mod packet;
 mod publication;
+mod rates;
 mod relay;
 mod rewriter;
 mod segment;
@@ -35,7 +37,7 @@ pub use media::{Event, Full, Media, Sink, TrackKey};
 pub use publication::PublicationSpec;
 pub use relay::{LayerState, RelaySet, RelayState};
 pub use select::Layers;
-pub use snapshot::{LayerSnapshot, PublicationSnapshot, Snapshot, SubscriptionSnapshot};
+pub use snapshot::{LayerSnapshot, PublicationSnapshot, ReceiverSnapshot, Snapshot, SubscriptionSnapshot};
 
 /// Publications in one room on one worker, at most.
 pub const MAX_PUBLICATIONS: usize = 1_000;

@@ -9,6 +9,7 @@ use base::{Bitrate, Codec, NtpTime, ParticipantId, TrackId};
 use wire::media::{Decision, Received};
 
 use crate::MAX_PUBLICATIONS;
+use crate::allocator::Allocator;
 use crate::audio::Audio;
 use crate::clock::Clock;
 use crate::publication::{Publication, PublicationSpec};
@@ -17,11 +18,12 @@ use crate::rewriter::Start;
 use crate::segment::Shift;
 use crate::select::Layers;
 use crate::snapshot::Snapshot;
+use crate::subscription::Subscription;
 
 /// A receiving stream: of a peer, a relay or a recorder. All streams of one receiver share what its connection carries.
 pub trait Sink: Copy + Ord {
     /// What stands for the connection.
-    type Receiver: Copy + Ord;
+    type Receiver: Copy + Ord + std::fmt::Debug;
 
     /// Over which connection it receives.
     fn receiver(&self) -> Self::Receiver;
@@ -109,9 +111,9 @@ pub struct TrackKey {
     generation: u32,
 }
 
-struct Entry<S> {
+pub(crate) struct Entry<S> {
     generation: u32,
-    publication: Option<Publication<S>>,
+    pub publication: Option<Publication<S>>,
 }
 
 /// One room's media on one worker. A sink receives one track.
@@ -120,9 +122,10 @@ pub struct Media<S: Sink> {
     free: Vec<u32>,
     index: BTreeMap<TrackId, u32>,
     audio: Audio,
+    allocator: Allocator<S>,
     events: Events<S>,
-    /// No keyframe request needs looking at before.
-    keyframes_at: Option<Instant>,
+    /// When a publication has something to do: a keyframe request, or to tell that less is wanted.
+    publications_at: Option<Instant>,
     random: u64,
 }
 
@@ -134,8 +137,9 @@ impl<S: Sink> Media<S> {
             free: Vec::new(),
             index: BTreeMap::new(),
             audio: Audio::default(),
+            allocator: Allocator::default(),
             events: VecDeque::new(),
-            keyframes_at: None,
+            publications_at: None,
             random: seed,
         }
     }
@@ -206,14 +210,20 @@ impl<S: Sink> Media<S> {
     ) -> Result<(), Full> {
         let start = self.start(first_sequence);
         let key = self.find_or_add(track)?;
-        self.change(key, |publication, events| publication.set_subscription(now, sink, codecs, start, events))
-            .unwrap_or(Err(Full))
+        let mut subscription = Subscription::new(sink, codecs, start);
+        subscription.cap = self.allocator.first_cap(sink.receiver());
+        let outcome =
+            self.change(key, |publication, events| publication.set_subscription(now, subscription, events));
+        outcome.unwrap_or(Err(Full))?;
+        self.allocator.subscribe(now, key, sink);
+        Ok(())
     }
 
     /// The sink receives the track no more.
-    pub fn remove_subscription(&mut self, track: TrackId, sink: S) {
+    pub fn remove_subscription(&mut self, now: Instant, track: TrackId, sink: S) {
         if let Some(key) = self.key(track) {
-            self.change(key, |publication, _| publication.remove_subscription(sink));
+            self.change(key, |publication, events| publication.remove_subscription(now, sink, events));
+            self.allocator.unsubscribe(now, key, sink);
             self.forget(track, key);
         }
     }
@@ -221,13 +231,18 @@ impl<S: Sink> Media<S> {
     /// What the sink's receiver wants of the track. False when it is not subscribed.
     pub fn set_settings(&mut self, now: Instant, track: TrackId, sink: S, settings: &TrackSettings) -> bool {
         let Some(key) = self.key(track) else { return false };
+        self.allocator.settle(now, sink.receiver());
         self.change(key, |publication, events| publication.set_settings(now, sink, settings, events))
             .unwrap_or(false)
     }
 
     /// What the receiver's connection carries, all RTP together: RTP packets with their SRTP tags, not IP and UDP. `None`,
     /// which holds until it is said otherwise: not known, and no limit.
-    pub fn set_estimate(&mut self, _now: Instant, _receiver: S::Receiver, _estimate: Option<Bitrate>) {}
+    ///
+    /// What follows is done by [`Self::handle_timeout`], which is then due: see `docs/allocation.md`.
+    pub fn set_estimate(&mut self, now: Instant, receiver: S::Receiver, estimate: Option<Bitrate>) {
+        self.allocator.set_estimate(now, receiver, estimate);
+    }
 
     /// So many microphones are forwarded where more are open, at most [`crate::MAX_LOUDEST`]; 0: all. The default is
     /// [`crate::LOUDEST`].
@@ -246,7 +261,9 @@ impl<S: Sink> Media<S> {
     }
 
     /// The receiver is gone: its estimate is forgotten, its subscriptions are removed by their own calls.
-    pub fn remove_receiver(&mut self, _receiver: S::Receiver) {}
+    pub fn remove_receiver(&mut self, receiver: S::Receiver) {
+        self.allocator.remove_receiver(receiver);
+    }
 
     /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `stored` is what
     /// `slot` names, see [`Received::stored`]: dependency descriptor and payload. A stale key, and what is hostile or
@@ -265,7 +282,13 @@ impl<S: Sink> Media<S> {
         let forwarding =
             publication.forward(now, received, stored, slot, out, (&mut self.audio, key.index), &mut self.events);
         if forwarding.asked {
-            self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
+            self.publications_at = earliest(self.publications_at, publication.poll_timeout());
+        }
+        if forwarding.reviewed && self.allocator.is_needed() {
+            self.allocator.arrive(now);
+            if std::mem::take(&mut publication.stirred) {
+                self.allocator.stir(key);
+            }
         }
         forwarding.relays
     }
@@ -294,17 +317,22 @@ impl<S: Sink> Media<S> {
 
     /// When to call [`Self::handle_timeout`]; `None` while nothing is to be done.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        earliest(self.keyframes_at, self.audio.poll_timeout())
+        let timeouts = [self.publications_at, self.audio.poll_timeout(), self.allocator.poll_timeout()];
+        timeouts.into_iter().flatten().min()
     }
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.keyframes_at.is_some_and(|at| at <= now) {
-            self.repeat_keyframe_requests(now);
+        if self.publications_at.is_some_and(|at| at <= now) {
+            self.handle_publications(now);
         }
         let speakers = self.audio.handle_timeout(now);
         if !speakers.is_empty() {
             self.events.push_back(Event::Speakers(speakers));
+        }
+        if self.allocator.is_due(now) {
+            self.allocator.handle_timeout(now, &mut self.entries, &self.audio, &mut self.events);
+            self.find_deadline();
         }
     }
 
@@ -322,7 +350,8 @@ impl<S: Sink> Media<S> {
     pub fn snapshot(&self, now: Instant) -> Snapshot<S> {
         let publication = |index: &u32| self.entries[*index as usize].publication.as_ref();
         let publications = self.index.values().filter_map(publication);
-        Snapshot { publications: publications.map(|publication| publication.snapshot(now)).collect() }
+        let publications = publications.map(|publication| publication.snapshot(now)).collect();
+        Snapshot { publications, receivers: self.allocator.snapshot() }
     }
 
     pub(crate) fn find_or_add(&mut self, track: TrackId) -> Result<TrackKey, Full> {
@@ -359,9 +388,18 @@ impl<S: Sink> Media<S> {
         change: impl FnOnce(&mut Publication<S>, &mut Events<S>) -> R,
     ) -> Option<R> {
         let publication = find(&mut self.entries, key)?;
+        let before = publication.poll_timeout();
         let result = change(publication, &mut self.events);
         publication.note_wanted(&mut self.events);
-        self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
+        if std::mem::take(&mut publication.stirred) {
+            self.allocator.stir(key);
+        }
+        let after = publication.poll_timeout();
+        if before.is_some() && before != after && before == self.publications_at {
+            self.find_deadline();
+        } else {
+            self.publications_at = earliest(self.publications_at, after);
+        }
         Some(result)
     }
 
@@ -376,12 +414,16 @@ impl<S: Sink> Media<S> {
         }
     }
 
-    fn repeat_keyframe_requests(&mut self, now: Instant) {
-        self.keyframes_at = None;
+    fn handle_publications(&mut self, now: Instant) {
         for publication in self.entries.iter_mut().filter_map(|entry| entry.publication.as_mut()) {
             publication.handle_timeout(now, &mut self.events);
-            self.keyframes_at = earliest(self.keyframes_at, publication.poll_timeout());
         }
+        self.find_deadline();
+    }
+
+    fn find_deadline(&mut self) {
+        let publications = self.entries.iter().filter_map(|entry| entry.publication.as_ref());
+        self.publications_at = publications.filter_map(Publication::poll_timeout).min();
     }
 
     /// What is published under the key may have a voice.
@@ -414,11 +456,11 @@ impl<S: Sink> Media<S> {
     }
 }
 
-fn find<S>(entries: &mut [Entry<S>], key: TrackKey) -> Option<&mut Publication<S>> {
+pub(crate) fn find<S>(entries: &mut [Entry<S>], key: TrackKey) -> Option<&mut Publication<S>> {
     let entry = entries.get_mut(key.index as usize).filter(|entry| entry.generation == key.generation)?;
     entry.publication.as_mut()
 }
 
-fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
+pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
 }

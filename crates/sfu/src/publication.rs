@@ -4,18 +4,20 @@ use std::time::{Duration, Instant};
 
 use base::model::{TrackSettings, TrackSource};
 use base::ring::Slot;
-use base::{Codec, CodecKind, MediaKind, ParticipantId, TrackId};
+use base::{CodecKind, MediaKind, ParticipantId, TrackId};
 use wire::media::{Decision, Received};
 
+use crate::allocator::{Cap, Demand, Rungs};
 use crate::audio::{Audio, Gate};
 use crate::clock::Clock;
 use crate::drops::{Dropped, Drops};
 use crate::layer::{Arrival, Layer};
 use crate::media::{Event, Events, Full, Sink};
 use crate::packet::{Content, Packet};
+use crate::rates::Place;
 use crate::relay::{RelaySet, Relayed, Relays};
-use crate::rewriter::Start;
 use crate::select::{self, Layers};
+use crate::selector::Wanted;
 use crate::snapshot::{LayerSnapshot, PublicationSnapshot, SubscriptionSnapshot};
 use crate::sublayers::Change;
 use crate::subscription::Subscription;
@@ -47,6 +49,17 @@ pub(crate) struct Forwarding {
     pub asked: bool,
     /// Who gets it as it is.
     pub relays: RelaySet,
+    /// It was looked at what is alive, and rates may have changed.
+    pub reviewed: bool,
+}
+
+/// What a look at the publication found.
+#[derive(Clone, Copy, Debug, Default)]
+struct Review {
+    /// Somebody may wait for a keyframe by it.
+    changed: bool,
+    /// There was one.
+    reviewed: bool,
 }
 
 pub(crate) struct Publication<S> {
@@ -60,6 +73,12 @@ pub(crate) struct Publication<S> {
     pub relays: Relays,
     /// It comes from another worker.
     pub relayed: Option<Relayed>,
+    /// What receivers ask for.
+    pub demand: Demand,
+    /// What there is to allocate.
+    pub rungs: Rungs,
+    /// What there is to allocate has changed.
+    pub stirred: bool,
     drops: Drops,
     /// Never shrinks, so that an epoch is never used twice; those beyond the announced number are not used.
     pub layers: Vec<Layer>,
@@ -79,6 +98,9 @@ impl<S: Sink> Publication<S> {
             gate: Gate::default(),
             relays: Relays::default(),
             relayed: None,
+            demand: Demand::default(),
+            rungs: Rungs::default(),
+            stirred: false,
             drops: Drops::default(),
             layers: Vec::new(),
             alive: Layers::default(),
@@ -106,9 +128,11 @@ impl<S: Sink> Publication<S> {
         }
         self.select_all();
         self.ask_for_all(now, events);
+        self.note_demand(now, u8::MAX, events);
     }
 
     pub fn set_muted(&mut self, now: Instant, muted: bool, events: &mut Events<S>) {
+        self.stirred |= muted != self.muted;
         self.muted = muted;
         if muted {
             self.rows.iter_mut().for_each(Subscription::pause);
@@ -121,29 +145,30 @@ impl<S: Sink> Publication<S> {
     pub fn set_subscription(
         &mut self,
         now: Instant,
-        sink: S,
-        codecs: &[Codec],
-        start: Start,
+        subscription: Subscription<S>,
         events: &mut Events<S>,
     ) -> Result<(), Full> {
-        match self.find(sink) {
+        match self.find(subscription.sink) {
             Ok(row) => {
-                self.rows[row].set_codecs(codecs);
+                self.rows[row].set_codecs(&subscription);
                 self.ask_for(now, row, events);
             }
             Err(_) if self.rows.len() >= MAX_SUBSCRIPTIONS => return Err(Full),
             Err(row) => {
-                self.rows.insert(row, Subscription::new(sink, codecs, start));
+                self.rows.insert(row, subscription);
+                self.rows[row].asked = Some(now);
                 self.select(row);
                 self.ask_for(now, row, events);
+                self.note_demand_of(now, row, None, events);
             }
         }
         Ok(())
     }
 
-    pub fn remove_subscription(&mut self, sink: S) {
+    pub fn remove_subscription(&mut self, now: Instant, sink: S, events: &mut Events<S>) {
         if let Ok(row) = self.find(sink) {
             self.rows.remove(row);
+            self.note_demand(now, u8::MAX, events);
         }
     }
 
@@ -156,15 +181,18 @@ impl<S: Sink> Publication<S> {
         events: &mut Events<S>,
     ) -> bool {
         let Ok(row) = self.find(sink) else { return false };
-        self.rows[row].settings = *settings;
+        let before = self.asked(&self.rows[row].settings);
+        (self.rows[row].settings, self.rows[row].asked) = (*settings, Some(now));
         self.select(row);
         self.ask_for(now, row, events);
+        self.note_demand_of(now, row, before, events);
         true
     }
 
     pub fn keyframe_wanted(&mut self, now: Instant, sink: S, events: &mut Events<S>) {
         let Ok(row) = self.find(sink) else { return };
-        if let Some(layer) = self.rows[row].current() {
+        let row = &self.rows[row];
+        if let Some(layer) = if row.hasty { row.target } else { row.current() } {
             self.ask(now, layer, events);
         }
     }
@@ -189,10 +217,12 @@ impl<S: Sink> Publication<S> {
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.layers.iter().filter_map(|layer| layer.keyframes.poll_timeout()).min()
+        let keyframes = self.layers.iter().filter_map(|layer| layer.keyframes.poll_timeout());
+        keyframes.chain(self.demand.poll_timeout()).min()
     }
 
     pub fn handle_timeout(&mut self, now: Instant, events: &mut Events<S>) {
+        self.settle_demand(now, events);
         let active = self.is_active();
         for index in 0..self.layers.len() {
             let mut keyframes = std::mem::take(&mut self.layers[index].keyframes);
@@ -212,7 +242,7 @@ impl<S: Sink> Publication<S> {
     }
 
     /// Is anything forwarded that arrives?
-    fn is_active(&self) -> bool {
+    pub fn is_active(&self) -> bool {
         self.spec.is_some() && !self.muted
     }
 
@@ -220,21 +250,27 @@ impl<S: Sink> Publication<S> {
         self.spec.as_ref().is_some_and(|spec| spec.kind == MediaKind::Video)
     }
 
-    fn find(&self, sink: S) -> Result<usize, usize> {
+    pub fn find(&self, sink: S) -> Result<usize, usize> {
         self.rows.binary_search_by(|row| row.sink.cmp(&sink))
     }
 
     pub fn select_all(&mut self) {
+        self.stirred = true;
         (0..self.rows.len()).for_each(|row| self.select(row));
     }
 
-    fn select(&mut self, row: usize) {
+    pub fn select(&mut self, row: usize) {
         let (count, row) = (self.count(), &mut self.rows[row]);
+        let (alone, cap) = (count == 1, row.cap);
         let sizes = self.spec.as_ref().map_or(&[][..], |spec| &spec.sizes);
         row.target = select::wanted(&row.settings, count, sizes)
-            .and_then(|layer| select::best(layer, self.alive, count));
+            .and_then(|layer| select::best(layer, self.alive, count))
+            .and_then(|layer| cap.layer(layer, self.alive, alone));
         match row.target.and_then(|layer| self.layers.get(usize::from(layer))) {
-            Some(layer) => row.wanted = layer.wanted(&row.settings, count == 1),
+            Some(layer) => {
+                let wanted = Wanted { hasty: row.hasty, ..layer.wanted(&row.settings, alone) };
+                row.wanted = cap.within(layer.stream.layer, alone, wanted);
+            }
             None => row.pause(),
         }
     }
@@ -244,7 +280,7 @@ impl<S: Sink> Publication<S> {
     }
 
     /// Asks for the keyframe without which the row cannot begin.
-    fn ask_for(&mut self, now: Instant, row: usize, events: &mut Events<S>) {
+    pub fn ask_for(&mut self, now: Instant, row: usize, events: &mut Events<S>) {
         let row = &self.rows[row];
         let Some(layer) = row.target.and_then(|layer| self.layers.get(usize::from(layer))) else { return };
         if row.waits_for(layer, self.codec) {
@@ -276,7 +312,7 @@ impl<S: Sink> Publication<S> {
         (audio, index): (&mut Audio, u32),
         events: &mut Events<S>,
     ) -> Forwarding {
-        let (packet, changed) = match self.receive(now, received, stored) {
+        let (packet, Review { changed, reviewed }) = match self.receive(now, received, stored, events) {
             Ok(packet) => packet,
             Err(reason) => {
                 self.drops.count(reason);
@@ -288,7 +324,7 @@ impl<S: Sink> Publication<S> {
         };
         if received.media == MediaKind::Audio && !self.passes(now, &packet, audio, index) {
             self.drops.count(Dropped::Withheld);
-            return Forwarding { asked: changed, ..Forwarding::default() };
+            return Forwarding { asked: changed, reviewed, ..Forwarding::default() };
         }
         let within = &self.layers[usize::from(received.layer)].within;
         let begins = packet.begins();
@@ -310,16 +346,17 @@ impl<S: Sink> Publication<S> {
         if changed || packet.begins() {
             self.note_wanted(events);
         }
-        Forwarding { asked: changed, relays: self.relays.of(received.layer) }
+        Forwarding { asked: changed, relays: self.relays.of(received.layer), reviewed }
     }
 
-    /// What there is to be known of the packet, and whether somebody may wait for a keyframe by its coming.
+    /// What there is to be known of the packet, and what follows from its coming.
     fn receive<'a>(
         &mut self,
         now: Instant,
         received: &'a Received,
         (descriptor, payload): (&[u8], &[u8]),
-    ) -> Result<(Packet<'a>, bool), Dropped> {
+        events: &mut Events<S>,
+    ) -> Result<(Packet<'a>, Review), Dropped> {
         if !self.is_active() {
             return Err(Dropped::Unwanted);
         }
@@ -333,12 +370,18 @@ impl<S: Sink> Publication<S> {
         if within == Change::Restart {
             layer.begin_anew();
         }
-        let (stream, clock) = (layer.stream, layer.clock());
-        let mut changed = arrival == Arrival::Restart || within == Change::Restart;
-        if newest && !content.empty {
-            changed |= self.review(now, received, within != Change::Nothing);
+        if !content.empty {
+            let (spatial, temporal) = content.layering.layers();
+            let place = Place { spatial, temporal, key: content.start, timestamp: received.timestamp };
+            layer.rates.count(now, place, descriptor.len() + payload.len());
         }
-        Ok((Packet { received, content, stream, clock, newest }, changed))
+        let (stream, clock) = (layer.stream, layer.clock());
+        let mut review = Review::default();
+        if newest && !content.empty {
+            review = self.review(now, received, within != Change::Nothing, events);
+        }
+        review.changed |= arrival == Arrival::Restart || within == Change::Restart;
+        Ok((Packet { received, content, stream, clock, newest }, review))
     }
 
     /// Asks for a keyframe when packets of the layer cannot be read any more. True when it did.
@@ -350,13 +393,14 @@ impl<S: Sink> Publication<S> {
         lost
     }
 
-    /// Looks at what is alive, now that media arrived. True when somebody may wait for a keyframe by it.
-    /// `within`: layers within its stream changed.
-    fn review(&mut self, now: Instant, received: &Received, within: bool) -> bool {
+    /// Looks at what is alive, now that media arrived. `within`: layers within its stream changed.
+    fn review(&mut self, now: Instant, received: &Received, within: bool, events: &mut Events<S>) -> Review {
+        let mut reviewed = false;
         let mut alive = self.alive.with(received.layer);
         let mut rates_changed = false;
         if self.review_at.is_none_or(|at| at <= now) {
             self.review_at = Some(now + REVIEW);
+            reviewed = true;
             rates_changed = self.is_video() && self.rows.iter().any(|row| row.settings.fps > 0);
             let living = self.layers[..usize::from(self.count())].iter().filter(|layer| layer.is_alive(now));
             alive = living.fold(Layers::default(), |all, layer| all.with(layer.stream.layer));
@@ -368,7 +412,12 @@ impl<S: Sink> Publication<S> {
         if alive_changed || within || rates_changed {
             self.select_all();
         }
-        alive_changed || within || codec_changed
+        if within || codec_changed {
+            self.stirred = true;
+            self.note_demand(now, u8::MAX, events);
+        }
+        let changed = alive_changed || within || codec_changed;
+        Review { changed, reviewed: reviewed || changed }
     }
 }
 
@@ -407,6 +456,8 @@ impl<S: Sink> Publication<S> {
             settings: row.settings,
             target: row.target,
             current: row.current(),
+            limit: if let Cap::UpTo(layer, temporal) = row.cap { Some((layer, temporal)) } else { None },
+            paused: row.cap == Cap::Paused,
             within: row.current_within(),
             waiting,
             forwarded: row.forwarded,

@@ -1,7 +1,6 @@
 //! Which simulcast layer a subscription receives: values in, value out.
 //!
-//! This is the seam for bandwidth allocation. An allocator lowers what [`wanted`] says to what the receiver's connection
-//! carries, before [`best`] looks at what is there.
+//! Bandwidth allocation (`crate::allocator`) lowers what comes out of it to what the receiver's connection carries.
 
 use base::model::TrackSettings;
 
@@ -11,6 +10,11 @@ pub struct Layers(u8);
 
 impl Layers {
     pub(crate) const ALL: Self = Self(u8::MAX);
+
+    /// There is none.
+    pub fn is_empty(self) -> bool {
+        self.0 == 0
+    }
 
     /// Is it one of them?
     pub fn has(self, layer: u8) -> bool {

@@ -4,12 +4,30 @@ use base::model::TrackSettings;
 use base::{Bitrate, CodecKind, MediaKind, ParticipantId, TrackId};
 
 use crate::drops::Drops;
+use crate::media::Sink;
 
 /// One room on one worker.
 #[derive(Clone, PartialEq, Debug)]
-pub struct Snapshot<Sink> {
+pub struct Snapshot<S: Sink> {
     /// By track.
-    pub publications: Vec<PublicationSnapshot<Sink>>,
+    pub publications: Vec<PublicationSnapshot<S>>,
+    /// Those whose connection is known, in their order.
+    pub receivers: Vec<ReceiverSnapshot<S>>,
+}
+
+/// One connection with an estimate.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReceiverSnapshot<S: Sink> {
+    /// The connection.
+    pub receiver: S::Receiver,
+    /// What it carries.
+    pub estimate: Bitrate,
+    /// What was allocated to video last.
+    pub video: Bitrate,
+    /// What was kept free for audio then.
+    pub audio: Bitrate,
+    /// What would be sent if it were carried, as it was told last.
+    pub wanted: Bitrate,
 }
 
 /// One track.
@@ -63,6 +81,10 @@ pub struct SubscriptionSnapshot<Sink> {
     pub current: Option<u8>,
     /// Spatial and temporal layer of that, where its packets tell.
     pub within: Option<(u8, u8)>,
+    /// The highest layer that its connection carries, and temporal layer within that; `None`: not limited.
+    pub limit: Option<(u8, u8)>,
+    /// Its connection does not carry any of it.
+    pub paused: bool,
     /// It waits for a keyframe.
     pub waiting: bool,
     /// Packets forwarded.

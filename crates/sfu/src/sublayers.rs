@@ -76,6 +76,17 @@ impl Sublayers {
         (self.count.max(1), &self.sizes)
     }
 
+    /// Who gets spatial layer `layer` gets all frames of the layer `below` it too, and not those of keyframes alone.
+    pub fn needs(&self, layer: u8, below: u8) -> bool {
+        let Some(structure) = &self.structure else { return true };
+        let best = |spatial: u8| {
+            let targets = structure.layers.iter().enumerate().filter(|(_, target)| target.0 == spatial);
+            targets.max_by_key(|(_, target)| target.1).map(|(index, _)| index)
+        };
+        let (Some(layer), Some(below)) = (best(layer), best(below)) else { return true };
+        structure.within.get(layer).is_some_and(|within| within & 1 << below != 0)
+    }
+
     /// Spatial layers that are heard.
     pub fn alive(&self) -> Layers {
         self.alive

@@ -1,9 +1,12 @@
 //! One receiver of one publication.
 
+use std::time::Instant;
+
 use base::model::TrackSettings;
 use base::{Codec, CodecKind};
 use wire::media::Rewrite;
 
+use crate::allocator::Cap;
 use crate::clock::Clock;
 use crate::layer::Layer;
 use crate::packet::{Layering, Packet};
@@ -48,6 +51,16 @@ pub(crate) struct Subscription<Sink> {
     /// What is to be sent of that layer.
     pub wanted: Wanted,
     pub settings: TrackSettings,
+    /// What its receiver's connection carries.
+    pub cap: Cap,
+    /// It was told that nothing is sent for want of bandwidth.
+    pub paused: bool,
+    /// It was cut, and what it still gets of another layer than its target is to be little.
+    pub hasty: bool,
+    /// Since when there is something to allocate.
+    pub since: Option<Instant>,
+    /// When its receiver asked for it, or asked for something else.
+    pub asked: Option<Instant>,
     pub forwarded: u64,
     pub begun: u32,
     codecs: Codecs,
@@ -71,6 +84,11 @@ impl<Sink> Subscription<Sink> {
             target: None,
             wanted: Wanted::default(),
             settings: TrackSettings::default(),
+            cap: Cap::Free,
+            paused: false,
+            hasty: false,
+            since: None,
+            asked: None,
             forwarded: 0,
             begun: 0,
             codecs: Codecs::new(codecs),
@@ -79,8 +97,14 @@ impl<Sink> Subscription<Sink> {
         }
     }
 
-    pub fn set_codecs(&mut self, codecs: &[Codec]) {
-        self.codecs = Codecs::new(codecs);
+    /// It accepts what `other` does from now on.
+    pub fn set_codecs(&mut self, other: &Self) {
+        self.codecs = other.codecs;
+    }
+
+    /// Does its receiver understand the codec?
+    pub fn accepts(&self, codec: CodecKind) -> bool {
+        self.codecs.has(codec)
     }
 
     /// The layer being sent.
@@ -99,6 +123,7 @@ impl<Sink> Subscription<Sink> {
     /// vain: `codec` is what the publisher sends.
     pub fn waits_for(&self, layer: &Layer, codec: Option<CodecKind>) -> bool {
         self.target == Some(layer.stream.layer)
+            && self.cap.is_settled()
             && codec.is_some_and(|codec| self.codecs.has(codec))
             && (self.rewriter.stream() != Some(layer.stream) || self.is_stuck(layer))
     }
@@ -152,7 +177,11 @@ impl<Sink> Subscription<Sink> {
         let [now, before] = &mut self.selectors;
         match (now, before) {
             (Some((of, selector)), _) if *of == packet.stream && open => {
-                selector.decide(packet, self.wanted, within)
+                let mut wanted = self.wanted;
+                if self.hasty && self.target != Some(packet.stream.layer) {
+                    wanted.temporal = 0;
+                }
+                selector.decide(packet, wanted, within)
             }
             (Some((of, selector)), _) | (_, Some((of, selector))) if *of == packet.stream => {
                 selector.recall(packet)
@@ -185,6 +214,7 @@ impl<Sink> Subscription<Sink> {
         if !matches!(selector, Selector::Whole) {
             self.rewriter.expect_layers();
         }
+        self.hasty = false;
         self.selectors.swap(0, 1);
         self.selectors[0] = Some((packet.stream, selector));
         self.begun += 1;

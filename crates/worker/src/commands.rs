@@ -187,7 +187,7 @@ impl Worker {
         }
         for Subscribed { track, section, .. } in &peer.subscribed {
             let sink = Sink { peer: key, section: *section };
-            self.with_media(peer.room, |media| media.remove_subscription(*track, sink));
+            self.with_media(peer.room, |media| media.remove_subscription(now, *track, sink));
         }
         self.gone.add(peer.rtc.counters());
         if let Some(room) = self.rooms.leave(peer.room) {
@@ -334,7 +334,7 @@ impl Worker {
             wanted.iter().any(same)
         });
         for gone in &go {
-            self.unsubscribe(room, key, gone);
+            self.unsubscribe(now, room, key, gone);
         }
         let mut subscribed = Vec::with_capacity(wanted.len());
         for (section, index) in wanted {
@@ -389,9 +389,9 @@ impl Worker {
         })
     }
 
-    fn unsubscribe(&mut self, room: RoomKey, key: PeerKey, gone: &Subscribed) {
+    fn unsubscribe(&mut self, now: Instant, room: RoomKey, key: PeerKey, gone: &Subscribed) {
         let sink = Sink { peer: key, section: gone.section };
-        self.with_media(room, |media| media.remove_subscription(gone.track, sink));
+        self.with_media(room, |media| media.remove_subscription(now, gone.track, sink));
         if let Some(peer) = self.peers.get_mut(key)
             && peer.used_sequences.len() < MAX_USED_SEQUENCES
         {

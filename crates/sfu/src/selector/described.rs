@@ -76,7 +76,8 @@ impl Described {
             let structure = within.structure().filter(|_| self.is_readable(frame));
             let forwarded = structure.is_some_and(|structure| {
                 if self.frames.is_new(frame.number) {
-                    self.turn(packet, frame, structure, best(structure, within.active(), wanted));
+                    let goal = best(structure, within.active(), wanted);
+                    self.turn(packet, frame, structure, goal, wanted.hasty);
                 }
                 self.takes(frame)
             });
@@ -118,7 +119,14 @@ impl Described {
     }
 
     /// A frame ahead of all others: what is sent may change with it.
-    fn turn(&mut self, packet: &Packet<'_>, frame: &Frame, structure: &Structure, goal: Option<Target>) {
+    fn turn(
+        &mut self,
+        packet: &Packet<'_>,
+        frame: &Frame,
+        structure: &Structure,
+        goal: Option<Target>,
+        hasty: bool,
+    ) {
         if frame.generation != self.generation {
             self.generation = frame.generation;
             self.set_target(frame.number, None);
@@ -136,13 +144,24 @@ impl Described {
             Some(goal)
         } else {
             let steps = (0..structure.targets).filter_map(|index| Target::of(structure, index));
-            // On the way up anything is better than what is sent; on the way down one step is enough.
+            // On the way up anything is better than what is sent; on the way down one step is enough, and in haste the fewest
+            // frames of the spatial layer that cannot be left yet.
             let better = |step: &Target| {
                 goal.covers(*step)
                     && self.target.is_none_or(|target| step.covers(target) && *step != target)
                     && allowed(*step)
             };
-            steps.filter(better).max_by_key(|step| step.rank())
+            let fewer = |step: &Target| {
+                self.target.is_some_and(|target| {
+                    step.spatial == target.spatial
+                        && goal.spatial < target.spatial
+                        && step.temporal < target.temporal
+                }) && allowed(*step)
+            };
+            match steps.clone().filter(better).max_by_key(|step| step.rank()) {
+                None if hasty => steps.filter(fewer).min_by_key(|step| step.rank()),
+                better => better,
+            }
         };
         if next.is_some() {
             self.set_target(frame.number, next);

@@ -19,6 +19,9 @@ use temporal::Temporal;
 pub(crate) struct Wanted {
     pub spatial: u8,
     pub temporal: u8,
+    /// Its connection does not carry what it gets: while a lower spatial layer waits for its keyframe, all that can be left out
+    /// of the higher one is.
+    pub hasty: bool,
 }
 
 impl Wanted {

@@ -50,7 +50,7 @@ impl Pictures {
     fn descend_or_begin(&mut self, keyframe: bool, wanted: Wanted) {
         let now = self.now.filter(|_| !keyframe).unwrap_or(wanted);
         let (spatial, temporal) = (now.spatial.min(wanted.spatial), now.temporal.min(wanted.temporal));
-        self.now = Some(Wanted { spatial, temporal });
+        self.now = Some(Wanted { spatial, temporal, ..now });
     }
 
     fn highest_of(&self, picture: &Descriptor) -> Option<u8> {

@@ -391,7 +391,7 @@ fn a_removed_subscription_receives_nothing_more() {
     let (mut stage, mut sources) = Stage::camera(1);
     stage.subscribe(CAMERA, BEN);
     stage.subscribe(CAMERA, CARL);
-    stage.media.remove_subscription(CAMERA, To(BEN));
+    stage.media.remove_subscription(stage.now, CAMERA, To(BEN));
     stage.deliver_all(&sources[0].frame(ms(0), true, 1));
     assert!(stage.take(BEN).is_empty());
     assert_eq!(stage.take(CARL).len(), 1);

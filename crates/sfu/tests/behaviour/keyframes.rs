@@ -62,7 +62,7 @@ fn a_receiver_that_left_is_not_waited_for() {
     stage.deliver_all(&sources[0].frame(ms(0), true, 1));
     stage.subscribe(CAMERA, BEN);
     stage.take_requests();
-    stage.media.remove_subscription(CAMERA, To(BEN));
+    stage.media.remove_subscription(stage.now, CAMERA, To(BEN));
     stage.advance(ms(2_000));
     assert!(stage.take_requests().is_empty());
 }

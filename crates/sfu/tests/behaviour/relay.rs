@@ -186,7 +186,7 @@ fn nothing_crosses_while_nobody_watches() {
     two.settle(BEN, &quality(2));
     two.frames(30, &[0, 1, 2]);
     assert!(two.crossed()[2] > 30);
-    two.far.media.remove_subscription(CAMERA, crate::support::To(BEN));
+    two.far.media.remove_subscription(two.far.now, CAMERA, crate::support::To(BEN));
     two.exchange();
     two.crossed();
     two.frames(30, &[0, 1, 2]);

@@ -1,0 +1,213 @@
+//! What is known of one receiver's connection: how much there is for video, and whether it is a time to climb.
+
+use std::time::{Duration, Instant};
+
+use base::Bitrate;
+
+use super::choose::Limits;
+use super::recent::Recent;
+
+/// What is kept free for retransmission: a share of the estimate, and at least so much.
+const RESERVE_SHARE: f64 = 0.05;
+const RESERVE_LEAST: u64 = 10_000;
+/// To climb, the estimate must carry the result so many times.
+const HEADROOM: f64 = 1.15;
+/// The estimate must have been there so long, once a receiver was cut.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// What has to be taken back so soon after a climb was not carried.
+const TRIAL: Duration = Duration::from_secs(20);
+/// So long nothing climbs to where it failed, twice as long each time.
+const BACKOFF: Duration = Duration::from_secs(15);
+const MOST_DOUBLINGS: u32 = 3;
+/// So long without a failure, and failures are not counted any more.
+const FORGIVEN: Duration = Duration::from_secs(240);
+/// Nothing climbs above this share of what failed.
+const BELOW_FAILED: f64 = 0.97;
+/// A budget outside of these shares of what failed is another link, or another time.
+const SAME_LINK: std::ops::RangeInclusive<f64> = 0.6..=1.3;
+/// What a line is trusted to carry of which nothing is known yet.
+const TRUSTED: u64 = 2_000_000;
+/// Whose estimate fell so lately is not trusted.
+const DISTRUST: Duration = Duration::from_secs(30);
+
+/// A climb that was not carried.
+#[derive(Clone, Copy, Debug)]
+struct Failed {
+    /// What it cost, in bits per second.
+    cost: u64,
+    until: Instant,
+}
+
+/// A connection with an estimate.
+#[derive(Debug, Default)]
+pub(super) struct Line {
+    estimate: u64,
+    recent: Recent,
+    fell_at: Option<Instant>,
+    climbed_at: Option<Instant>,
+    /// It was cut before.
+    cut: bool,
+    failed: Option<Failed>,
+    failed_at: Option<Instant>,
+    failures: u32,
+}
+
+impl Line {
+    pub fn estimate(&self) -> Bitrate {
+        Bitrate(self.estimate)
+    }
+
+    /// True when it fell.
+    pub fn set_estimate(&mut self, now: Instant, estimate: Bitrate) -> bool {
+        let fell = estimate.0 < self.estimate;
+        if fell {
+            self.fell_at = Some(now);
+        }
+        self.estimate = estimate.0;
+        self.recent.push(now, estimate.0);
+        fell
+    }
+
+    /// A new stream may begin whatever the estimate.
+    pub fn is_trusted(&self, now: Instant) -> bool {
+        self.fell_at.is_none_or(|at| now.saturating_duration_since(at) > DISTRUST)
+    }
+
+    /// What there is for video beside so much audio.
+    pub fn limits(&mut self, now: Instant, audio: u64) -> Limits {
+        let keep = for_video(self.estimate, audio);
+        let patience = if self.cut { PATIENCE } else { Duration::ZERO };
+        let calm = self.recent.lowest(now, patience).unwrap_or(self.estimate).min(self.estimate);
+        let climb = (for_video(calm, audio) as f64 / HEADROOM) as u64;
+        Limits { keep, climb: climb.min(self.barrier(now, keep)), trust: TRUSTED }
+    }
+
+    /// Above this nothing climbs, because it failed.
+    fn barrier(&mut self, now: Instant, budget: u64) -> u64 {
+        let Some(failed) = self.failed else { return u64::MAX };
+        if !SAME_LINK.contains(&(budget as f64 / failed.cost as f64)) {
+            (self.failed, self.failures) = (None, self.failures.saturating_sub(1));
+        } else if failed.until <= now {
+            self.failed = None;
+        }
+        self.failed.map_or(u64::MAX, |failed| (failed.cost as f64 * BELOW_FAILED) as u64)
+    }
+
+    /// What cost so much had to be cut.
+    pub fn was_cut(&mut self, now: Instant, cost: u64) {
+        self.cut = true;
+        if self.failed_at.is_some_and(|at| now.saturating_duration_since(at) > FORGIVEN) {
+            self.failures = 0;
+        }
+        let soon = |at: Instant| now.saturating_duration_since(at) <= TRIAL;
+        if self.climbed_at.take().is_some_and(soon) {
+            let until = now + BACKOFF * (1 << self.failures.min(MOST_DOUBLINGS));
+            self.failed = Some(Failed { cost: cost.max(1), until });
+            self.failed_at = Some(now);
+            self.failures += 1;
+        }
+    }
+
+    /// More is sent than before.
+    pub fn climbed(&mut self, now: Instant) {
+        self.climbed_at = Some(now);
+    }
+}
+
+/// What an estimate leaves for video, in bits per second.
+fn for_video(estimate: u64, audio: u64) -> u64 {
+    let reserve = ((estimate as f64 * RESERVE_SHARE) as u64).max(RESERVE_LEAST);
+    estimate.saturating_sub(reserve).saturating_sub(audio)
+}
+
+/// The estimate with which so much video and audio would be sent.
+pub(super) fn needed(video: u64, audio: u64) -> Bitrate {
+    if video + audio == 0 {
+        return Bitrate::default();
+    }
+    let media = video as f64 * HEADROOM + audio as f64;
+    Bitrate((media / (1.0 - RESERVE_SHARE)).max(media + RESERVE_LEAST as f64).ceil() as u64 + 1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(now: Instant, kbps: u64) -> Line {
+        let mut line = Line::default();
+        line.set_estimate(now, Bitrate::kbps(kbps));
+        line
+    }
+
+    #[test]
+    fn what_is_needed_is_what_suffices() {
+        let now = Instant::now();
+        for (video, audio) in
+            [(0, 40_000), (50_000, 0), (150_000, 40_000), (1_700_000, 40_000), (40_000_000, 0)]
+        {
+            let needed = needed(video, audio);
+            let limits = |estimate| line(now, 0).set(now, estimate).limits(now, audio);
+            assert!(limits(needed).climb >= video, "{video} {needed} {:?}", limits(needed));
+            assert!(video == 0 || limits(Bitrate(needed.0 * 99 / 100)).climb < video, "{video} {needed}");
+        }
+    }
+
+    impl Line {
+        fn set(mut self, now: Instant, estimate: Bitrate) -> Self {
+            self.set_estimate(now, estimate);
+            self
+        }
+    }
+
+    #[test]
+    fn who_was_cut_waits_until_the_estimate_has_been_good_for_a_second() {
+        let now = Instant::now();
+        let mut line = line(now, 300);
+        line.set_estimate(now, Bitrate::kbps(1_000));
+        assert!(line.limits(now, 0).climb > 800_000);
+        line.was_cut(now, 500_000);
+        line.set_estimate(now, Bitrate::kbps(300));
+        let later = now + Duration::from_millis(500);
+        line.set_estimate(later, Bitrate::kbps(1_000));
+        assert!(line.limits(later + Duration::from_millis(990), 0).climb < 300_000);
+        assert!(line.limits(later + PATIENCE, 0).climb > 800_000);
+    }
+
+    #[test]
+    fn what_failed_is_tried_again_later_each_time() {
+        let mut now = Instant::now();
+        let mut line = line(now, 1_200);
+        for seconds in [15, 30, 60, 120, 120] {
+            line.climbed(now);
+            now += Duration::from_secs(5);
+            line.was_cut(now, 1_000_000);
+            let last = now + Duration::from_secs(seconds) - Duration::from_millis(1);
+            assert_eq!(line.limits(last, 0).climb, 970_000);
+            now += Duration::from_secs(seconds);
+            assert!(line.limits(now, 0).climb > 980_000);
+        }
+    }
+
+    #[test]
+    fn a_line_that_collapsed_and_came_back_is_not_held_back() {
+        let now = Instant::now();
+        let mut line = line(now, 5_000);
+        line.climbed(now);
+        line.set_estimate(now, Bitrate::kbps(1_800));
+        line.was_cut(now, 1_900_000);
+        assert!(line.limits(now, 0).climb < 1_850_000);
+        line.set_estimate(now, Bitrate::kbps(400));
+        line.limits(now, 0);
+        line.set_estimate(now, Bitrate::kbps(2_400));
+        assert!(line.limits(now + PATIENCE, 0).climb > 1_900_000);
+    }
+
+    #[test]
+    fn what_is_cut_long_after_it_climbed_did_not_fail() {
+        let now = Instant::now();
+        let mut line = line(now, 1_200);
+        line.climbed(now);
+        line.was_cut(now + TRIAL + Duration::from_secs(1), 1_000_000);
+        assert!(line.limits(now + TRIAL + Duration::from_secs(1), 0).climb > 980_000);
+    }
+}
