@@ -129,7 +129,7 @@ fn long_tcp(key: &'static str, title: &'static str, path: &str) -> Case {
 fn short_tcp() -> Case {
     Case {
         competitor: Competitor::ShortTcp,
-        goals: vec![Goal::Within(Figure::TcpShare, 0.25, 0.6)],
+        goals: vec![Goal::AtLeast(Figure::MediaShare, 0.6), Goal::AtLeast(Figure::Fairness, 0.9)],
         fair_from: Some(20),
         ..case(
             "5_7",

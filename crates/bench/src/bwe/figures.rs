@@ -48,8 +48,10 @@ pub enum Figure {
     Fairness,
     /// The slowest flow's rate over the fastest's.
     Slowest,
-    /// What media has of all that the link carries, beside TCP.
+    /// What media has of all that the link carries, beside a long TCP flow.
     TcpShare,
+    /// What media has of the capacity, beside short TCP flows.
+    MediaShare,
     /// Milliseconds in which the picture stood still, of the worst flow.
     Freeze,
     /// Changes of the layer that is sent, per minute.
@@ -74,6 +76,7 @@ impl Figure {
             Self::Fairness => "fairness",
             Self::Slowest => "slowest",
             Self::TcpShare => "tcp_share",
+            Self::MediaShare => "media_share",
             Self::Freeze => "freeze_ms",
             Self::Switches => "switches_per_min",
         }
@@ -82,7 +85,7 @@ impl Figure {
     /// How bad a value is, to find the worst of several.
     pub fn badness(self, value: f64) -> f64 {
         match self {
-            Self::Utilisation | Self::Fairness | Self::Slowest => -value,
+            Self::Utilisation | Self::Fairness | Self::Slowest | Self::MediaShare => -value,
             // The middle of what is fair.
             Self::TcpShare => (value - 0.425).abs(),
             _ => value,
@@ -240,11 +243,17 @@ impl Measure<'_> {
             let most = rates.iter().copied().fold(1.0, f64::max);
             figures.insert(Figure::Slowest, rates.iter().copied().fold(f64::MAX, f64::min) / most);
         }
-        if self.case.competitor != Competitor::Nothing {
-            let did = self.trace.forward.between(SHARE_FROM, self.end());
-            let media: f64 = forward.iter().map(|series| series.bits(SHARE_FROM, self.end())).sum();
-            figures.insert(Figure::TcpShare, media / (did.carried.bytes.max(1) as f64 * 8.0));
-        }
+        let did = self.trace.forward.between(SHARE_FROM, self.end());
+        let media: f64 = forward.iter().map(|series| series.bits(SHARE_FROM, self.end())).sum();
+        match self.case.competitor {
+            Competitor::Nothing => None,
+            Competitor::LongTcp => {
+                figures.insert(Figure::TcpShare, media / (did.carried.bytes.max(1) as f64 * 8.0))
+            }
+            Competitor::ShortTcp => {
+                figures.insert(Figure::MediaShare, media / did.capacity_bits.max(1) as f64)
+            }
+        };
     }
 }
 

@@ -6,6 +6,8 @@ mod encoder;
 mod figures;
 mod node;
 mod ours;
+mod plot;
+mod reference;
 mod report;
 mod scene;
 mod trace;
@@ -22,14 +24,18 @@ use trace::Trace;
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
 const HELP: &str = "\
-cargo xtask bench bwe [--case KEY]... [--seeds N] [--check]
+cargo xtask bench bwe [--case KEY]... [--seeds N] [--ours] [--write] [--check]
   --case KEY   only this case; may be repeated
   --seeds N    only the first N of five seeds
+  --ours       without the comparison with str0m
+  --write      keep table and pictures in docs/results
   --check      fail when a goal is missed";
 
 struct Options {
     cases: Vec<Case>,
     seeds: Vec<u64>,
+    engines: Vec<Engine>,
+    write: bool,
     check: bool,
 }
 
@@ -41,6 +47,9 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
     let options = Options::parse(args)?;
     let results = play_all(&options)?;
     print!("{}", report::table(&results));
+    if options.write {
+        write(&results).map_err(|error| format!("docs/results: {error}"))?;
+    }
     let missed = report::missed(&results);
     println!("{}", report::json(&results));
     if options.check && missed > 0 {
@@ -51,11 +60,14 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let mut options = Self { cases: cases::all(), seeds: SEEDS.to_vec(), check: false };
+        let (cases, engines) = (cases::all(), Engine::ALL.to_vec());
+        let mut options = Self { cases, seeds: SEEDS.to_vec(), engines, write: false, check: false };
         let mut keys = Vec::new();
         while let Some(arg) = args.next() {
             match arg.as_str() {
                 "--check" => options.check = true,
+                "--write" => options.write = true,
+                "--ours" => options.engines = vec![Engine::Ours],
                 "--case" => keys.push(args.next().ok_or(HELP)?),
                 "--seeds" => {
                     let count = args.next().and_then(|n| n.parse::<usize>().ok()).ok_or(HELP)?;
@@ -85,8 +97,8 @@ pub struct Outcome {
 
 /// All cases with all engines, on all cores, in the order of the cases.
 fn play_all(options: &Options) -> Result<Vec<Outcome>, String> {
-    let jobs: Vec<(&Case, Engine)> =
-        options.cases.iter().flat_map(|case| Engine::ALL.map(|engine| (case, engine))).collect();
+    let engines = |case| options.engines.iter().map(move |engine| (case, *engine));
+    let jobs: Vec<(&Case, Engine)> = options.cases.iter().flat_map(engines).collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let work = || {
@@ -114,4 +126,15 @@ fn play_one(case: &Case, engine: Engine, seeds: &[u64]) -> Result<Outcome, Strin
     }
     let trace = first.ok_or("no seed to play with")?;
     Ok(Outcome { case: case.clone(), engine, figures: figures::worst(&runs), trace })
+}
+
+/// Puts the table and the pictures into the documentation. `xtask` runs benches in the root of the repository.
+fn write(results: &[Outcome]) -> std::io::Result<()> {
+    let directory = std::path::Path::new("docs/results");
+    std::fs::create_dir_all(directory)?;
+    for outcomes in results.chunk_by(|a, b| a.case.key == b.case.key) {
+        let outcomes: Vec<&Outcome> = outcomes.iter().collect();
+        std::fs::write(directory.join(format!("bwe-{}.svg", outcomes[0].case.key)), plot::draw(&outcomes))?;
+    }
+    std::fs::write(directory.join("bwe.md"), report::page(results))
 }

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use base::Bitrate;
 use sim::{Endpoint, Random, Transmit, tcp};
 
-use super::ours;
+use super::{ours, reference};
 
 /// Bytes that IP and UDP add.
 pub const OVERHEAD: usize = 28;
-/// RFC 8868 section 4.4.2: sizes of the files that short flows load, in bytes, and the mean of the pauses between.
-const FILE_BYTES: (f64, f64) = (100_000.0, 1_000_000.0);
+/// RFC 8868's model of short flows: sizes of the files that they load, in bytes, and the mean of the pauses between.
+const FILE_BYTES: (f64, f64) = (30_000.0, 50_000.0);
 const IDLE_SECONDS: f64 = 10.0;
 
 /// What travels.
@@ -89,6 +89,8 @@ pub type Arrivals = Vec<(u32, Instant)>;
 pub enum Node {
     Ours(Box<ours::Sender>),
     OurReceiver(Box<ours::Receiver>),
+    Reference(Box<reference::Sender>),
+    ReferenceReceiver(Box<reference::Receiver>),
     Tcp(tcp::Host),
     ShortTcp(Box<Files>),
 }
@@ -97,6 +99,7 @@ impl Node {
     pub fn log(&self) -> Option<&SenderLog> {
         match self {
             Self::Ours(sender) => Some(sender.log()),
+            Self::Reference(sender) => Some(sender.log()),
             _ => None,
         }
     }
@@ -104,6 +107,7 @@ impl Node {
     pub fn arrivals(&self) -> Option<&Arrivals> {
         match self {
             Self::OurReceiver(receiver) => Some(receiver.arrivals()),
+            Self::ReferenceReceiver(receiver) => Some(receiver.arrivals()),
             _ => None,
         }
     }
@@ -116,6 +120,8 @@ impl Endpoint for Node {
         match (self, payload) {
             (Self::Ours(node), payload) => node.receive(now, port, payload),
             (Self::OurReceiver(node), payload) => node.receive(now, port, payload),
+            (Self::Reference(node), payload) => node.receive(now, port, payload),
+            (Self::ReferenceReceiver(node), payload) => node.receive(now, port, payload),
             (Self::Tcp(host), Payload::Tcp(packet)) => host.receive(now, port, packet),
             (Self::ShortTcp(files), Payload::Tcp(tcp::Packet::Ack(ack))) => files.receive(now, &ack),
             (Self::Tcp(_) | Self::ShortTcp(_), _) => {}
@@ -126,6 +132,8 @@ impl Endpoint for Node {
         match self {
             Self::Ours(node) => node.handle_timeout(now),
             Self::OurReceiver(node) => node.handle_timeout(now),
+            Self::Reference(node) => node.handle_timeout(now),
+            Self::ReferenceReceiver(node) => node.handle_timeout(now),
             Self::Tcp(host) => host.handle_timeout(now),
             Self::ShortTcp(files) => files.handle_timeout(now),
         }
@@ -135,6 +143,8 @@ impl Endpoint for Node {
         match self {
             Self::Ours(node) => node.poll_timeout(),
             Self::OurReceiver(node) => node.poll_timeout(),
+            Self::Reference(node) => node.poll_timeout(),
+            Self::ReferenceReceiver(node) => node.poll_timeout(),
             Self::Tcp(host) => host.poll_timeout(),
             Self::ShortTcp(files) => files.poll_timeout(),
         }
@@ -146,6 +156,8 @@ impl Endpoint for Node {
         match self {
             Self::Ours(node) => node.poll_transmit(now),
             Self::OurReceiver(node) => node.poll_transmit(now),
+            Self::Reference(node) => node.poll_transmit(now),
+            Self::ReferenceReceiver(node) => node.poll_transmit(now),
             Self::Tcp(host) => host.poll_transmit(now).map(|transmit| wrap(transmit.payload)),
             Self::ShortTcp(files) => {
                 files.sender.poll_transmit(now).map(|segment| wrap(tcp::Packet::Segment(segment)))

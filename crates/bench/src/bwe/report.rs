@@ -9,7 +9,7 @@ use super::figures::Figure;
 use super::scene::Engine;
 
 /// The columns of the table.
-const COLUMNS: [(Figure, &str); 16] = [
+const COLUMNS: [(Figure, &str); 17] = [
     (Figure::Utilisation, "use"),
     (Figure::QueueMean, "queue"),
     (Figure::QueueP95, "p95"),
@@ -24,6 +24,7 @@ const COLUMNS: [(Figure, &str); 16] = [
     (Figure::Fairness, "Jain"),
     (Figure::Slowest, "min/max"),
     (Figure::TcpShare, "vs TCP"),
+    (Figure::MediaShare, "media"),
     (Figure::Freeze, "freeze"),
     (Figure::Switches, "sw/min"),
 ];
@@ -59,7 +60,9 @@ fn is_met(outcome: &Outcome, figure: Figure, value: f64) -> bool {
 
 fn shown(figure: Figure, value: f64) -> String {
     match figure {
-        Figure::Utilisation | Figure::TcpShare | Figure::Fairness | Figure::Slowest => format!("{value:.3}"),
+        Figure::Utilisation | Figure::TcpShare | Figure::MediaShare | Figure::Fairness | Figure::Slowest => {
+            format!("{value:.3}")
+        }
         Figure::Loss | Figure::SteadyLoss | Figure::LossAfterFall => format!("{:.2}%", value * 100.0),
         Figure::StepDown | Figure::Ramp | Figure::Rise | Figure::Resume => format!("{value:.2}"),
         Figure::QueueMean | Figure::QueueP95 | Figure::QueuePeak | Figure::Freeze => format!("{value:.0}"),
@@ -88,3 +91,76 @@ pub fn json(results: &[Outcome]) -> Value {
     }
     json!({"bench": "bwe", "cases": cases})
 }
+
+/// The page in the documentation.
+pub fn page(results: &[Outcome]) -> String {
+    let mut text = String::from(INTRODUCTION);
+    let used: Vec<_> =
+        COLUMNS.iter().filter(|(f, _)| results.iter().any(|o| o.figures.contains_key(f))).collect();
+    text.push_str("| case | by |");
+    used.iter().for_each(|(_, name)| _ = write!(text, " {name} |"));
+    _ = writeln!(text, "\n|---|---|{}", "--:|".repeat(used.len()));
+    for outcome in results {
+        _ = write!(text, "| {} | {} |", name(outcome), outcome.engine.name());
+        for (figure, _) in &used {
+            let cell = outcome.figures.get(figure).map(|value| cell(results, outcome, *figure, *value));
+            _ = write!(text, " {} |", cell.unwrap_or_default());
+        }
+        text.push('\n');
+    }
+    text.push_str(LEGEND);
+    for outcome in results.iter().filter(|outcome| outcome.engine == Engine::Ours) {
+        let (key, title) = (outcome.case.key, outcome.case.title);
+        _ = write!(text, "\n## {}: {title}\n\n![{title}](bwe-{key}.svg)\n", name(outcome));
+    }
+    text
+}
+
+fn name(outcome: &Outcome) -> String {
+    outcome.case.key.replace('_', ".")
+}
+
+fn cell(results: &[Outcome], outcome: &Outcome, figure: Figure, value: f64) -> String {
+    let text = shown(figure, value);
+    let text = if is_met(outcome, figure, value) { text } else { format!("**{text}**") };
+    if is_beaten(results, outcome, figure, value) { format!("{text} <") } else { text }
+}
+
+/// The other engine is better than ours by more than a hundredth.
+fn is_beaten(results: &[Outcome], outcome: &Outcome, figure: Figure, value: f64) -> bool {
+    let other = results.iter().find(|o| o.case.key == outcome.case.key && o.engine != outcome.engine);
+    let theirs = other.and_then(|other| other.figures.get(&figure));
+    let better =
+        |theirs: &f64| figure.badness(value) - figure.badness(*theirs) > 0.01 * value.abs().max(0.01);
+    outcome.engine == Engine::Ours && theirs.is_some_and(better)
+}
+
+const INTRODUCTION: &str = "\
+# Congestion control in the cases of RFC 8867
+
+Written by `cargo xtask bench bwe --write`; do not edit. Everything runs in virtual time on the network emulator
+(../network-emulator.md), so that the same code gives the same figures on any machine. `stoa` is `rtc::cc` (../congestion-control.md)
+with its send history, RTCP as bytes, pacing budget and probes. `str0m` is the whole of str0m 0.25, which follows libwebrtc's
+GoogCC: its own pacer at one end, its own feedback at the other; the same source writes what its estimate allows. Neither repairs losses.
+
+A source makes 30 frames a second whose sizes vary by 10 % around what the target allows, up to 5 Mbit/s. Unless the case says
+otherwise, a path has 50 ms each way, jitter up to 30 ms in both directions, in order, and a drop-tail queue of 300 ms.
+Each figure is that of the worst of five seeds; the pictures show the first.
+
+";
+
+const LEGEND: &str = "
+**Bold**: a goal is missed. **<**: str0m does better in this figure.
+
+- use: share of the capacity carried without padding, in the worst steady phase (from 10 s after a change to the next).
+- queue, p95: mean and 95th percentile of the wait in the bottleneck, in ms, outside the 2 s after a change; peak: at any time.
+- loss: share of packets lost; steady: in steady phases; fall: in the 10 s after the capacity fell.
+- down: seconds from the fall of the capacity until no more is sent than it. ramp: from the start to the rate that the case names
+  (5.1: 80 % of the capacity). rise: from a rise of the capacity until media uses 80 % of it, the slowest. resume: after a pause,
+  until the flow sends 80 % of what it sent before. Rates are those of the last 300 ms.
+- Jain: Jain's index of the flows' rates, 1 when equal. min/max: the slowest flow's rate over the fastest's.
+- vs TCP: what media has of all that the bottleneck carries beside a long TCP flow. media: of the capacity, beside short ones, which
+  load files of 30 to 50 kB with pauses of 10 s on average.
+- freeze: ms in which the picture stood still (webrtc-stats' definition), of the worst flow; a lost packet costs its frame.
+- sw/min: changes of the layer that is sent, per minute.
+";

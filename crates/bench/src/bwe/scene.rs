@@ -9,21 +9,25 @@ use sim::{Conditions, Duplex, EndpointId, LinkId, Path, Schedule, Setting, World
 use super::case::{Case, Competitor, FlowSpec, Lane};
 use super::encoder::Encoder;
 use super::node::{Arrivals, Files, Node, SenderLog};
-use super::ours;
 use super::trace::{FlowTrace, LaneTrace, Packet, STEPS_PER_SECOND, Trace};
+use super::{ours, reference};
 
 /// Who estimates.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub enum Engine {
+    /// `rtc::cc`.
     Ours,
+    /// `str0m`, for comparison.
+    Reference,
 }
 
 impl Engine {
-    pub const ALL: [Self; 1] = [Self::Ours];
+    pub const ALL: [Self; 2] = [Self::Ours, Self::Reference];
 
     pub fn name(self) -> &'static str {
         match self {
             Self::Ours => "stoa",
+            Self::Reference => "str0m",
         }
     }
 }
@@ -53,7 +57,8 @@ pub fn play(case: &Case, engine: Engine, seed: u64) -> Result<Trace, String> {
 
 impl<'a> Scene<'a> {
     fn new(case: &'a Case, seed: u64) -> Result<Self, String> {
-        let start = Instant::now();
+        // Some of what belongs to a case happens before it.
+        let start = Instant::now() + Duration::from_secs(10);
         let mut world = World::new(start, seed);
         let [forward, backward] = [&case.forward, &case.backward].map(conditions);
         let bottleneck = world.network().duplex(forward?, backward?);
@@ -78,6 +83,10 @@ impl<'a> Scene<'a> {
                 Node::Ours(Box::new(ours::Sender::new(begins, Config::default(), encoder))),
                 Node::OurReceiver(Box::new(ours::Receiver::new(self.start))),
             ),
+            Engine::Reference => {
+                let (sender, receiver) = reference::pair(begins, Config::default().start, encoder);
+                (Node::Reference(Box::new(sender)), Node::ReferenceReceiver(Box::new(receiver)))
+            }
         };
         let ends = (self.world.add(sender), self.world.add(receiver));
         let path = self.path(spec);
