@@ -33,7 +33,8 @@ pub struct Config {
     pub auto_create: bool,
     /// STUN and TURN servers told to clients. Only ones that answer: a dead one delays native clients by seconds.
     pub ice_servers: Vec<IceServer>,
-    /// Accept RED from publishers. Off until the media plane can unwrap it for receivers that do not know it (Firefox).
+    /// Redundancy for audio (RED, RFC 2198), from publishers that can and want it to receivers that know it; for others it is
+    /// unwrapped.
     pub red: bool,
     /// How long a participant whose socket broke without a word keeps its place while its media is alive.
     pub linger: Duration,
@@ -48,7 +49,7 @@ impl Default for Config {
             region: String::new(),
             auto_create: true,
             ice_servers: Vec::new(),
-            red: false,
+            red: true,
             linger: Duration::from_secs(5),
             media_deadline: Duration::from_secs(60),
         }

@@ -86,11 +86,11 @@ window.e2e = {
   },
 
   /** Publishes a coloured picture as camera and a tone as microphone. */
-  async publish({ colour, tone, width, height, busy, simulcast = false, codec = "vp8", layers, degradationPreference = "maintain-resolution" }) {
+  async publish({ colour, tone, width, height, busy, red = true, simulcast = false, codec = "vp8", layers, degradationPreference = "maintain-resolution" }) {
     media?.stop();
     media = await makeMedia({ colour, tone, width, height, busy });
     const { localParticipant } = room;
-    await localParticipant.publishTrack(media.audio, { source: LK.Track.Source.Microphone, dtx: false, red: true });
+    await localParticipant.publishTrack(media.audio, { source: LK.Track.Source.Microphone, dtx: false, red });
     await localParticipant.publishTrack(media.video, {
       source: LK.Track.Source.Camera,
       simulcast,
@@ -226,6 +226,18 @@ window.e2e = {
     room.remoteParticipants.get(identity).getTrackPublication("camera").setVideoQuality(LK.VideoQuality[quality]);
   },
 
+  /** Asks the server to send somebody's picture, or not to. */
+  setEnabled({ identity, enabled }) {
+    room.remoteParticipants.get(identity).getTrackPublication("camera").setEnabled(enabled);
+  },
+
+  /** Shows somebody's picture in this size, or hides it when none is given. */
+  resize({ identity, width, height }) {
+    const { style } = shown.get(trackOf(identity, "camera").sid);
+    if (width) Object.assign(style, { display: "block", width: `${width}px`, height: `${height}px` });
+    else style.display = "none";
+  },
+
   setSubscribed({ identity, source, subscribed }) {
     room.remoteParticipants.get(identity).getTrackPublication(source).setSubscribed(subscribed);
   },
@@ -236,6 +248,21 @@ window.e2e = {
     return [...report.values()]
       .filter((entry) => entry.type === "outbound-rtp")
       .map(({ rid, frameWidth, frameHeight, framesEncoded, active }) => ({ rid, width: frameWidth, height: frameHeight, frames: framesEncoded ?? 0, active }));
+  },
+
+  /** Mean size in bytes of the packets of sound that this person sends, and that arrive of another. */
+  async soundPackets({ identity }) {
+    const sent = room.localParticipant.getTrackPublication("microphone")?.track;
+    const heard = trackOf(identity, "microphone");
+    const meanOf = (entry) => (entry?.packets > 0 ? Math.round(entry.bytes / entry.packets) : 0);
+    const entryOf = async (statistics, type, bytes, packets) => {
+      const entry = [...((await statistics?.getStats())?.values() ?? [])].find((entry) => entry.type === type);
+      return entry && { bytes: entry[bytes], packets: entry[packets] };
+    };
+    return {
+      sent: meanOf(await entryOf(sent?.sender, "outbound-rtp", "bytesSent", "packetsSent")),
+      heard: meanOf(await entryOf(heard?.receiver, "inbound-rtp", "bytesReceived", "packetsReceived")),
+    };
   },
 
   /** Cipher and DTLS version of every connection, for the log. */

@@ -1,4 +1,4 @@
-//! Redundancy for audio (RFC 2198), where it is switched on.
+//! Redundancy for audio (RFC 2198).
 
 use base::{CodecKind, MediaKind};
 use livekit_protocol as proto;
@@ -11,8 +11,8 @@ use crate::params::Params;
 use super::super::Effects;
 use super::support::*;
 
-fn with_red(params: Params) -> Bench {
-    let config = Config { red: true, ..Config::default() };
+fn with_red(red: bool, params: Params) -> Bench {
+    let config = Config { red, ..Config::default() };
     Bench::configured(config, params, everything(), Vec::new())
 }
 
@@ -35,7 +35,7 @@ fn publish(mut bench: Bench, request: impl FnOnce(&mut proto::AddTrackRequest)) 
 
 #[test]
 fn a_microphone_comes_with_redundancy_unless_its_publisher_says_no_or_encrypts() {
-    let browser = || with_red(params(false, client(Sdk::Js, 17)));
+    let browser = || with_red(true, params(false, client(Sdk::Js, 17)));
     let effects = publish(browser(), |_| {});
     let answer = answer(&effects).expect("an answer");
     assert_eq!(codecs(&answer, "0"), ["red", "opus"], "what is first is sent");
@@ -53,7 +53,7 @@ fn a_microphone_comes_with_redundancy_unless_its_publisher_says_no_or_encrypts()
     assert_eq!(codecs(&super::support::answer(&refused).expect("an answer"), "0"), ["opus"]);
     let encrypted = publish(browser(), |request| request.encryption = proto::encryption::Type::Gcm as i32);
     assert_eq!(codecs(&super::support::answer(&encrypted).expect("an answer"), "0"), ["opus"]);
-    let off = publish(Bench::new(params(false, client(Sdk::Js, 17))), |_| {});
+    let off = publish(with_red(false, params(false, client(Sdk::Js, 17))), |_| {});
     assert_eq!(codecs(&super::support::answer(&off).expect("an answer"), "0"), ["opus"]);
 }
 
@@ -65,7 +65,7 @@ fn only_receivers_that_know_redundancy_are_sent_it() {
     ] {
         let mut params = params(true, client);
         params.offer = Some(offer(first, 1));
-        let mut bench = with_red(params);
+        let mut bench = with_red(true, params);
         bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
         let sent = sections(&bench.begin()).expect("sections").send;
         let kinds: Vec<_> = sent[0].codecs.iter().map(|codec| codec.kind).collect();
@@ -76,7 +76,7 @@ fn only_receivers_that_know_redundancy_are_sent_it() {
 #[test]
 fn where_we_offer_redundancy_is_offered_and_sent_if_it_is_taken() {
     for red in [true, false] {
-        let mut bench = with_red(params(false, client(Sdk::Js, 17)));
+        let mut bench = with_red(true, params(false, client(Sdk::Js, 17)));
         bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
         let offer = offered(&bench.begin()).expect("an offer");
         assert_eq!(codecs(&offer, "1"), ["opus", "red"]);
