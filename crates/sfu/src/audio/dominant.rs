@@ -25,8 +25,8 @@ const BLOCKS: usize = FRAMES / BLOCK;
 const LEAST_BLOCKS: u8 = 5;
 /// How fast the likelihood of noise falls with the count: λ of the paper.
 const LAMBDA: [f32; 3] = [0.78, 24.0, 47.0];
-/// By which the logarithms of the scores must differ: C1 to C3 of the paper.
-const LEADS: [f32; 3] = [3.0, 2.0, 0.0];
+/// By which the logarithms of the scores must differ: C1 to C3 of the paper, where C3 is 0.
+const LEADS: [f32; 3] = [3.0, 2.0, 0.2];
 /// Stands for every score that says noise.
 const LEAST_SCORE: f32 = 1e-10;
 /// Loud frames that differ by less, in dB, are of a steady sound.

@@ -2,15 +2,21 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod audio_property;
 mod clocks;
 mod decoder;
+mod dominant;
 mod encoder;
 mod forwarding;
 mod keyframes;
 mod layers;
 mod layers_property;
+mod loudest;
 mod property;
+mod redundancy;
 mod relay;
 mod speakers;
+mod spread_voices;
 mod support;
 mod switching;
+mod voices;

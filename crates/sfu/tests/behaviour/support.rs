@@ -386,7 +386,8 @@ impl Stage {
     }
 }
 
-fn truth(bytes: &[u8]) -> Option<Truth> {
+/// What a payload says of itself, from behind its codec's header.
+pub fn truth(bytes: &[u8]) -> Option<Truth> {
     let (head, rest) = bytes.split_at_checked(2)?;
     let ssrc = u32::from_be_bytes(rest.get(..4)?.try_into().ok()?);
     let input = u64::from_be_bytes(rest.get(4..12)?.try_into().ok()?);
