@@ -102,6 +102,11 @@ impl Batch {
         self.committed == 0
     }
 
+    /// What was committed, datagram by datagram, each with its destination.
+    pub fn datagrams(&self) -> impl Iterator<Item = (SocketAddr, &[u8])> {
+        self.runs.iter().flat_map(Run::split).map(|run| (run.destination, &self.bytes[run.range]))
+    }
+
     /// Number of messages that will be sent.
     pub fn messages(&self) -> usize {
         self.runs.len()

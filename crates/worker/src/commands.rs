@@ -189,6 +189,7 @@ impl Worker {
             let sink = Sink { peer: key, section: *section };
             self.with_media(peer.room, |media| media.remove_subscription(now, *track, sink));
         }
+        self.with_media(peer.room, |media| media.remove_receiver(key));
         self.gone.add(peer.rtc.counters());
         if let Some(room) = self.rooms.leave(peer.room) {
             discard(room);
@@ -247,7 +248,30 @@ impl Worker {
         self.with_peer(id, |peer| peer.rtc.set_sections(now, &receive, &send));
         if let Some(key) = self.peers.find(id) {
             self.set_published(now, key, &sections.receive);
-            self.set_subscribed(now, key, &sections.send);
+            self.subscribe_when_ready(now, key, &sections.send);
+        }
+    }
+
+    /// A peer that cannot be sent to yet gets nothing: the keyframes asked for on its behalf would be gone when it can.
+    fn subscribe_when_ready(&mut self, now: Instant, key: PeerKey, sections: &[SendSection]) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        if peer.rtc.can_send() {
+            peer.to_subscribe.clear();
+            // First: who is limited asks for no keyframes of layers that are too much.
+            self.estimate_changed(now, key);
+            self.set_subscribed(now, key, sections);
+        } else {
+            peer.to_subscribe = sections.to_vec();
+        }
+    }
+
+    /// The peer can be sent to from now on.
+    pub(crate) fn subscribe_at_last(&mut self, now: Instant, key: PeerKey) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        let sections = std::mem::take(&mut peer.to_subscribe);
+        self.estimate_changed(now, key);
+        if !sections.is_empty() {
+            self.set_subscribed(now, key, &sections);
         }
     }
 
@@ -386,15 +410,17 @@ impl Worker {
             track,
             codecs: section.codecs.clone(),
             next_sequence: first,
+            paused: false,
         })
     }
 
     fn unsubscribe(&mut self, now: Instant, room: RoomKey, key: PeerKey, gone: &Subscribed) {
         let sink = Sink { peer: key, section: gone.section };
         self.with_media(room, |media| media.remove_subscription(now, gone.track, sink));
-        if let Some(peer) = self.peers.get_mut(key)
-            && peer.used_sequences.len() < MAX_USED_SEQUENCES
-        {
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        // Whoever has the section next begins with the numbers of what has not left.
+        peer.outbox.video.forget(gone.section);
+        if peer.used_sequences.len() < MAX_USED_SEQUENCES {
             peer.used_sequences.insert(gone.ssrc, gone.next_sequence);
         }
     }

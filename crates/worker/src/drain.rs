@@ -78,7 +78,8 @@ impl Worker {
         match event {
             rtc::Event::SourceValidated(address) => self.add_address(now, key, address),
             rtc::Event::SourceForgotten(address) => self.remove_address(key, address),
-            rtc::Event::IceConnected | rtc::Event::Estimate(_) => {}
+            rtc::Event::IceConnected => {}
+            rtc::Event::Estimate(_) => self.estimate_changed(now, key),
             rtc::Event::DtlsConnected => self.connected(now, key),
             rtc::Event::FirstMedia => self.first_media(now, key),
             rtc::Event::ChannelOpen { label, ordered, max_retransmits } => {
@@ -136,6 +137,7 @@ impl Worker {
         if peer.setup.dtls(now) {
             self.events.push(Event::Connected { peer: peer.id, times: peer.setup.times });
         }
+        self.subscribe_at_last(now, key);
     }
 
     fn first_media(&mut self, now: Instant, key: PeerKey) {
@@ -210,7 +212,9 @@ impl Worker {
             }
             sfu::Event::RelayWanted { track, layers } => self.relay_wanted_changed(key, track, layers),
             sfu::Event::RelayState { track } => self.relay_state_changed(now, key, track),
-            sfu::Event::StreamState { .. } | sfu::Event::Wanted { .. } | sfu::Event::WantedLayer { .. } => {}
+            sfu::Event::StreamState { track, sink, active } => self.stream_state_changed(track, sink, active),
+            sfu::Event::Wanted { receiver, bitrate } => self.wanted_changed(now, receiver, bitrate),
+            sfu::Event::WantedLayer { track, highest } => self.wanted_layer_changed(key, track, highest),
         }
     }
 

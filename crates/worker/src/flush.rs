@@ -1,12 +1,16 @@
-//! Hop 5 for one peer: control datagrams, retransmissions, then its outbox, all into the batch.
+//! Hop 5 for one peer: control datagrams, then its media, all into the batch.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
+
+use rtc::SendIndex;
 
 use crate::demux::Refusals;
 use crate::metrics::Counts;
 use crate::outbox::{Entry, Outbox, Overrun, Sealing};
+use crate::pacer::{Pacer, Resending};
 use crate::peers::Peer;
+use crate::queue::Queue;
 use crate::rooms::Room;
 use crate::socket::Io;
 
@@ -14,6 +18,8 @@ use crate::socket::Io;
 const MAX_CONTROL: usize = 256;
 /// Retransmissions to one peer in one tick; what is left goes next tick.
 const MAX_RESENDS: usize = 256;
+/// Packets of padding to one peer in one tick; a probe goes on at its next step.
+const MAX_PADDING_PACKETS: usize = 256;
 
 /// What all peers share: buffers that are reused from one to the next, and a budget.
 #[derive(Default)]
@@ -22,9 +28,11 @@ pub(crate) struct Scratch {
     datagram: Vec<u8>,
     lengths: Vec<usize>,
     pub(crate) overruns: Vec<Overrun>,
+    /// Sections of which frames were dropped that later ones need.
+    pub(crate) interrupted: Vec<SendIndex>,
 }
 
-/// Empties the peer into the batch. `true`: something is left for the next tick.
+/// Empties the peer into the batch, as far as its budget goes. `true`: something is left for the next tick.
 pub(crate) fn flush(
     now: Instant,
     peer: &mut Peer,
@@ -41,19 +49,198 @@ pub(crate) fn flush(
         peer.outbox.clear();
         return left;
     };
-    let left = resend(now, peer, room, destination, io, counts) || left;
-    if !peer.outbox.is_empty() {
-        let mut outbox = std::mem::take(&mut peer.outbox);
-        let source = peer.path_to(destination);
-        let Scratch { lengths, overruns, .. } = scratch;
-        let rtc = &mut peer.rtc;
-        let mut sealing = Sealing { now, rtc, room, io, destination, source, counts, lengths, overruns };
-        outbox.lists().into_iter().for_each(|list| sealing.seal(list));
-        note_sequences(peer, &outbox);
-        outbox.clear();
-        peer.outbox = outbox;
-    }
+    let source = peer.path_to(destination);
+    let mut outbox = std::mem::take(&mut peer.outbox);
+    let mut flush = Flush { now, peer, room, io, counts, scratch, destination, source };
+    let left = flush.send(&mut outbox) || left;
+    peer.outbox = outbox;
     left
+}
+
+/// The media of one peer in one tick. In this order: audio, which never waits; retransmissions, whose receiver waits for them
+/// longest; video; padding.
+struct Flush<'a> {
+    now: Instant,
+    peer: &'a mut Peer,
+    room: &'a Room,
+    io: &'a mut Io,
+    counts: &'a mut Counts,
+    scratch: &'a mut Scratch,
+    destination: SocketAddr,
+    source: Option<IpAddr>,
+}
+
+impl Flush<'_> {
+    fn send(&mut self, outbox: &mut Outbox) -> bool {
+        if !outbox.audio().is_empty() {
+            let bytes = self.seal(outbox.audio());
+            if let Some(pacer) = &mut self.peer.pacer {
+                pacer.on_sent(self.now, bytes);
+            }
+            outbox.clear_audio();
+        }
+        let left = self.peer.rtc.has_resends() && self.resend();
+        if !outbox.video.is_empty() {
+            self.send_video(&mut outbox.video);
+        }
+        if self.peer.pacer.is_some() {
+            self.probe(&mut outbox.video);
+            self.settle(&mut outbox.video);
+        }
+        left
+    }
+
+    /// Seals the entries; returns their bytes.
+    fn seal(&mut self, entries: &[Entry]) -> usize {
+        let Scratch { lengths, overruns, .. } = self.scratch;
+        let mut sealing = Sealing {
+            now: self.now,
+            rtc: &mut self.peer.rtc,
+            room: self.room,
+            io: self.io,
+            destination: self.destination,
+            source: self.source,
+            counts: self.counts,
+            lengths,
+            overruns,
+        };
+        let bytes = sealing.seal(entries);
+        note_sequences(self.peer, entries);
+        bytes
+    }
+
+    fn send_video(&mut self, queue: &mut Queue) {
+        let fits = |pacer: &Pacer| pacer.fits(self.now, queue.bytes());
+        if !self.peer.pacer.as_ref().is_none_or(fits) {
+            return self.pace(queue);
+        }
+        let bytes = self.seal(queue.entries());
+        if let Some(pacer) = &mut self.peer.pacer {
+            pacer.on_sent(self.now, bytes);
+        }
+        queue.clear();
+    }
+
+    /// Not everything leaves now.
+    #[cold]
+    fn pace(&mut self, queue: &mut Queue) {
+        let Some(pacer) = &mut self.peer.pacer else { return };
+        pacer.review(self.now);
+        let dropped = queue.trim(|bytes| pacer.time(bytes), &mut self.scratch.interrupted);
+        self.counts.paced_frames_dropped += dropped.frames as u64;
+        self.counts.dropped_paced += dropped.packets as u64;
+        if !pacer.is_open(self.now) {
+            return;
+        }
+        let mut count = 0;
+        for entry in queue.entries() {
+            if !pacer.has_room(self.now) {
+                break;
+            }
+            pacer.on_sent(self.now, packet_len(&self.peer.rtc, entry));
+            count += 1;
+        }
+        self.leave(queue, count);
+    }
+
+    fn leave(&mut self, queue: &mut Queue, count: usize) {
+        self.seal(&queue.entries()[..count]);
+        queue.advance(count);
+    }
+
+    /// `true`: more than a tick may have.
+    fn resend(&mut self) -> bool {
+        for _ in 0..MAX_RESENDS {
+            let pacer = self.peer.pacer.as_ref();
+            let resending = pacer.map_or(Resending::Now, |pacer| pacer.resending(self.now));
+            if resending == Resending::Later {
+                return false;
+            }
+            let Some(resend) = self.peer.rtc.poll_resend(self.now) else { return false };
+            if resending == Resending::Never {
+                self.counts.dropped_resends += 1;
+                continue;
+            }
+            let bytes = self.resend_one(&resend);
+            if let Some(pacer) = &mut self.peer.pacer {
+                pacer.on_resent(self.now, bytes);
+            }
+        }
+        true
+    }
+
+    fn resend_one(&mut self, resend: &rtc::Resend) -> usize {
+        let track = self.peer.subscribed(resend.index).map(|subscribed| subscribed.track);
+        let rings = track.and_then(|track| self.room.track_rings(track));
+        let Some(payload) = rings.and_then(|rings| rings.get(resend.slot)) else {
+            // Too old to be of use: its receiver asks for a keyframe by itself.
+            self.counts.dropped_overrun += 1;
+            return 0;
+        };
+        self.io.flush_if_full();
+        let sent = self.peer.rtc.send_rtx(self.now, resend, payload, self.io.buffer());
+        if sent.is_some() {
+            self.io.commit(self.destination, self.source);
+            self.counts.resent += 1;
+        } else {
+            self.io.rollback();
+            self.counts.dropped_unsendable += 1;
+        }
+        sent.unwrap_or(0)
+    }
+
+    /// What a probe needs to keep its rate: video that waits, else padding.
+    fn probe(&mut self, queue: &mut Queue) {
+        for _ in 0..MAX_PADDING_PACKETS {
+            let Some(probe) = self.peer.rtc.poll_probe(self.now) else { return };
+            let Some(pacer) = &mut self.peer.pacer else { return };
+            self.counts.probes += u64::from(pacer.is_new_probe(probe.cluster));
+            if queue.is_empty() {
+                if !self.pad(probe.bytes) {
+                    return;
+                }
+                continue;
+            }
+            let (mut count, mut bytes) = (0, 0);
+            for entry in queue.entries() {
+                if bytes >= probe.bytes {
+                    break;
+                }
+                bytes += packet_len(&self.peer.rtc, entry);
+                count += 1;
+            }
+            pacer.on_sent(self.now, bytes);
+            self.leave(queue, count);
+        }
+    }
+
+    /// Padding does not count: media that comes while a probe lasts takes its place and must not wait for it.
+    fn pad(&mut self, bytes: usize) -> bool {
+        self.io.flush_if_full();
+        let sent = self.peer.rtc.send_padding(self.now, bytes, self.io.buffer());
+        match sent {
+            Some(len) => {
+                self.io.commit(self.destination, self.source);
+                self.counts.padding_bytes += len as u64;
+            }
+            None => self.io.rollback(),
+        }
+        sent.is_some()
+    }
+
+    fn settle(&mut self, queue: &mut Queue) {
+        let waiting = !queue.is_empty();
+        if waiting {
+            self.counts.paced_delayed += queue.settle() as u64;
+        }
+        if let Some(pacer) = &mut self.peer.pacer {
+            pacer.settle(waiting || self.peer.rtc.has_resends());
+        }
+    }
+}
+
+fn packet_len(rtc: &rtc::Peer, entry: &Entry) -> usize {
+    rtc.packet_len(entry.section, &entry.rewrite, usize::from(entry.len))
 }
 
 fn transmit_control(
@@ -75,43 +262,11 @@ fn transmit_control(
     true
 }
 
-/// Retransmissions first: their receiver waits for them longest.
-fn resend(
-    now: Instant,
-    peer: &mut Peer,
-    room: &Room,
-    destination: SocketAddr,
-    io: &mut Io,
-    counts: &mut Counts,
-) -> bool {
-    for _ in 0..MAX_RESENDS {
-        let Some(resend) = peer.rtc.poll_resend(now) else { return false };
-        let track = peer.subscribed(resend.index).map(|subscribed| subscribed.track);
-        let rings = track.and_then(|track| room.track_rings(track));
-        let Some(payload) = rings.and_then(|rings| rings.get(resend.slot)) else {
-            // Too old to be of use: its receiver asks for a keyframe by itself.
-            counts.dropped_overrun += 1;
-            continue;
-        };
-        io.flush_if_full();
-        if peer.rtc.send_rtx(now, &resend, payload, io.buffer()).is_some() {
-            io.commit(destination, peer.path_to(destination));
-            counts.resent += 1;
-        } else {
-            io.rollback();
-            counts.dropped_unsendable += 1;
-        }
-    }
-    true
-}
-
-fn note_sequences(peer: &mut Peer, outbox: &Outbox) {
-    for list in outbox.lists() {
-        for entries in list.chunk_by(|a, b| a.section == b.section) {
-            let highest = entries.iter().map(|Entry { rewrite, .. }| rewrite.sequence).max();
-            if let (Some(first), Some(highest)) = (entries.first(), highest) {
-                peer.note_sequence(first.section, highest + 1);
-            }
+fn note_sequences(peer: &mut Peer, entries: &[Entry]) {
+    for entries in entries.chunk_by(|a, b| a.section == b.section) {
+        let highest = entries.iter().map(|Entry { rewrite, .. }| rewrite.sequence).max();
+        if let (Some(first), Some(highest)) = (entries.first(), highest) {
+            peer.note_sequence(first.section, highest + 1);
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | 4. the payload goes into its layer's ring, `sfu::Media::forward` decides who gets it | `tick`, `rooms` |
 //! | 5. `rtc::Peer::send` writes and encrypts into the batch, receiver by receiver; one flush | `flush`, `outbox`, `socket` |
 
+mod bandwidth;
 mod commands;
 mod demux;
 mod drain;
@@ -27,7 +28,9 @@ mod flush;
 mod guard;
 mod metrics;
 mod outbox;
+mod pacer;
 mod peers;
+mod queue;
 mod relay;
 mod rooms;
 mod slots;

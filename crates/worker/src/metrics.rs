@@ -4,8 +4,14 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use base::Bitrate;
+
 /// Upper bounds of the lag histogram, in microseconds; above the last is one more bucket.
 const LAG_BOUNDS: [u64; 9] = [100, 250, 500, 1_000, 2_500, 5_000, 10_000, 25_000, 100_000];
+
+/// Upper bounds of the histogram of estimates, in bit/s; above the last is one more bucket.
+const ESTIMATE_BOUNDS: [u64; 8] =
+    [100_000, 250_000, 500_000, 1_000_000, 2_500_000, 5_000_000, 10_000_000, 25_000_000];
 
 /// Name, labels, value.
 type Visit<'a> = dyn FnMut(&'static str, &[(&'static str, &'static str)], u64) + 'a;
@@ -60,6 +66,14 @@ counts! {
     forwarded_out => "stoa_worker_media_packets_sent_total";
     /// Retransmissions sealed.
     resent => "stoa_worker_retransmissions_sent_total";
+    /// Video packets that did not leave in the tick in which they came, because their receiver's budget was used up.
+    paced_delayed => "stoa_worker_paced_packets_delayed_total";
+    /// Frames dropped, whole or in part, because they waited too long for their receiver's budget.
+    paced_frames_dropped => "stoa_worker_paced_frames_dropped_total";
+    /// Probes of what a path carries, as far as they needed padding or held back video.
+    probes => "stoa_worker_probes_sent_total";
+    /// Bytes of padding sent for them.
+    padding_bytes => "stoa_worker_padding_sent_bytes_total";
     /// Checks for nobody, counted as dropped, that were taken all the same when their connection was made a moment later.
     early_checks => "stoa_worker_early_checks_total";
     /// Commands executed.
@@ -90,6 +104,10 @@ counts! {
     dropped_relay => "stoa_worker_dropped_total", "reason" = "relay_full";
     /// Packets beyond what one receiver may have in one tick.
     dropped_outbox => "stoa_worker_dropped_total", "reason" = "outbox_full";
+    /// Video that waited longer for its receiver's budget than it is worth.
+    dropped_paced => "stoa_worker_dropped_total", "reason" = "pacing_queue_full";
+    /// Packets asked for again beyond the share of the estimate that retransmissions have.
+    dropped_resends => "stoa_worker_dropped_total", "reason" = "retransmission_share";
     /// The kernel's send buffer stayed full.
     dropped_send_full => "stoa_worker_dropped_total", "reason" = "send_buffer_full";
     /// The kernel refused to send.
@@ -104,6 +122,8 @@ counts! {
     room_panics => "stoa_worker_recovered_panics_total", "scope" = "room";
     /// Connections now.
     peers => "stoa_worker_peers";
+    /// Video streams that are paused now because their receivers' paths do not carry them.
+    paused => "stoa_worker_paused_streams";
     /// Rooms now.
     rooms => "stoa_worker_rooms";
     /// The longest tick so far.
@@ -121,6 +141,8 @@ pub struct Metrics {
     peers: Vec<(&'static str, AtomicU64)>,
     lag: [AtomicU64; LAG_BOUNDS.len() + 1],
     lag_sum_us: AtomicU64,
+    estimates: [AtomicU64; ESTIMATE_BOUNDS.len() + 1],
+    estimate_sum: AtomicU64,
     cpu: OnceLock<udp::CpuClock>,
 }
 
@@ -132,20 +154,23 @@ impl Default for Metrics {
             peers: fields.fields().map(|(name, _)| (name, AtomicU64::new(0))).collect(),
             lag: Default::default(),
             lag_sum_us: AtomicU64::new(0),
+            estimates: Default::default(),
+            estimate_sum: AtomicU64::new(0),
             cpu: OnceLock::new(),
         }
     }
 }
 
 impl Metrics {
-    /// Calls `visit` with each metric: Prometheus name, labels, value. Names that end in `_total` only grow, those of the
-    /// histogram end in `_bucket`, `_sum` and `_count` (microseconds, cumulative), the others are states.
+    /// Calls `visit` with each metric: Prometheus name, labels, value. Names that end in `_total` only grow, those of
+    /// histograms end in `_bucket`, `_sum` and `_count` (cumulative), the others are states.
     pub fn for_each(&self, mut visit: impl FnMut(&'static str, &[(&'static str, &'static str)], u64)) {
         self.shared.for_each(&mut visit);
         for (name, count) in &self.peers {
             visit("stoa_worker_transport_total", &[("kind", name)], count.load(Relaxed));
         }
         self.for_each_lag(&mut visit);
+        self.for_each_estimate(&mut visit);
         if let Some(time) = self.cpu_time() {
             visit("stoa_worker_cpu_microseconds_total", &[], time.as_micros() as u64);
         }
@@ -161,6 +186,18 @@ impl Metrics {
         }
         visit("stoa_worker_lag_microseconds_sum", &[], self.lag_sum_us.load(Relaxed));
         visit("stoa_worker_lag_microseconds_count", &[], sum);
+    }
+
+    fn for_each_estimate(&self, visit: &mut Visit<'_>) {
+        const BOUNDS: [&str; ESTIMATE_BOUNDS.len() + 1] =
+            ["100000", "250000", "500000", "1000000", "2500000", "5000000", "10000000", "25000000", "+Inf"];
+        let mut count = 0;
+        for (bound, bucket) in BOUNDS.into_iter().zip(&self.estimates) {
+            count += bucket.load(Relaxed);
+            visit("stoa_worker_estimate_bits_per_second_bucket", &[("le", bound)], count);
+        }
+        visit("stoa_worker_estimate_bits_per_second_sum", &[], self.estimate_sum.load(Relaxed));
+        visit("stoa_worker_estimate_bits_per_second_count", &[], count);
     }
 
     /// Sum of all values of a name whose labels contain `label`; for tests and benches.
@@ -199,6 +236,13 @@ impl Metrics {
         self.lag[bucket].fetch_add(1, Relaxed);
         self.lag_sum_us.fetch_add(lag_us, Relaxed);
     }
+
+    /// What the path to one peer carries: observed once a second, while anything happens.
+    pub(crate) fn observe_estimate(&self, estimate: Bitrate) {
+        let bucket = ESTIMATE_BOUNDS.iter().position(|bound| estimate.0 <= *bound);
+        self.estimates[bucket.unwrap_or(ESTIMATE_BOUNDS.len())].fetch_add(1, Relaxed);
+        self.estimate_sum.fetch_add(estimate.0, Relaxed);
+    }
 }
 
 #[cfg(test)]
@@ -226,6 +270,25 @@ mod tests {
         let bucket = |le| metrics.value("stoa_worker_lag_microseconds_bucket", Some(("le", le)));
         assert_eq!((bucket("100"), bucket("250"), bucket("100000"), bucket("+Inf")), (2, 3, 3, 4));
         assert_eq!(metrics.value("stoa_worker_lag_microseconds_count", None), 4);
+    }
+
+    #[test]
+    fn the_histogram_of_estimates_is_cumulative_and_its_labels_are_its_bounds() {
+        let metrics = Metrics::default();
+        for kbps in [30, 100, 101, 200_000] {
+            metrics.observe_estimate(Bitrate::kbps(kbps));
+        }
+        let mut buckets = Vec::new();
+        metrics.for_each(|name, label, value| {
+            if name == "stoa_worker_estimate_bits_per_second_bucket" {
+                buckets.push((label[0].1.to_owned(), value));
+            }
+        });
+        let bounds = ESTIMATE_BOUNDS.iter().map(u64::to_string).chain(["+Inf".to_owned()]);
+        assert!(bounds.eq(buckets.iter().map(|(bound, _)| bound.clone())), "{buckets:?}");
+        let counts: Vec<u64> = buckets.iter().map(|(_, count)| *count).collect();
+        assert_eq!(counts, [2, 3, 3, 3, 3, 3, 3, 3, 4]);
+        assert_eq!(metrics.value("stoa_worker_estimate_bits_per_second_sum", None), 200_231_000);
     }
 
     #[test]

@@ -9,14 +9,16 @@ use rtc::SendIndex;
 use wire::media::Rewrite;
 
 use crate::metrics::Counts;
+use crate::queue::Queue;
 use crate::rooms::Room;
 use crate::slots::RingsKey;
 use crate::socket::Io;
 
-/// Packets for one receiver in one tick. A tick reads at most some 2,000 datagrams, of which no receiver gets all.
-const MAX_ENTRIES: usize = 4_096;
+/// Packets for one receiver. A tick reads at most some 2,000 datagrams, of which no receiver gets all; what waits beyond its
+/// tick is bounded by time.
+pub(crate) const MAX_ENTRIES: usize = 4_096;
 /// An outbox that once was large gives its memory back down to this many packets: several frames.
-const KEPT_ENTRIES: usize = 64;
+pub(crate) const KEPT_ENTRIES: usize = 64;
 /// How far sizes within a run may differ: what is added is at most 8 bytes of padding, 0.7 % of a full packet, against a
 /// message saved.
 const MAX_PADDING: usize = 8;
@@ -29,6 +31,8 @@ pub(crate) struct Entry {
     pub(crate) slot: Slot,
     /// Length of what is stored in bytes: the payload, with the descriptor in front of it.
     pub(crate) len: u16,
+    /// A receiver can begin with it: a keyframe starts.
+    pub(crate) begins: bool,
     pub(crate) rewrite: Rewrite,
 }
 
@@ -39,29 +43,27 @@ pub(crate) struct Overrun {
     timestamp: u32,
 }
 
+/// What one receiver is to get. Audio leaves in the tick in which it came; video too, unless its budget is used up.
 #[derive(Default)]
 pub(crate) struct Outbox {
     audio: Vec<Entry>,
-    video: Vec<Entry>,
+    pub(crate) video: Queue,
 }
 
 impl Outbox {
     /// `false`: it is full.
     #[inline]
     pub(crate) fn push(&mut self, kind: MediaKind, entry: Entry) -> bool {
-        let list = match kind {
-            MediaKind::Audio => &mut self.audio,
-            MediaKind::Video => &mut self.video,
-        };
-        let fits = list.len() < MAX_ENTRIES;
-        if fits {
-            list.push(entry);
+        match kind {
+            MediaKind::Video => self.video.push(entry),
+            MediaKind::Audio => {
+                let fits = self.audio.len() < MAX_ENTRIES;
+                if fits {
+                    self.audio.push(entry);
+                }
+                fits
+            }
         }
-        fits
-    }
-
-    pub(crate) fn is_empty(&self) -> bool {
-        self.audio.is_empty() && self.video.is_empty()
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -69,15 +71,17 @@ impl Outbox {
     }
 
     pub(crate) fn clear(&mut self) {
-        for list in [&mut self.audio, &mut self.video] {
-            list.clear();
-            list.shrink_to(KEPT_ENTRIES);
-        }
+        self.clear_audio();
+        self.video.clear();
     }
 
-    /// Audio first: it never waits behind a frame.
-    pub(crate) fn lists(&self) -> [&[Entry]; 2] {
-        [&self.audio, &self.video]
+    pub(crate) fn audio(&self) -> &[Entry] {
+        &self.audio
+    }
+
+    pub(crate) fn clear_audio(&mut self) {
+        self.audio.clear();
+        self.audio.shrink_to(KEPT_ENTRIES);
     }
 }
 
@@ -96,11 +100,13 @@ pub(crate) struct Sealing<'a> {
 }
 
 impl Sealing<'_> {
-    /// Seals one list, run by run.
-    pub(crate) fn seal(&mut self, entries: &[Entry]) {
+    /// Seals one list, run by run; returns its bytes, without padding.
+    pub(crate) fn seal(&mut self, entries: &[Entry]) -> usize {
         self.lengths.clear();
+        let mut total = 0;
         for entry in entries {
             let len = self.rtc.packet_len(entry.section, &entry.rewrite, usize::from(entry.len));
+            total += len;
             self.lengths.push(len);
         }
         let mut start = 0;
@@ -113,6 +119,7 @@ impl Sealing<'_> {
             }
             start += count;
         }
+        total
     }
 
     /// The payload goes from the ring straight into the batch and is encrypted there.

@@ -6,11 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use base::model::{Quality, TrackSettings};
-use base::{Codec, Mid, ParticipantId, PeerId, TrackId};
-use contract::media::SetupTimes;
+use base::{Bitrate, Codec, Mid, ParticipantId, PeerId, TrackId};
+use contract::media::{SendSection, SetupTimes};
 use rtc::SendIndex;
 
 use crate::outbox::Outbox;
+use crate::pacer::Pacer;
 use crate::slots::{PeerKey, RingsKey, RoomKey, Slots};
 use crate::timers::Armed;
 use crate::waiting::Waiting;
@@ -42,6 +43,8 @@ pub(crate) struct Subscribed {
     pub(crate) codecs: Vec<Codec>,
     /// Above every sequence number (extended) that was sealed under the SSRC.
     pub(crate) next_sequence: u64,
+    /// Its connection does not carry it.
+    pub(crate) paused: bool,
 }
 
 /// One connection.
@@ -59,10 +62,16 @@ pub(crate) struct Peer {
     pub(crate) published: Vec<Published>,
     /// By section.
     pub(crate) subscribed: Vec<Subscribed>,
+    /// What is to be subscribed as soon as it can be sent to.
+    pub(crate) to_subscribe: Vec<SendSection>,
     /// Where the numbering of SSRCs that were given up would go on: no sequence number is used twice under one SSRC.
     pub(crate) used_sequences: BTreeMap<u32, u64>,
     pub(crate) settings: BTreeMap<TrackId, TrackSettings>,
     pub(crate) outbox: Outbox,
+    /// Once it is known what its path carries, and what would be sent if it carried it.
+    pub(crate) pacer: Option<Pacer>,
+    /// What would be sent to it if its path carried it.
+    pub(crate) wanted: Bitrate,
     /// It is in the list of peers to be looked at before the tick ends.
     pub(crate) touched: bool,
     /// It has more events than were read in one go.
@@ -98,9 +107,12 @@ impl Peer {
             paths: Vec::new(),
             published: Vec::new(),
             subscribed: Vec::new(),
+            to_subscribe: Vec::new(),
             used_sequences: BTreeMap::new(),
             settings: BTreeMap::new(),
             outbox: Outbox::default(),
+            pacer: None,
+            wanted: Bitrate(0),
             touched: false,
             unread: false,
             armed: None,

@@ -56,6 +56,13 @@ fn peer(peer: &Peer) -> Value {
         "can_send": peer.rtc.can_send(),
         "quality": peer.grade.told().map(|quality| format!("{quality:?}")),
         "data_paused": peer.data_paused,
+        "estimate_bits_per_second": peer.rtc.estimate().map(|estimate| estimate.0),
+        "wanted_bits_per_second": peer.wanted.0,
+        "pacing": peer.pacer.as_ref().map(|pacer| json!({
+            "bits_per_second": pacer.rate().0,
+            "waiting_packets": peer.outbox.len(),
+            "waiting_ms": pacer.time(peer.outbox.video.bytes()).as_secs_f64() * 1_000.0,
+        })),
         "publishes": peer.published.iter().map(|each| json!({
             "mid": each.mid.as_str(),
             "track": each.track.to_string(),
@@ -65,6 +72,7 @@ fn peer(peer: &Peer) -> Value {
             "track": each.track.to_string(),
             "ssrc": each.ssrc,
             "next_sequence": each.next_sequence,
+            "paused": each.paused,
         })).collect::<Vec<_>>(),
         "counters": counters(peer.rtc.counters()),
         "transport": format!("{:?}", peer.rtc.snapshot()),

@@ -74,6 +74,15 @@ impl Io {
         }
     }
 
+    /// What would be sent, and as how many messages.
+    #[cfg(test)]
+    pub(crate) fn take(&mut self) -> (Vec<(SocketAddr, Vec<u8>)>, usize) {
+        let datagrams = self.batch.datagrams().map(|(to, bytes)| (to, bytes.to_vec())).collect();
+        let messages = self.batch.messages();
+        self.batch.clear();
+        (datagrams, messages)
+    }
+
     /// Sleeps until a datagram, a command or the time.
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) {
         if let Err(error) = self.poller.wait(&self.socket, timeout) {

@@ -17,6 +17,7 @@ use crate::flush::{self, Scratch};
 use crate::guard::guard;
 use crate::metrics::{Counts, Metrics};
 use crate::outbox::Entry;
+use crate::pacer::Pacer;
 use crate::peers::Peers;
 use crate::relay::{Mesh, Relays};
 use crate::rooms::{Rooms, Sink};
@@ -259,6 +260,7 @@ impl Worker {
                 rings,
                 slot: decision.slot,
                 len: len as u16,
+                begins: decision.begins,
                 rewrite: decision.rewrite,
             };
             if !peer.outbox.push(received.media, entry) {
@@ -334,11 +336,13 @@ impl Worker {
         let (io, counts, scratch) = (&mut self.io, &mut self.counts, &mut self.scratch);
         let outcome = guard(|| {
             let left = flush::flush(now, peer, room, io, counts, scratch);
-            (left, peer.rtc.poll_timeout())
+            let paced = peer.pacer.as_ref().and_then(Pacer::poll_timeout);
+            (left, peer.rtc.poll_timeout().into_iter().chain(paced).min())
         });
         let Some((left, deadline)) = outcome else {
             self.io.rollback();
             self.scratch.overruns.clear();
+            self.scratch.interrupted.clear();
             return self.peer_panicked(now, key);
         };
         self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
@@ -347,6 +351,9 @@ impl Worker {
         }
         if !self.scratch.overruns.is_empty() {
             self.ask_for_keyframes(now, key, room_key);
+        }
+        if !self.scratch.interrupted.is_empty() {
+            self.interrupt(now, key, room_key);
         }
     }
 
@@ -364,6 +371,18 @@ impl Worker {
         }
         self.scratch.overruns = overruns;
         self.scratch.overruns.clear();
+    }
+
+    /// Frames were dropped on which what follows depends: their receivers begin anew.
+    #[cold]
+    fn interrupt(&mut self, now: Instant, key: PeerKey, room: RoomKey) {
+        let mut interrupted = std::mem::take(&mut self.scratch.interrupted);
+        for section in interrupted.drain(..) {
+            let track = self.peers.get(key).and_then(|peer| Some(peer.subscribed(section)?.track));
+            let Some(track) = track else { continue };
+            self.with_media(room, |media| media.interrupt(now, track, Sink { peer: key, section }));
+        }
+        self.scratch.interrupted = interrupted;
     }
 
     /// `None`: there is work, do not sleep. Otherwise how long to sleep at most; `Some(None)` is for ever.
@@ -402,7 +421,15 @@ impl Worker {
 
     fn publish_peers(&mut self) {
         let mut total = self.gone;
-        self.peers.iter().for_each(|(_, peer)| total.add(peer.rtc.counters()));
+        let mut paused = 0;
+        for (_, peer) in self.peers.iter() {
+            total.add(peer.rtc.counters());
+            paused += peer.subscribed.iter().filter(|each| each.paused).count();
+            if let Some(estimate) = peer.rtc.estimate() {
+                self.metrics.observe_estimate(estimate);
+            }
+        }
+        self.counts.paused = paused as u64;
         self.metrics.store_peers(&total);
     }
 
@@ -431,5 +458,33 @@ impl Worker {
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
         mixed ^ (mixed >> 31)
+    }
+}
+
+/// Without a socket and in virtual time.
+#[cfg(test)]
+impl Worker {
+    /// A tick in which these datagrams came.
+    pub(crate) fn virtual_tick(&mut self, now: Instant, datagrams: &mut [(SocketAddr, Vec<u8>)]) {
+        self.take_commands(now);
+        for (source, bytes) in datagrams {
+            match self.routes.find(*source, bytes) {
+                Ok(key) => self.deliver(now, key, Datagram { source: *source, local: None, bytes }),
+                Err(_) => self.counts.dropped_source += 1,
+            }
+        }
+        self.take_timers(now);
+        for _ in 0..ROUNDS {
+            if !self.has_work() {
+                break;
+            }
+            self.settle(now);
+        }
+        self.events.flush();
+    }
+
+    /// When the next is due by itself.
+    pub(crate) fn next_tick(&self, now: Instant) -> Option<Instant> {
+        if self.has_work() { Some(now) } else { self.timers.next() }
     }
 }

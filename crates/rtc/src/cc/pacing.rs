@@ -32,10 +32,10 @@ impl PacingBudget {
         Self { free_at: now, byte_ns: byte_ns(rate), ahead: QUANTUM }
     }
 
-    /// Another measure than [`QUANTUM`] for how far it may run ahead, at most half a second.
+    /// Another measure than [`QUANTUM`] for how far it may run ahead.
     #[must_use]
     pub fn with_ahead(self, ahead: Duration) -> Self {
-        Self { ahead: ahead.min(MAX_AHEAD), ..self }
+        Self { ahead, ..self }
     }
 
     /// Another rate from now on.
@@ -75,7 +75,7 @@ impl PacingBudget {
     #[inline]
     pub fn on_sent(&mut self, now: Instant, size: usize) {
         let busy = self.time(size);
-        self.free_at = (self.free_at.max(now) + busy).min(now + MAX_AHEAD);
+        self.free_at = (self.free_at.max(now) + busy).min(now + self.ahead + MAX_AHEAD);
     }
 }
 

@@ -1,7 +1,13 @@
-//! A whole worker over real sockets of the loopback device, with `rtc`'s full peer as the other side.
+//! A whole worker, with `rtc`'s full peer as the other side: over real sockets of the loopback device, and in virtual time
+//! ([`lab`]).
 
+mod audio;
 mod calls;
 mod data;
+mod decoder;
+mod flood;
 mod hostile;
+mod lab;
+mod quality;
 mod relay;
-mod world;
+pub(crate) mod world;

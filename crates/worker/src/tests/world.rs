@@ -211,6 +211,15 @@ impl Drop for World {
     }
 }
 
+/// A peer that is connected with nobody.
+pub(crate) fn peer() -> rtc::Peer {
+    let now = Instant::now();
+    let wall = rtc::WallClock { at: now, ntp: NtpTime(0) };
+    let local = rtc::IceCredentials { ufrag: "user".into(), password: "password of 22 characters".into() };
+    let ice = rtc::IceRole::Lite { local, candidate: SocketAddr::from(([127, 0, 0, 1], 7_882)) };
+    rtc::Peer::new(now, wall, &rtc_config(), ice, 1)
+}
+
 /// The other side of a connection.
 pub(super) struct Client {
     pub(super) id: PeerId,
@@ -420,6 +429,21 @@ impl Client {
     pub(super) fn send_sound(&mut self, name: &str, payload: &[u8]) {
         self.timestamp += 960;
         self.send(name, CodecKind::Opus, self.timestamp, false, payload);
+    }
+
+    /// Sends 20 ms of sound with this level, in -dBov.
+    pub(super) fn send_loud(&mut self, name: &str, kind: CodecKind, level: u8, payload: &[u8]) {
+        self.timestamp += 960;
+        self.sequence += 1;
+        let index = self.peer.send_index(mid(name)).expect("published");
+        let rewrite = Rewrite {
+            audio_level: Some(level),
+            ..Rewrite::plain(self.sequence, self.timestamp, kind)
+        };
+        let (now, mut out) = (Instant::now(), Vec::new());
+        let sent = self.peer.send(now, index, &rewrite, Slot::default(), payload, None, &mut out);
+        assert!(sent.is_some(), "the client can send");
+        self.socket.send_to(&out, self.server_address).expect("loopback takes it");
     }
 
     /// Sends a keyframe of one packet with a dependency descriptor, a thirtieth of a second after the last one.

@@ -1,0 +1,203 @@
+//! What people see and hear on good and bad lines: the whole worker in virtual time.
+
+use std::time::{Duration, Instant};
+
+use base::MediaKind::{Audio, Video};
+use sim::Schedule;
+
+use super::lab::{FRAME, LAYERS, Lab, MS};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Somebody with a camera and a microphone, who has sent for a while.
+fn room() -> (Lab, usize) {
+    let mut lab = Lab::new();
+    let alice = lab.connect("delay=10ms");
+    lab.publish(alice, 1, Video, &LAYERS);
+    lab.publish(alice, 2, Audio, &[40]);
+    lab.run(2 * SECOND);
+    (lab, alice)
+}
+
+fn watch(lab: &mut Lab, person: usize) {
+    lab.subscribe(person, 1, Video);
+    lab.subscribe(person, 2, Audio);
+}
+
+fn worst_delay(lab: &Lab, person: usize, from: Instant) -> Duration {
+    let delays = lab.people[person].delays.iter().filter(|(at, _)| *at >= from);
+    delays.map(|(_, delay)| *delay).max().expect("something was heard")
+}
+
+#[test]
+fn a_fresh_joiner_on_a_good_network_soon_has_the_full_picture() {
+    let (mut lab, _) = room();
+    let bob = lab.join("rate=20mbit,queue=300ms,delay=15ms");
+    watch(&mut lab, bob);
+    let joined = lab.now;
+    lab.run(5 * SECOND);
+    let decoder = &lab.people[bob].decoders[&1];
+    let first = decoder.shown[0].at - joined;
+    let full = decoder.first_of(2, joined).map(|at| at - joined);
+    // Of which 75 ms are ICE and DTLS.
+    assert!(first < 200 * MS, "{first:?}");
+    assert!(full.is_some_and(|full| full < 450 * MS), "{full:?}");
+    assert!(lab.estimate(bob) > 2_200, "all that is wanted");
+    assert!(lab.worker.counts.probes > 0 && lab.worker.counts.padding_bytes > 0);
+    assert!(lab.worker.counts.padding_bytes < 100_000, "{}", lab.worker.counts.padding_bytes);
+}
+
+#[test]
+fn on_a_line_that_carries_all_each_packet_leaves_in_the_tick_in_which_it_came() {
+    let (mut lab, alice) = room();
+    let bob = lab.connect("rate=20mbit,queue=300ms,delay=15ms");
+    watch(&mut lab, bob);
+    lab.run(5 * SECOND);
+    let (delayed, messages) = (lab.worker.counts.paced_delayed, lab.messages);
+    lab.run(10 * SECOND);
+    assert_eq!(lab.worker.counts.paced_delayed, delayed);
+    assert_eq!(lab.worker.counts.paced_frames_dropped, 0);
+    // Frames of 7,080 bytes, and 50 packets of sound, and reports.
+    let messages = (lab.messages - messages) / 10;
+    assert!(messages <= 100, "{messages} a second: a frame of seven packets is one");
+    // A keyframe does not.
+    lab.people[alice].source(1, 2).factor = 30;
+    lab.people[alice].source(1, 2).keyframe = true;
+    let before = lab.now;
+    lab.run(SECOND);
+    assert!(lab.worker.counts.paced_delayed > delayed);
+    assert!(lab.people[bob].decoders[&1].longest_freeze(before, lab.now) < 150 * MS);
+}
+
+#[test]
+fn sound_never_waits_for_video() {
+    let (mut lab, alice) = room();
+    let (bob, from) = (thin(&mut lab), lab.now);
+    let mut longest = Duration::ZERO;
+    lab.people[alice].source(1, 0).factor = 60;
+    for number in 0..400 {
+        lab.run(10 * MS);
+        lab.people[alice].source(1, 0).keyframe |= number % 200 == 0;
+        longest = longest.max(lab.waiting(bob).1);
+    }
+    assert!(longest > 500 * MS, "there was a queue to wait in: {longest:?}");
+    let delay = worst_delay(&lab, bob, from);
+    assert!(delay < 27 * MS, "{delay:?}, of which 25 ms are the two lines");
+}
+
+/// Somebody whose estimate is low, on a line that carries any burst: what waits, waits with us.
+fn thin(lab: &mut Lab) -> usize {
+    let bob = lab.connect("delay=15ms");
+    lab.people[bob].remb = true;
+    watch(lab, bob);
+    lab.run(8 * SECOND);
+    assert!((250..400).contains(&lab.estimate(bob)), "{}", lab.estimate(bob));
+    bob
+}
+
+#[test]
+fn a_large_keyframe_on_a_thin_line_leaves_bit_by_bit() {
+    let (mut lab, alice) = room();
+    let bob = lab.connect("rate=1mbit,queue=1s,delay=15ms");
+    lab.subscribe(bob, 1, Video);
+    lab.run(15 * SECOND);
+    let estimate = lab.estimate(bob);
+    assert!((600..1_100).contains(&estimate), "{estimate}");
+    let before = lab.now;
+    lab.people[bob].left.clear();
+    // 100 kB.
+    lab.people[alice].source(1, 1).factor = 48;
+    lab.people[alice].source(1, 1).keyframe = true;
+    lab.run(SECOND);
+    let most = |length| lab.people[bob].most_within(length);
+    assert!(most(5 * MS) < 4_000, "{}", most(5 * MS));
+    assert!(most(100 * MS) < 30_000, "{}", most(100 * MS));
+    assert!(lab.people[bob].decoders[&1].shown.iter().any(|shown| shown.at > before));
+}
+
+#[test]
+fn a_line_that_falls_to_400_kbit_and_comes_back() {
+    let (mut lab, _) = room();
+    let bob = lab.connect("rate=5mbit,queue=300ms,delay=25ms");
+    let carol = lab.connect("rate=20mbit,queue=300ms,delay=25ms");
+    watch(&mut lab, bob);
+    watch(&mut lab, carol);
+    lab.run(10 * SECOND);
+    let (began, now) = (lab.now, lab.now);
+    lab.people[bob].follow(now, &Schedule::rates(&[(0, 400), (20, 5_000)]));
+    let (mut most, mut drained) = (Duration::ZERO, true);
+    for _ in 0..400 {
+        lab.run(100 * MS);
+        most = most.max(lab.waiting(bob).1);
+        drained = lab.waiting(bob).1 < 100 * MS;
+        if lab.now - began > 18 * SECOND && lab.now - began < 20 * SECOND {
+            assert!(drained, "what waits is gone: {:?}", lab.waiting(bob));
+        }
+    }
+    let decoder = &lab.people[bob].decoders[&1];
+    let freeze = decoder.longest_freeze(began, lab.now);
+    let back = decoder.first_of(2, began + 20 * SECOND).expect("in full again") - (began + 20 * SECOND);
+    let steady = decoder.longest_freeze(began + 5 * SECOND, began + 20 * SECOND);
+    assert!(drained && most < 2 * SECOND, "{most:?}");
+    assert!(freeze < 1_500 * MS, "{freeze:?}");
+    assert!(steady < 500 * MS, "{steady:?}");
+    assert!(back < 10 * SECOND, "{back:?}");
+    let others = lab.people[carol].decoders[&1].longest_freeze(began, lab.now);
+    assert!(others < 3 * FRAME, "{others:?}");
+}
+
+#[test]
+fn what_was_lost_is_sent_again_before_the_video_that_waits() {
+    let (mut lab, alice) = room();
+    let bob = thin(&mut lab);
+    lab.people[alice].source(1, 0).factor = 60;
+    lab.people[alice].source(1, 0).keyframe = true;
+    lab.run(150 * MS);
+    assert!(lab.waiting(bob).1 > 200 * MS, "{:?}", lab.waiting(bob));
+    // Some packets are lost.
+    let lost = lab.now;
+    lab.people[bob].deaf = 1_000;
+    lab.run(70 * MS);
+    lab.people[bob].deaf = 0;
+    lab.run(130 * MS);
+    assert!(lab.waiting(bob).0 > 10, "there is video that waits: {:?}", lab.waiting(bob));
+    let again = |(at, packet): &&(Instant, wire::media::Received)| *at > lost && packet.retransmitted;
+    let repaired = lab.people[bob].got.iter().filter(again).count();
+    assert!(repaired >= 2, "{repaired}");
+}
+
+#[test]
+fn many_streams_that_all_begin_at_once_do_not_burst() {
+    let mut lab = Lab::new();
+    let alice = lab.connect("delay=10ms");
+    (1..=6).for_each(|track| lab.publish(alice, track, Video, &LAYERS));
+    lab.run(2 * SECOND);
+    let bob = lab.connect("rate=30mbit,queue=300ms,delay=15ms");
+    (1..=6).for_each(|track| lab.subscribe(bob, track, Video));
+    lab.run(10 * SECOND);
+    lab.people[bob].left.clear();
+    let rate = lab.pacing(bob) as usize * 125;
+    lab.people[alice].sources.iter_mut().for_each(|source| source.keyframe = true);
+    lab.run(SECOND);
+    let most = lab.people[bob].most_within(5 * MS);
+    // A quantum ahead, five milliseconds of the rate, and what is not video.
+    assert!(most <= rate / 100 + 3_000, "{most} at {rate}");
+    assert!(
+        lab.people[bob]
+            .decoders
+            .values()
+            .all(|decoder| decoder.longest_freeze(lab.now - SECOND, lab.now) < 200 * MS)
+    );
+}
+
+#[test]
+fn a_receiver_without_feedback_has_no_limit_and_one_with_remb_alone_that_sends_none_keeps_the_picture() {
+    let (mut lab, _) = room();
+    let bob = lab.connect("delay=15ms");
+    lab.people[bob].remb = true;
+    watch(&mut lab, bob);
+    lab.run(20 * SECOND);
+    let decoder = &lab.people[bob].decoders[&1];
+    let freeze = decoder.longest_freeze(lab.now - 19 * SECOND, lab.now);
+    assert!(freeze < 500 * MS, "{freeze:?}");
+}
