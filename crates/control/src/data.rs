@@ -78,12 +78,12 @@ impl RoomTask {
         };
         count(&self.metrics.data_copies);
         let label = Arc::clone(&self.labels.reliable);
-        self.command(Command::SendData { peer, label, text: false, payload: message.clone() });
+        self.peer_command(peer, Command::SendData { peer, label, text: false, payload: message.clone() });
     }
 
     fn send_lossy(&mut self, receiver: ParticipantId, message: &Bytes) {
         let Some(peer) = self.seats.get(&receiver).and_then(|seat| seat.primary) else { return };
         let label = Arc::clone(&self.labels.lossy);
-        self.lossy_command(Command::SendData { peer, label, text: false, payload: message.clone() });
+        self.lossy_command(peer, Command::SendData { peer, label, text: false, payload: message.clone() });
     }
 }

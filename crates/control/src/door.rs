@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 
 use base::model::{LeaveReason, RoomInfo};
 use base::{RoomId, RoomName, UnixMillis};
@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::Config;
 use crate::metrics::{Metrics, count, uncount};
+use crate::placement::{Placement, Worker};
 use crate::room_task::{RoomTask, ToRoom, check_join, new_room};
 use crate::routes::Routes;
 
@@ -21,22 +22,6 @@ use crate::routes::Routes;
 const ROOM_NAME_BYTES: usize = 256;
 /// Calls that may wait for one room; further ones are refused.
 const ROOM_CALL_QUEUE: usize = 1_024;
-
-/// A worker and how much it has to do.
-pub(crate) struct Worker {
-    pub handle: WorkerHandle,
-    /// Participants on it.
-    pub participants: AtomicUsize,
-    rooms: AtomicUsize,
-    /// Its thread is gone.
-    pub gone: AtomicBool,
-}
-
-impl Worker {
-    fn load(&self) -> usize {
-        self.participants.load(Relaxed) + self.rooms.load(Relaxed)
-    }
-}
 
 /// Where a join would lead.
 enum Place {
@@ -59,7 +44,7 @@ struct Running {
 
 pub(crate) struct Door {
     config: Config,
-    workers: Vec<Arc<Worker>>,
+    workers: Arc<[Arc<Worker>]>,
     routes: Arc<Routes>,
     metrics: Arc<Metrics>,
     rooms: BTreeMap<RoomName, Entry>,
@@ -75,15 +60,9 @@ impl Door {
         routes: Arc<Routes>,
         metrics: Arc<Metrics>,
     ) -> Self {
-        let worker = |handle| Worker {
-            handle,
-            participants: AtomicUsize::new(0),
-            rooms: AtomicUsize::new(0),
-            gone: AtomicBool::new(false),
-        };
         Self {
             config,
-            workers: workers.into_iter().map(|handle| Arc::new(worker(handle))).collect(),
+            workers: workers.into_iter().map(|handle| Arc::new(Worker::new(handle))).collect(),
             routes,
             metrics,
             rooms: BTreeMap::new(),
@@ -138,7 +117,7 @@ impl Door {
 
     /// What the front door itself has against a join.
     fn check(&self, join: &Join) -> Result<Place, JoinError> {
-        if self.stopping || self.workers.iter().all(|worker| worker.gone.load(Relaxed)) {
+        if self.stopping || self.workers.iter().all(|worker| worker.is_gone()) {
             return Err(JoinError::Unavailable);
         }
         if join.room.as_str().len() > ROOM_NAME_BYTES {
@@ -256,7 +235,7 @@ impl Door {
     }
 
     fn make(&mut self, name: RoomName) {
-        let alive = self.workers.iter().filter(|worker| !worker.gone.load(Relaxed));
+        let alive = self.workers.iter().filter(|worker| !worker.is_gone());
         let Some(worker) = alive.min_by_key(|worker| worker.load()).cloned() else { return };
         let info = self.new_info(name.clone());
         let id = info.id;
@@ -266,7 +245,7 @@ impl Door {
             info,
             queue,
             said,
-            Arc::clone(&worker),
+            Placement::new(Arc::clone(&self.workers), Arc::clone(&worker), self.config.spread_at),
             Arc::clone(&self.routes),
             Arc::clone(&self.metrics),
         );
@@ -311,7 +290,7 @@ impl Door {
                 "the task of this room panicked; its participants have to join again"
             );
             count(&self.metrics.room_panics);
-            abandon(&self.routes, id, &worker);
+            abandon(&self.routes, id, &self.workers);
         } else {
             self.routes.remove_room(id);
         }
@@ -338,13 +317,17 @@ fn close(entry: Entry, reason: LeaveReason, done: Option<async_channel::Sender<b
     tokio::spawn(async move { entry.calls.send(full).await });
 }
 
-/// Removes what a room's task left on its worker.
-fn abandon(routes: &Routes, room: RoomId, worker: &Arc<Worker>) {
-    let (peers, worker) = (routes.abandon_room(room), Arc::clone(worker));
+/// Removes what a room's task left on the workers.
+fn abandon(routes: &Routes, room: RoomId, workers: &Arc<[Arc<Worker>]>) {
+    let (peers, workers) = (routes.abandon_room(room), Arc::clone(workers));
     tokio::spawn(async move {
-        for peer in peers {
-            if worker.handle.send(Command::RemovePeer { peer }).await.is_err() {
-                return;
+        for worker in workers.iter() {
+            let peers = peers.iter().filter(|(_, on)| *on == worker.index());
+            let removals = peers.map(|(peer, _)| Command::RemovePeer { peer: *peer });
+            for command in removals.chain([Command::EndRelays { room }]) {
+                if worker.handle.send(command).await.is_err() {
+                    break;
+                }
             }
         }
     });

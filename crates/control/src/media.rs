@@ -7,6 +7,7 @@ use contract::media::{ChannelSpec, Event as MediaEvent, PeerEnd, SetupTimes};
 use crate::data::RELIABLE;
 use crate::journey::FIRST_MEDIA_WAIT;
 use crate::metrics::count;
+use crate::relays::Of;
 use crate::room_task::{RoomTask, Timer, now};
 use crate::routes::{Credit, Routed};
 use crate::seat::Seat;
@@ -56,9 +57,9 @@ impl RoomTask {
                 self.forward(peer, event, None);
                 self.closed(peer, end, times);
             }
-            MediaEvent::RoomLost { .. } => {
+            MediaEvent::RoomLost { worker, .. } => {
                 count(&self.metrics.rooms_lost);
-                self.room.close(LeaveReason::StateMismatch);
+                self.lose_worker(*worker);
             }
         }
     }
@@ -116,14 +117,16 @@ impl RoomTask {
 
     fn closed(&mut self, peer: PeerId, end: PeerEnd, times: SetupTimes) {
         let Some((id, seat)) = self.seat_of(peer) else { return };
-        seat.peers.remove(&peer);
+        let gone = seat.peers.remove(&peer);
+        seat.count_streams();
+        let of = Of { peer, participant: id, worker: seat.place.worker.index() };
         let was_primary = seat.primary == Some(peer);
         let was_connected = seat.journey.connected();
         if was_primary {
             seat.journey.reached(times);
             seat.primary = None;
         }
-        self.drop_peer(peer);
+        self.drop_peer(of, &gone.unwrap_or_default().granted);
         if was_primary && let Some(reason) = leave_reason(end, was_connected) {
             self.room.leave(now(), id, reason);
         }

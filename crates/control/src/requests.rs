@@ -6,6 +6,7 @@ use contract::media::{ChannelSpec, Command, IceCredentials, Sections};
 use contract::session::{Event, PublishRefused, PublishTrack, Request};
 
 use crate::metrics::count;
+use crate::relays::Of;
 use crate::room_task::{RoomTask, now};
 use crate::seat::{MAX_PEERS, Peer};
 use crate::sections::{grant, receives, refused, sends};
@@ -24,10 +25,10 @@ impl RoomTask {
                 self.add_peer(id, peer, local, channels, primary);
             }
             Request::SetRemote { peer, remote, fingerprint, role } => {
-                self.peer_command(id, peer, Command::SetRemote { peer, remote, fingerprint, role });
+                self.command_of(id, peer, Command::SetRemote { peer, remote, fingerprint, role });
             }
             Request::RestartIce { peer, local } => {
-                self.peer_command(id, peer, Command::RestartIce { peer, local });
+                self.command_of(id, peer, Command::RestartIce { peer, local });
             }
             Request::SetSections { peer, sections } => self.set_sections(id, peer, sections),
             Request::Publish(track) => self.publish(id, track),
@@ -89,7 +90,7 @@ impl RoomTask {
     ) {
         let room = self.room.info().id;
         let Some(seat) = self.seats.get_mut(&participant) else { return };
-        if seat.peers.len() >= MAX_PEERS || !self.routes.add_peer(peer, room) {
+        if seat.peers.len() >= MAX_PEERS || !self.routes.add_peer(peer, room, seat.place.worker.index()) {
             return tracing::warn!(%participant, "connection refused: too many, or its id is taken");
         }
         seat.peers.insert(peer, Peer::default());
@@ -97,15 +98,15 @@ impl RoomTask {
             seat.primary = Some(peer);
         }
         self.peers.insert(peer, participant);
-        self.command(Command::AddPeer { peer, room, participant, local });
+        self.peer_command(peer, Command::AddPeer { peer, room, participant, local });
         for channel in channels.into_iter().take(MAX_CHANNELS) {
-            self.command(Command::OpenChannel { peer, channel });
+            self.peer_command(peer, Command::OpenChannel { peer, channel });
         }
     }
 
-    fn peer_command(&mut self, id: ParticipantId, peer: PeerId, command: Command) {
+    fn command_of(&mut self, id: ParticipantId, peer: PeerId, command: Command) {
         if self.peers.get(&peer) == Some(&id) {
-            self.command(command);
+            self.peer_command(peer, command);
         }
     }
 
@@ -148,8 +149,11 @@ impl RoomTask {
             let settings = *seat.settings.get(&track)?;
             Some(Command::SetTrackSettings { peer, track, settings })
         }));
-        self.command(Command::SetSections { peer, sections: granted });
-        after.into_iter().for_each(|command| self.command(command));
+        seat.count_streams();
+        let of = Of { peer, participant: id, worker: seat.place.worker.index() };
+        self.relays.change(of, &before, &granted);
+        self.peer_command(peer, Command::SetSections { peer, sections: granted });
+        after.into_iter().for_each(|command| self.peer_command(peer, command));
     }
 
     fn publish(&mut self, id: ParticipantId, asked: PublishTrack) {
@@ -174,7 +178,7 @@ impl RoomTask {
             }
             let carrier = seat.peers.iter().find(|(_, peer)| sends(&peer.granted, track));
             if let Some(peer) = carrier.map(|(peer, _)| *peer) {
-                self.command(Command::SetTrackSettings { peer, track, settings });
+                self.peer_command(peer, Command::SetTrackSettings { peer, track, settings });
             }
         }
     }

@@ -6,16 +6,18 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use base::model::{LeaveReason, Notice, RoomInfo};
-use base::{Identity, ParticipantId, PeerId};
-use contract::media::Command;
+use base::{Identity, ParticipantId, PeerId, TrackId};
+use contract::media::{Command, Sections};
 use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
 use room::{JoinRefused, Limits, Newcomer, Room};
 use tokio::sync::{mpsc, watch};
 
 use crate::data::Labels;
-use crate::door::{Worker, answer, wall_clock};
+use crate::door::{answer, wall_clock};
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count};
+use crate::placement::{Placement, Worker};
+use crate::relays::{Of, Relays};
 use crate::routes::{Routed, Routes};
 use crate::seat::{Delivery, Seat};
 use crate::wanted::Wanted;
@@ -55,7 +57,8 @@ pub(crate) enum Timer {
 
 pub(crate) struct RoomTask {
     pub(crate) room: Room,
-    pub(crate) worker: Arc<Worker>,
+    pub(crate) placement: Placement,
+    pub(crate) relays: Relays,
     pub(crate) routes: Arc<Routes>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) seats: BTreeMap<ParticipantId, Seat>,
@@ -65,8 +68,8 @@ pub(crate) struct RoomTask {
     pub(crate) wanted: Wanted,
     /// Whose connections are paused, and when its adapter last was seen reading.
     behind: BTreeMap<ParticipantId, Instant>,
-    /// What the worker is to be told at the end of this turn; `true`: may be lost.
-    commands: Vec<(Command, bool)>,
+    /// What the workers are to be told at the end of this turn; `true`: may be lost.
+    commands: Vec<(Arc<Worker>, Command, bool)>,
     /// Who waits for the end of the room.
     closing: Vec<async_channel::Sender<bool>>,
     /// What the front door lists.
@@ -86,7 +89,7 @@ impl RoomTask {
         info: RoomInfo,
         calls: mpsc::Receiver<ToRoom>,
         said: watch::Sender<RoomInfo>,
-        worker: Arc<Worker>,
+        placement: Placement,
         routes: Arc<Routes>,
         metrics: Arc<Metrics>,
     ) -> Self {
@@ -96,7 +99,8 @@ impl RoomTask {
         routes.add_room(info.id, media_sender);
         Self {
             room: new_room(info),
-            worker,
+            placement,
+            relays: Relays::default(),
             routes,
             metrics,
             seats: BTreeMap::new(),
@@ -166,39 +170,93 @@ impl RoomTask {
         if self.room.poll_timeout().is_some_and(|at| at <= now) {
             self.room.handle_timeout(now);
         }
-        while let Some(event) = self.room.poll_event() {
-            self.carry_out(event);
-        }
-        self.publish_info();
-        for (command, may_be_lost) in std::mem::take(&mut self.commands) {
-            self.send_command(command, may_be_lost).await;
-        }
-    }
-
-    async fn send_command(&mut self, command: Command, may_be_lost: bool) {
-        if may_be_lost {
-            let sent = self.worker.handle.try_send(command);
-            return count(if sent { &self.metrics.data_copies } else { &self.metrics.data_dropped });
-        }
-        if self.worker.handle.send(command).await.is_err() && !self.worker.gone.swap(true, Relaxed) {
-            tracing::error!(worker = self.worker.handle.info.index, "a media worker is gone");
-        }
-        if self.worker.gone.load(Relaxed) {
-            self.room.close(LeaveReason::StateMismatch);
+        loop {
             while let Some(event) = self.room.poll_event() {
                 self.carry_out(event);
             }
+            self.refresh_relays();
+            if self.commands.is_empty() {
+                break;
+            }
+            for (worker, command, may_be_lost) in std::mem::take(&mut self.commands) {
+                self.send_command(&worker, command, may_be_lost).await;
+            }
+        }
+        self.publish_info();
+    }
+
+    async fn send_command(&mut self, worker: &Arc<Worker>, command: Command, may_be_lost: bool) {
+        if worker.is_gone() {
+            return self.lose_worker(worker.index());
+        }
+        if may_be_lost {
+            let sent = worker.handle.try_send(command);
+            return count(if sent { &self.metrics.data_copies } else { &self.metrics.data_dropped });
+        }
+        if worker.handle.send(command).await.is_err() {
+            if !worker.gone.swap(true, Relaxed) {
+                tracing::error!(worker = worker.index(), "a media worker is gone");
+            }
+            self.lose_worker(worker.index());
         }
     }
 
-    /// Tells the worker at the end of this turn.
-    pub(crate) fn command(&mut self, command: Command) {
-        self.commands.push((command, false));
+    /// Tells the worker of this connection at the end of this turn.
+    pub(crate) fn peer_command(&mut self, peer: PeerId, command: Command) {
+        self.push_command(peer, command, false);
     }
 
-    /// Tells the worker at the end of this turn, if its queue has room.
-    pub(crate) fn lossy_command(&mut self, command: Command) {
-        self.commands.push((command, true));
+    /// Tells the worker of this connection at the end of this turn, if its queue has room.
+    pub(crate) fn lossy_command(&mut self, peer: PeerId, command: Command) {
+        self.push_command(peer, command, true);
+    }
+
+    fn push_command(&mut self, peer: PeerId, command: Command, may_be_lost: bool) {
+        let seat = self.peers.get(&peer).and_then(|id| self.seats.get(id));
+        if let Some(seat) = seat {
+            self.commands.push((Arc::clone(&seat.place.worker), command, may_be_lost));
+        }
+    }
+
+    /// The room's state on one worker is lost, or the worker itself: who is there has to come again.
+    pub(crate) fn lose_worker(&mut self, index: usize) {
+        let there = self.seats.iter().filter(|(_, seat)| seat.place.worker.index() == index);
+        let there: Vec<ParticipantId> = there.map(|(id, _)| *id).collect();
+        if there.len() == self.seats.len() {
+            return self.room.close(LeaveReason::StateMismatch);
+        }
+        for id in there {
+            self.room.leave(now(), id, LeaveReason::StateMismatch);
+        }
+    }
+
+    /// The workers that have this track: its publisher's, and those to which it is relayed.
+    fn workers_of(&self, track: TrackId) -> Vec<Arc<Worker>> {
+        let publisher = self.room.publisher(track).and_then(|id| self.seats.get(&id));
+        let own = publisher.map(|seat| Arc::clone(&seat.place.worker));
+        let others = self.relays.reaches(track).filter_map(|index| self.placement.worker(index).cloned());
+        own.into_iter().chain(others).collect()
+    }
+
+    /// Tells the workers which tracks cross between them, where that has changed.
+    fn refresh_relays(&mut self) {
+        let room = self.room.info().id;
+        for (index, command) in self.relays.settle(room) {
+            let Some(worker) = self.placement.worker(index).cloned() else { continue };
+            let muted = match &command {
+                Command::SetRelayed { track, source: Some(_), .. } if self.room.is_muted(*track) => {
+                    Some(*track)
+                }
+                _ => None,
+            };
+            if let Command::SetRelayed { track, source: None, .. } = &command {
+                self.unwanted(index, *track);
+            }
+            self.commands.push((Arc::clone(&worker), command, false));
+            if let Some(track) = muted {
+                self.commands.push((worker, Command::SetMuted { room, track, muted: true }, false));
+            }
+        }
     }
 
     /// Queues an event for a participant's adapter; closes the participant when its adapter is too far behind.
@@ -225,7 +283,7 @@ impl RoomTask {
     pub(crate) fn pause(&mut self, id: ParticipantId, peer: PeerId) {
         let Some(state) = self.seats.get_mut(&id).and_then(|seat| seat.peers.get_mut(&peer)) else { return };
         if !std::mem::replace(&mut state.paused, true) {
-            self.command(Command::PauseData { peer, paused: true });
+            self.peer_command(peer, Command::PauseData { peer, paused: true });
         }
         self.behind.entry(id).or_insert_with(now);
     }
@@ -255,7 +313,7 @@ impl RoomTask {
             !goes_on
         });
         for peer in resumed {
-            self.command(Command::PauseData { peer, paused: false });
+            self.peer_command(peer, Command::PauseData { peer, paused: false });
         }
         slow.into_iter().for_each(|id| self.close_slow(id));
     }
@@ -319,19 +377,23 @@ impl RoomTask {
             Ok(welcome) => welcome,
             Err(refused) => return answer(&reply, Err(self.refusal(refused, &identity, &client))),
         };
+        let Some(place) = self.placement.place() else {
+            self.room.close(LeaveReason::StateMismatch);
+            return answer(&reply, Err(self.refusal(JoinRefused::Ended, &identity, &client)));
+        };
         let (sender, events) = async_channel::unbounded();
         self.watch(id, sender.clone());
         let initial = self.room.subscriptions(id).count();
         let room = welcome.room.name.clone();
         let journey = Journey::new(room, id, identity, client, started, now);
-        let (metrics, worker) = (Arc::clone(&self.metrics), Arc::clone(&self.worker));
-        self.seats.insert(id, Seat::new(sender, initial, journey, metrics, worker));
+        let worker = place.worker.handle.info.clone();
+        self.seats.insert(id, Seat::new(sender, initial, journey, Arc::clone(&self.metrics), place));
         count(&self.metrics.admitted);
         let joined = Joined {
             participant: welcome.participant,
             room: welcome.room,
             others: welcome.others,
-            worker: self.worker.handle.info.clone(),
+            worker,
             session: Session::new(id, self.request_sender.clone()),
             events,
         };
@@ -396,7 +458,9 @@ impl RoomTask {
             room::Event::Notice(id, notice) => self.notify(id, notice),
             room::Event::SetMuted { track, muted } => {
                 let room = self.room.info().id;
-                self.command(Command::SetMuted { room, track, muted });
+                for worker in self.workers_of(track) {
+                    self.commands.push((worker, Command::SetMuted { room, track, muted }, false));
+                }
             }
             room::Event::Ended(reason) => {
                 tracing::info!(room = self.room.info().name.as_str(), ?reason, "room ended");
@@ -421,19 +485,24 @@ impl RoomTask {
     /// The participant is out of the room: its connections go, its adapter is told.
     fn unseat(&mut self, id: ParticipantId, reason: LeaveReason) {
         let Some(mut seat) = self.seats.remove(&id) else { return };
-        for peer in seat.peers.keys() {
-            self.drop_peer(*peer);
-            self.command(Command::RemovePeer { peer: *peer });
+        let worker = &seat.place.worker;
+        for (peer, state) in &seat.peers {
+            let of = Of { peer: *peer, participant: id, worker: worker.index() };
+            self.drop_peer(of, &state.granted);
+            self.commands.push((Arc::clone(worker), Command::RemovePeer { peer: *peer }, false));
         }
+        self.placement.leave(worker);
         self.timers.retain(|(_, _, of)| *of != id);
         seat.journey.end(now(), reason, &self.metrics);
         // A full queue loses this; that it is closed says the same.
         seat.close(reason);
     }
 
-    pub(crate) fn drop_peer(&mut self, peer: PeerId) {
-        self.peers.remove(&peer);
-        self.routes.remove_peer(peer);
+    /// A connection is gone that had these sections.
+    pub(crate) fn drop_peer(&mut self, of: Of, granted: &Sections) {
+        self.peers.remove(&of.peer);
+        self.routes.remove_peer(of.peer);
+        self.relays.change(of, granted, &Sections::default());
     }
 
     /// What the front door lists is what has been answered.

@@ -48,6 +48,8 @@ struct Tables {
 
 struct Peer {
     room: RoomId,
+    /// Index of its worker.
+    worker: usize,
     credit: Arc<Semaphore>,
 }
 
@@ -57,12 +59,12 @@ impl Routes {
     }
 
     /// `false`: some connection has this id already.
-    pub fn add_peer(&self, peer: PeerId, room: RoomId) -> bool {
+    pub fn add_peer(&self, peer: PeerId, room: RoomId, worker: usize) -> bool {
         let mut tables = self.tables();
         let is_new = !tables.peers.contains_key(&peer);
         if is_new {
             let credit = Arc::new(Semaphore::new(CREDIT));
-            tables.peers.insert(peer, Peer { room, credit });
+            tables.peers.insert(peer, Peer { room, worker, credit });
         }
         is_new
     }
@@ -76,11 +78,11 @@ impl Routes {
         self.tables().rooms.remove(&room);
     }
 
-    /// A room that ended by a panic left connections behind: these.
-    pub fn abandon_room(&self, room: RoomId) -> Vec<PeerId> {
+    /// A room that ended by a panic left connections behind: these, and the indexes of their workers.
+    pub fn abandon_room(&self, room: RoomId) -> Vec<(PeerId, usize)> {
         let mut tables = self.tables();
         tables.rooms.remove(&room);
-        tables.peers.extract_if(|_, peer| peer.room == room).map(|(peer, _)| peer).collect()
+        tables.peers.extract_if(|_, peer| peer.room == room).map(|(id, peer)| (id, peer.worker)).collect()
     }
 
     fn pass(&self, event: Event, metrics: &Metrics) {

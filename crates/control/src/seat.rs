@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
 
 use base::model::{LeaveReason, Notice, Quality, TrackSettings};
 use base::{PeerId, TrackId};
@@ -10,9 +9,9 @@ use bytes::Bytes;
 use contract::media::{Event as MediaEvent, Sections};
 use contract::session::Event;
 
-use crate::door::Worker;
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count, uncount};
+use crate::placement::Place;
 use crate::routes::{Credit, is_lossy};
 
 /// Events that may wait for an adapter, beyond those of its join. One that falls further behind is closed.
@@ -55,7 +54,8 @@ pub(crate) struct Seat {
     held: VecDeque<(MediaEvent, Option<Credit>)>,
     pub journey: Journey,
     metrics: Arc<Metrics>,
-    worker: Arc<Worker>,
+    /// The worker of all its connections.
+    pub place: Place,
 }
 
 /// One connection.
@@ -79,10 +79,9 @@ impl Seat {
         initial: usize,
         journey: Journey,
         metrics: Arc<Metrics>,
-        worker: Arc<Worker>,
+        place: Place,
     ) -> Self {
         count(&metrics.participants);
-        worker.participants.fetch_add(1, Relaxed);
         Self {
             events,
             capacity: EVENT_QUEUE + initial,
@@ -93,7 +92,7 @@ impl Seat {
             held: VecDeque::new(),
             journey,
             metrics,
-            worker,
+            place,
         }
     }
 
@@ -159,6 +158,11 @@ impl Seat {
         self.primary.filter(|peer| self.peers.get(peer).is_some_and(|peer| peer.reliable_open))
     }
 
+    /// Counts what its connections are sent now.
+    pub fn count_streams(&mut self) {
+        self.place.set_streams(self.peers.values().map(|peer| peer.granted.send.len()).sum());
+    }
+
     /// The worst of its connections.
     pub fn quality(&self) -> Option<Quality> {
         self.peers.values().filter_map(|peer| peer.quality).min()
@@ -171,7 +175,6 @@ impl Drop for Seat {
     fn drop(&mut self) {
         self.events.close();
         uncount(&self.metrics.participants);
-        self.worker.participants.fetch_sub(1, Relaxed);
     }
 }
 

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
+use base::RoomId;
 use base::model::{Participant, Track};
-use contract::media::Command;
+use contract::media::{Command, WorkerHandle};
 use serde_json::{Value, json};
 
 use crate::door::answer;
@@ -14,17 +15,22 @@ use crate::seat::Seat;
 const WORKER_WAIT: Duration = Duration::from_secs(1);
 
 impl RoomTask {
-    /// Answers with control's and the worker's view. Does not hold the room up.
+    /// Answers with control's view and those of its workers. Does not hold the room up.
     pub(crate) fn snapshot(&self, reply: async_channel::Sender<Option<String>>) {
         let control = self.describe();
-        let (room, worker) = (self.room.info().id, self.worker.handle.clone());
+        let room = self.room.info().id;
+        let workers: Vec<_> = self.placement.workers().map(|worker| worker.handle.clone()).collect();
         tokio::spawn(async move {
-            let (told, tells) = async_channel::bounded(1);
-            let asked = worker.try_send(Command::Snapshot { room, reply: told });
-            let media = match tokio::time::timeout(WORKER_WAIT, tells.recv()).await {
-                Ok(Ok(text)) if asked => serde_json::from_str(&text).unwrap_or(Value::String(text)),
-                _ => Value::Null,
-            };
+            let asked: Vec<_> = workers.iter().map(|worker| (worker.info.index, ask(worker, room))).collect();
+            let mut media = Vec::new();
+            let until = tokio::time::Instant::now() + WORKER_WAIT;
+            for (index, answer) in asked {
+                let state = match tokio::time::timeout_at(until, answer.recv()).await {
+                    Ok(Ok(text)) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                    _ => Value::Null,
+                };
+                media.push(json!({ "worker": index, "state": state }));
+            }
             let text = json!({ "control": control, "media": media }).to_string();
             answer(&reply, Some(text));
         });
@@ -39,7 +45,12 @@ impl RoomTask {
             "metadata_bytes": info.metadata.len(),
             "created_at_ms": info.created_at.0,
             "recording": info.recording,
-            "worker": self.worker.handle.info.index,
+            "begun_on_worker": self.placement.home().index(),
+            "relays": self.relays.iter().map(|(track, from, to)| json!({
+                "track": track.to_string(),
+                "from": from,
+                "to": to,
+            })).collect::<Vec<_>>(),
             "participants": participants.collect::<Vec<_>>(),
         })
     }
@@ -56,9 +67,17 @@ impl RoomTask {
             "joined_at_ms": participant.joined_at.0,
             "publishes": participant.tracks.iter().map(describe_track).collect::<Vec<_>>(),
             "receives": receives.collect::<Vec<_>>(),
+            "worker": self.seats.get(&participant.id).map(|seat| seat.place.worker.index()),
             "connections": self.seats.get(&participant.id).map(describe_connections),
         })
     }
+}
+
+/// Asks a worker. Nothing comes when its queue is full.
+fn ask(worker: &WorkerHandle, room: RoomId) -> async_channel::Receiver<String> {
+    let (reply, answer) = async_channel::bounded(1);
+    worker.try_send(Command::Snapshot { room, reply });
+    answer
 }
 
 fn describe_track(track: &Track) -> Value {

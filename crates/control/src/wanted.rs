@@ -25,6 +25,15 @@ impl Wanted {
         let after = merge(said);
         (before != after).then_some(after).flatten()
     }
+
+    /// The track does not reach the worker any more. What is wanted over those left, if that is news.
+    fn forget(&mut self, worker: usize, track: TrackId) -> Option<Highest> {
+        let said = self.tracks.get_mut(&track)?;
+        let before = merge(said);
+        said.remove(&worker);
+        let after = merge(said);
+        (before != after).then_some(after).flatten()
+    }
 }
 
 /// `None`: no worker has said anything.
@@ -45,6 +54,12 @@ impl RoomTask {
             self.wanted.tracks.retain(|track, _| room.publisher(*track).is_some());
         }
         let news = self.wanted.say(worker, track, highest);
+        self.tell_wanted(track, news);
+    }
+
+    /// A track is not relayed to a worker any more: nobody there wants anything of it.
+    pub(crate) fn unwanted(&mut self, worker: usize, track: TrackId) {
+        let news = self.wanted.forget(worker, track);
         self.tell_wanted(track, news);
     }
 

@@ -2,5 +2,6 @@ mod api;
 mod connections;
 mod log;
 mod sessions;
+mod spread;
 mod tracks;
 mod world;
