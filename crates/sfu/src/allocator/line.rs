@@ -73,6 +73,11 @@ impl Line {
         self.fell_at.is_none_or(|at| now.saturating_duration_since(at) > DISTRUST)
     }
 
+    /// When more may climb than now, if nothing happens.
+    pub fn next_rise(&self) -> Option<Instant> {
+        self.recent.next_rise(PATIENCE).filter(|_| self.cut)
+    }
+
     /// What there is for video beside so much audio.
     pub fn limits(&mut self, now: Instant, audio: u64) -> Limits {
         let keep = for_video(self.estimate, audio);

@@ -286,6 +286,12 @@ impl<S: Sink> Allocator<S> {
             receiver.video = round.choose(line, limits);
             let wanted = line::needed(full, receiver.audio);
             tell_wanted(key, &mut receiver.told, wanted, events);
+            if full > receiver.video
+                && let Some(rise) = line.next_rise()
+            {
+                receiver.due = Some(rise.max(now + COALESCED));
+                self.due.extend(receiver.due.map(|due| (due, key)));
+            }
         } else {
             receiver.looked_at = None;
             for (track, sink) in &receiver.subscriptions {

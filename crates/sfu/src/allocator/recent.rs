@@ -25,6 +25,11 @@ impl Recent {
         self.steps.push((from, value));
     }
 
+    /// When the lowest value will be out of the window, if it is not the last one.
+    pub fn next_rise(&self, window: Duration) -> Option<Instant> {
+        Some(self.steps.get(1)?.0 + window)
+    }
+
     /// The lowest value that held at some time since `window` ago; `None` before the first.
     pub fn lowest(&mut self, now: Instant, window: Duration) -> Option<u64> {
         // The first says nothing of the time from the second on.
@@ -60,6 +65,10 @@ mod tests {
             (9_000, 1_000),
         ] {
             assert_eq!(recent.lowest(at(millis), WINDOW), Some(lowest), "{millis}");
+            let next = recent.next_rise(WINDOW).map(|at| (at - begin).as_millis());
+            let expected =
+                [(300, 1_100), (500, 1_300), (800, 1_400)].into_iter().find(|(value, _)| *value == lowest);
+            assert_eq!(next, expected.map(|(_, rise)| rise));
         }
         recent.push(at(9_000), 100);
         assert_eq!(recent.lowest(at(9_000), WINDOW), Some(100));

@@ -1,11 +1,11 @@
-//! Any schedule of settings, layer deaths, keyframes, pauses, loss, reordering and repair: the strict decoder accepts what
+//! Any schedule of settings, estimates, layer deaths, keyframes, pauses, loss, reordering and repair: the strict decoder accepts what
 //! comes out.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use base::model::TrackSettings;
-use base::{CodecKind, MediaKind};
+use base::{Bitrate, CodecKind, MediaKind};
 
 use crate::decoder::{Name, assemble, check, check_no_gaps, check_no_loss};
 use crate::encoder::{Encoder, Mode, Shape, Truth};
@@ -17,6 +17,8 @@ const SINKS: [u32; 2] = [20, 30];
 struct Call {
     random: Random,
     shape: Shape,
+    /// Estimates jump around.
+    thin: bool,
     /// Packets of a thousand.
     lost: u64,
     jitter_ms: u64,
@@ -30,10 +32,12 @@ struct Call {
     damaged: BTreeSet<Name>,
     /// Since when each sink may expect pictures.
     watching: [Option<Instant>; 2],
+    disabled: [bool; 2],
+    thin_line: [bool; 2],
 }
 
 impl Call {
-    fn new(seed: u64, shape: Shape, streams: u8, (lost, jitter_ms): (u64, u64)) -> Self {
+    fn new(seed: u64, shape: Shape, streams: u8, thin: bool, (lost, jitter_ms): (u64, u64)) -> Self {
         let mut stage = Stage::new();
         stage.publish(CAMERA, MediaKind::Video, streams);
         SINKS.iter().for_each(|sink| stage.subscribe(CAMERA, *sink));
@@ -41,6 +45,7 @@ impl Call {
         Self {
             random: Random(seed),
             shape,
+            thin,
             lost,
             jitter_ms,
             stage,
@@ -51,6 +56,8 @@ impl Call {
             muted: false,
             damaged: BTreeSet::new(),
             watching: [Some(begin); 2],
+            disabled: [false; 2],
+            thin_line: [false; 2],
         }
     }
 
@@ -71,8 +78,24 @@ impl Call {
             let fps = [0, 7, 15, 30][self.random.below(4) as usize];
             let (disabled, quality) = (self.random.permille(150), self.random.below(3) as u8);
             self.expect_life();
-            self.watching[index] = Some(self.stage.now).filter(|_| !disabled);
+            self.disabled[index] = disabled;
+            self.watch(index, ms(0));
             self.stage.settle(sink, &TrackSettings { disabled, quality, fps, ..TrackSettings::default() });
+            self.damage_all_in_flight();
+        }
+        if self.thin && self.random.permille(100) {
+            self.expect_life();
+            let kbps = self.random.below(400);
+            // Many times what there is, unknown, or too little.
+            let estimate = match self.random.below(6) {
+                0 => None,
+                1 => Some(20_000),
+                _ => Some(kbps),
+            };
+            self.thin_line[index] = estimate.is_some_and(|kbps| kbps < 20_000);
+            // What climbs waits for a second.
+            self.watch(index, ms(1_100));
+            self.stage.estimate(sink, estimate.map(Bitrate::kbps));
             self.damage_all_in_flight();
         }
         if self.random.permille(15) {
@@ -94,6 +117,12 @@ impl Call {
         if self.random.permille(20) {
             self.stage.want_keyframe(sink);
         }
+    }
+
+    /// From then on the sink may expect pictures, if at all.
+    fn watch(&mut self, index: usize, after: Duration) {
+        let watches = !self.disabled[index] && !self.thin_line[index];
+        self.watching[index] = watches.then(|| self.stage.now + after);
     }
 
     fn publish(&mut self) {
@@ -134,7 +163,8 @@ impl Call {
         }
         let now = self.stage.now;
         for (sink, since) in SINKS.iter().zip(self.watching) {
-            let patient = since.is_some_and(|since| now - since > ms(1_800)) && !self.muted;
+            let patient =
+                since.is_some_and(|since| now.saturating_duration_since(since) > ms(1_800)) && !self.muted;
             let last = self.stage.got.get(sink).and_then(|got| got.last());
             let alive = last.is_some_and(|got| now - got.at < ms(1_200));
             let state = || self.stage.media.snapshot(now);
@@ -212,8 +242,8 @@ fn shapes() -> Vec<(Shape, u8)> {
 #[test]
 fn on_a_perfect_network_everything_that_comes_can_be_decoded_and_nothing_is_missing() {
     for (shape, streams) in shapes() {
-        for seed in 0..6 {
-            let call = Call::new(seed, shape, streams, (0, 0)).run(600);
+        for seed in 0..8 {
+            let call = Call::new(seed, shape, streams, seed % 2 == 1, (0, 0)).run(600);
             for sink in SINKS {
                 let raw = &call.stage.raw[&sink];
                 check_no_loss(raw);
@@ -231,8 +261,8 @@ fn on_a_perfect_network_everything_that_comes_can_be_decoded_and_nothing_is_miss
 #[test]
 fn on_a_bad_network_nothing_is_missing_but_what_was_lost() {
     for (shape, streams) in shapes() {
-        for seed in 0..6 {
-            let call = Call::new(seed, shape, streams, (40, 25)).run(500);
+        for seed in 0..8 {
+            let call = Call::new(seed, shape, streams, seed % 2 == 1, (40, 25)).run(500);
             for sink in SINKS {
                 let mut damaged = call.damaged.clone();
                 let frames = assemble(&call.stage.raw[&sink], &mut damaged);

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod allocation;
 mod audio_property;
 mod clocks;
 mod decoder;

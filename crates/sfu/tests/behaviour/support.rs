@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use base::model::{TrackSettings, TrackSource};
 use base::ring::{PayloadRing, Slot};
-use base::{Codec, CodecKind, MediaKind, Mid, NtpTime, ParticipantId, TrackId};
+use base::{Bitrate, Codec, CodecKind, MediaKind, Mid, NtpTime, ParticipantId, TrackId};
 use sfu::{Clock, Event, Media, PublicationSpec, RelaySet, Sink, TrackKey};
 use wire::ext::Extensions;
 use wire::media::Received;
@@ -254,6 +254,12 @@ impl Stage {
 
     pub fn settle(&mut self, sink: u32, settings: &TrackSettings) {
         assert!(self.media.set_settings(self.now, CAMERA, To(sink), settings));
+        self.drain();
+    }
+
+    /// What the connection of this sink's receiver carries.
+    pub fn estimate(&mut self, sink: u32, estimate: Option<Bitrate>) {
+        self.media.set_estimate(self.now, To(sink).receiver(), estimate);
         self.drain();
     }
 
