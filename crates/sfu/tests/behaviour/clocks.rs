@@ -8,11 +8,11 @@ use sfu::Clock;
 use crate::support::*;
 
 /// Lip sync that a person does not notice.
-const SKEW: i64 = 80_000;
+pub const SKEW: i64 = 80_000;
 
 /// When the receiver takes the packet to have been captured, by the newest clock it was told, since the room began; in
 /// microseconds.
-fn believed(stage: &Stage, clock: &Clock, timestamp: u32, codec: CodecKind) -> i64 {
+pub fn believed(stage: &Stage, clock: &Clock, timestamp: u32, codec: CodecKind) -> i64 {
     let ticks = i64::from(timestamp.wrapping_sub(clock.rtp) as i32);
     clock.ntp.micros_since(stage.ntp(Duration::ZERO)) + ticks * 1_000_000 / i64::from(codec.clock_rate())
 }

@@ -20,4 +20,5 @@ mod speakers;
 mod spread_voices;
 mod support;
 mod switching;
+mod sync_property;
 mod voices;
