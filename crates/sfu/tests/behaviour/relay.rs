@@ -7,8 +7,8 @@ use base::model::{TrackSettings, TrackSource};
 use sfu::{Event, Layers, PublicationSpec};
 
 use crate::support::{
-    ANNA, BEN, CAMERA, CARL, DISABLED, FRAME, MICROPHONE, Sent, Source, Stage, assert_gap_free, layers, ms,
-    quality,
+    ANNA, BEN, CAMERA, CARL, DISABLED, FRAME, MICROPHONE, Sent, Source, Stage, To, assert_gap_free, layers,
+    ms, quality,
 };
 
 /// The relay's number.
@@ -186,7 +186,7 @@ fn nothing_crosses_while_nobody_watches() {
     two.settle(BEN, &quality(2));
     two.frames(30, &[0, 1, 2]);
     assert!(two.crossed()[2] > 30);
-    two.far.media.remove_subscription(two.far.now, CAMERA, crate::support::To(BEN));
+    two.far.media.remove_subscription(two.far.now, CAMERA, To(BEN));
     two.exchange();
     two.crossed();
     two.frames(30, &[0, 1, 2]);
@@ -205,6 +205,33 @@ fn when_the_watched_layer_dies_a_lower_one_crosses() {
     two.crossed();
     two.frames(90, &[0, 1, 2]);
     assert_eq!(layers(&two.far.take(BEN)), [1, 2]);
+}
+
+#[test]
+fn nothing_crosses_that_no_line_carries_and_it_comes_again_when_one_does() {
+    let mut two = Two::new();
+    let ben = sfu::Sink::receiver(&To(BEN));
+    two.frames(60, &[0, 1, 2]);
+    let estimate = |two: &mut Two, bits| {
+        two.far.media.set_estimate(two.far.now, ben, Some(base::Bitrate(bits)));
+    };
+    estimate(&mut two, 1_000);
+    // Pausing is the last resort, and waits a while.
+    two.frames(240, &[0, 1, 2]);
+    two.crossed();
+    two.frames(60, &[0, 1, 2]);
+    assert_eq!(two.crossed(), [0; 3]);
+    two.far.take(BEN);
+    // Up from the smallest, as an estimate grows.
+    for step in 0..20 {
+        estimate(&mut two, 100_000 << step.min(6));
+        two.frames(15, &[0, 1, 2]);
+    }
+    let got = two.far.take(BEN);
+    assert_eq!(layers(&got).last(), Some(&2), "{:?}", layers(&got));
+    two.crossed();
+    two.frames(15, &[0, 1, 2]);
+    assert_eq!(two.crossed(), [0, 0, 30]);
 }
 
 #[test]
