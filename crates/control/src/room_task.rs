@@ -231,11 +231,11 @@ impl RoomTask {
     }
 
     /// The workers that have this track: its publisher's, and those to which it is relayed.
-    fn workers_of(&self, track: TrackId) -> Vec<Arc<Worker>> {
+    pub(crate) fn workers_of(&self, track: TrackId) -> impl Iterator<Item = &Arc<Worker>> {
         let publisher = self.room.publisher(track).and_then(|id| self.seats.get(&id));
-        let own = publisher.map(|seat| Arc::clone(&seat.place.worker));
-        let others = self.relays.reaches(track).filter_map(|index| self.placement.worker(index).cloned());
-        own.into_iter().chain(others).collect()
+        let own = publisher.map(|seat| &seat.place.worker);
+        let others = self.relays.reaches(track).filter_map(|index| self.placement.worker(index));
+        own.into_iter().chain(others)
     }
 
     /// Tells the workers which tracks cross between them, where that has changed.
@@ -458,9 +458,9 @@ impl RoomTask {
             room::Event::Notice(id, notice) => self.notify(id, notice),
             room::Event::SetMuted { track, muted } => {
                 let room = self.room.info().id;
-                for worker in self.workers_of(track) {
-                    self.commands.push((worker, Command::SetMuted { room, track, muted }, false));
-                }
+                let workers: Vec<_> = self.workers_of(track).cloned().collect();
+                let command = |worker| (worker, Command::SetMuted { room, track, muted }, false);
+                self.commands.extend(workers.into_iter().map(command));
             }
             room::Event::Ended(reason) => {
                 tracing::info!(room = self.room.info().name.as_str(), ?reason, "room ended");

@@ -45,7 +45,8 @@ fn merge(said: &BTreeMap<usize, Highest>) -> Option<Highest> {
 impl RoomTask {
     /// A worker says what its subscribers want of a track. Its publisher is told what all want.
     pub(crate) fn layer_wanted(&mut self, worker: usize, track: TrackId, highest: Highest) {
-        if self.room.publisher(track).is_none() {
+        // A worker that the track does not reach any more may have said so before it knew.
+        if self.room.publisher(track).is_none() || !self.workers_of(track).any(|of| of.index() == worker) {
             return;
         }
         if !self.wanted.tracks.contains_key(&track) {

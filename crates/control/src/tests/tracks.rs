@@ -5,7 +5,7 @@ use base::model::{Notice, TrackSettings};
 use contract::media::{Command, Event as MediaEvent, Sections};
 use contract::session::{Event, Join, PublishRefused, Request};
 
-use super::world::{World, camera, fed_tracks, join, receiving, sending, sent_tracks};
+use super::world::{World, camera, fed_tracks, join, quiet, receiving, sending, sent_tracks};
 
 #[tokio::test(start_paused = true)]
 async fn a_published_track_is_offered_to_the_others_and_sent_when_they_make_a_section_for_it() {
@@ -168,9 +168,12 @@ async fn wanted(person: &super::world::Person) -> Vec<(TrackId, Option<u8>)> {
 
 #[tokio::test(start_paused = true)]
 async fn a_publisher_hears_the_most_that_is_wanted_on_any_worker_and_nobody_else_hears_it() {
-    let world = World::with(crate::Config::default(), 2);
+    let world = World::with(crate::Config { spread_at: 1, ..crate::Config::default() }, 2);
     let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    assert_eq!((ann.joined.worker.index, bob.joined.worker.index), (0, 1));
     let track = ann.publish().await;
+    bob.ask(Request::SetSections { peer: bob.peer, sections: sending(&[track]) }).await;
+    quiet().await;
     let room = world.rooms().await[0].id;
     let say = |worker, highest| world.say(MediaEvent::WantedLayer { worker, room, track, highest });
     say(0, None).await;
@@ -180,6 +183,12 @@ async fn a_publisher_hears_the_most_that_is_wanted_on_any_worker_and_nobody_else
     say(0, None).await;
     assert_eq!(wanted(&ann).await, [None, Some(0), Some(2), Some(1)].map(|highest| (track, highest)));
     assert_eq!(wanted(&bob).await, []);
+    say(0, Some(0)).await;
+    quiet().await;
+    bob.ask(Request::SetSections { peer: bob.peer, sections: sending(&[]) }).await;
+    assert_eq!(wanted(&ann).await, [(track, Some(0))], "nobody is left on the other worker");
+    say(1, Some(2)).await;
+    assert_eq!(wanted(&ann).await, [], "which said this before it knew");
     ann.ask(Request::Unpublish { track }).await;
     ann.events().await;
     say(1, Some(2)).await;
