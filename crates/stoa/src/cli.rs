@@ -49,6 +49,9 @@ pub struct Dev {
     /// Threads that carry media [default: one per core].
     #[arg(long, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: Option<u16>,
+    /// Participants of a room on one worker before newcomers may go to another [default: 16].
+    #[arg(long, value_name = "COUNT")]
+    pub spread_at: Option<usize>,
 }
 
 /// Options of `stoa token`.

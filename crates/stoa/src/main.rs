@@ -57,6 +57,7 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
             empty_timeout: config.room_empty_timeout,
             departure_timeout: config.room_departure_timeout,
             max_participants: config.room_max_participants,
+            spread_at: config.room_spread_at,
             ..control::Config::default()
         },
         keys: ApiKeys::new(config.keys),
@@ -96,7 +97,10 @@ fn dev(options: &Dev) -> Result<(), String> {
         http: SocketAddr::new(listen.into(), options.port),
         tls: options.lan.then(|| own.clone()),
         media: Media { port: options.udp_port, workers, advertise },
-        rooms: control::Config::default(),
+        rooms: match options.spread_at {
+            Some(spread_at) => control::Config { spread_at, ..control::Config::default() },
+            None => control::Config::default(),
+        },
         keys: ApiKeys::development(),
         debug_token: None,
         development: true,

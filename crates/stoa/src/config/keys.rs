@@ -143,6 +143,20 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "room.spread_at",
+        about: &[
+            "With this many participants of a room on one worker, newcomers may go to another, so that a large room",
+            "uses all cores. Every track then crosses to the others, which costs about as much as another receiver.",
+        ],
+        accepts: "a number from 1 to 1000000",
+        default: Ok("16"),
+        is_list: false,
+        set: |config, values| {
+            config.room_spread_at = number(values, 1, 1_000_000)?.try_into().ok()?;
+            Some(())
+        },
+    },
+    Key {
         name: "admin.debug_token",
         about: &[
             "Opens /debug/rooms/NAME for every room, as `Authorization: Bearer TOKEN`.",

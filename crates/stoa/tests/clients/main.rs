@@ -4,6 +4,7 @@ mod bad_input;
 mod call;
 mod join;
 mod server;
+mod spread;
 mod talk;
 
 use std::time::Duration;

@@ -33,8 +33,14 @@ pub struct Before {
 
 impl Server {
     pub fn start() -> Self {
+        Self::with(&[])
+    }
+
+    /// With further options.
+    pub fn with(options: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_stoa"))
             .args(["dev", "--port", "0", "--udp-port", "0", "--workers", "2"])
+            .args(options)
             .env("RUST_LOG", "info")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
