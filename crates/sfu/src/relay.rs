@@ -156,7 +156,11 @@ impl<S: Sink> Media<S> {
     /// So often, modulo 256, the next packet's track was interrupted at the other worker. What is missing between was
     /// withheld there, and is no gap to receivers.
     pub fn hear_interruptions(&mut self, key: TrackKey, count: u8) {
-        self.change(key, |publication, _| publication.hear_interruptions(count));
+        // Said with each packet, and seldom new.
+        let told = self.publication(key).and_then(|publication| publication.relayed.as_ref());
+        if told.is_some_and(|relayed| relayed.interruptions != count) {
+            self.change(key, |publication, _| publication.hear_interruptions(count));
+        }
     }
 
     /// What is to come of a relayed track, as it was last told by [`Event::RelayWanted`].

@@ -52,7 +52,12 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
     let settings = Settings {
         http: config.http_listen,
         tls: None,
-        media: Media { port: config.udp_port, workers, advertise: advertised(&config.udp_advertise)? },
+        media: Media {
+            port: config.udp_port,
+            workers,
+            advertise: advertised(&config.udp_advertise)?,
+            loudest: config.room_loudest,
+        },
         rooms: control::Config {
             empty_timeout: config.room_empty_timeout,
             departure_timeout: config.room_departure_timeout,
@@ -96,7 +101,7 @@ fn dev(options: &Dev) -> Result<(), String> {
     let settings = Settings {
         http: SocketAddr::new(listen.into(), options.port),
         tls: options.lan.then(|| own.clone()),
-        media: Media { port: options.udp_port, workers, advertise },
+        media: Media { port: options.udp_port, workers, advertise, loudest: worker::LOUDEST },
         rooms: match options.spread_at {
             Some(spread_at) => control::Config { spread_at, ..control::Config::default() },
             None => control::Config::default(),

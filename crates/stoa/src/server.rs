@@ -57,6 +57,8 @@ pub struct Media {
     pub workers: usize,
     /// Addresses that clients are told, best first; at least one.
     pub advertise: Vec<IpAddr>,
+    /// Microphones of a room that are forwarded where more are open; 0: all.
+    pub loudest: usize,
 }
 
 /// Where a person changes a port, for errors.
@@ -153,6 +155,7 @@ fn start_workers(
             commands: COMMANDS,
             metrics: Arc::clone(&metrics),
             mesh: mesh.clone(),
+            loudest: media.loudest,
         };
         let (handle, thread) =
             worker::spawn(config, events.clone()).map_err(|error| cannot_bind("UDP", bind, &error, name))?;

@@ -93,7 +93,8 @@ impl Worker {
             return;
         }
         let (room_seed, peer_seed) = (self.draw(), self.draw());
-        let room = self.rooms.enter(room, || sfu::Media::new(room_seed));
+        let loudest = self.loudest;
+        let room = self.rooms.enter(room, || media(now, room_seed, loudest));
         let ice = rtc::IceRole::Lite { local: translate::credentials(local), candidate: self.candidate };
         let rtc = rtc::Peer::new(now, self.wall, &self.config, ice, peer_seed);
         let Some(key) = self.peers.insert(Peer::new(now, id, participant, room, rtc)) else { return };
@@ -103,9 +104,9 @@ impl Worker {
     }
 
     /// The room, whoever is in it; what holds it comes next.
-    pub(crate) fn hold_room(&mut self, room: RoomId) -> RoomKey {
-        let seed = self.draw();
-        self.rooms.hold(room, || sfu::Media::new(seed))
+    pub(crate) fn hold_room(&mut self, now: Instant, room: RoomId) -> RoomKey {
+        let (seed, loudest) = (self.draw(), self.loudest);
+        self.rooms.hold(room, || media(now, seed, loudest))
     }
 
     fn add_user(&mut self, key: PeerKey, user: &str) {
@@ -238,6 +239,12 @@ impl Worker {
         }
         result
     }
+}
+
+fn media(now: Instant, seed: u64, loudest: usize) -> sfu::Media<Sink> {
+    let mut media = sfu::Media::new(seed);
+    media.set_loudest(now, loudest);
+    media
 }
 
 /// Sections: the wanted state against what is there.

@@ -54,6 +54,7 @@ use contract::media::{Event, Fingerprint, WorkerHandle, WorkerInfo};
 
 pub use metrics::Metrics;
 pub use relay::Mesh;
+pub use sfu::{LOUDEST, MAX_LOUDEST};
 
 use crate::socket::Io;
 use crate::tick::{Parts, Worker};
@@ -78,6 +79,8 @@ pub struct WorkerConfig {
     pub metrics: Arc<Metrics>,
     /// Where it finds the other workers of the process: the same for all of them.
     pub mesh: Mesh,
+    /// Microphones of a room that are forwarded where more are open, at most [`sfu::MAX_LOUDEST`]; 0: all.
+    pub loudest: usize,
 }
 
 /// Binds the socket and starts the thread. Events go to `events`, whose capacity bounds what waits there: when it is full,
@@ -113,6 +116,7 @@ pub fn spawn(
         candidate,
         metrics: config.metrics,
         mesh: config.mesh,
+        loudest: config.loudest,
         seed: config.seed,
     };
     let thread = std::thread::Builder::new()

@@ -96,6 +96,7 @@ fn track(track: &sfu::PublicationSnapshot<Sink>, peers: &Peers) -> Value {
         "kind": track.kind.map(|kind| format!("{kind:?}")),
         "codec": track.codec.map(|codec| format!("{codec:?}")),
         "muted": track.muted,
+        "withheld": track.withheld,
         "drops": format!("{:?}", track.drops),
         "layers": track.layers.iter().map(|layer| json!({
             "alive": layer.alive,

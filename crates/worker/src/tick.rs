@@ -51,6 +51,8 @@ pub(crate) struct Worker {
     early: EarlyChecks,
     pub(crate) timers: Timers,
     pub(crate) relays: Relays,
+    /// Microphones of a room that are forwarded.
+    pub(crate) loudest: usize,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) counts: Counts,
     /// Counters of peers that are gone.
@@ -84,6 +86,7 @@ pub(crate) struct Parts {
     pub(crate) candidate: SocketAddr,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) mesh: Mesh,
+    pub(crate) loudest: usize,
     pub(crate) seed: u64,
 }
 
@@ -103,6 +106,7 @@ impl Worker {
             early: EarlyChecks::default(),
             timers: Timers::default(),
             relays: Relays::new(parts.mesh),
+            loudest: parts.loudest,
             metrics: parts.metrics,
             counts: Counts::default(),
             gone: rtc::Counters::default(),

@@ -171,6 +171,8 @@ fn worker_config(config: Arc<Config>, metrics: Arc<Metrics>) -> WorkerConfig {
         commands: 1_024,
         metrics,
         mesh: worker::Mesh::default(),
+        // Every packet that is read is to be forwarded.
+        loudest: 0,
     }
 }
 

@@ -143,6 +143,20 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "room.loudest",
+        about: &[
+            "Microphones of a room that are forwarded where more are open: the loudest. 0 = all.",
+            "Who begins to speak is forwarded at once.",
+        ],
+        accepts: "a number from 0 to 64",
+        default: Ok("6"),
+        is_list: false,
+        set: |config, values| {
+            config.room_loudest = number(values, 0, worker::MAX_LOUDEST as u64)?.try_into().ok()?;
+            Some(())
+        },
+    },
+    Key {
         name: "room.spread_at",
         about: &[
             "With this many participants of a room on one worker, newcomers may go to another, so that a large room",

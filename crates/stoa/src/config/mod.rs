@@ -35,6 +35,8 @@ pub struct Config {
     pub room_departure_timeout: Duration,
     /// Participants in a room; 0 = no limit.
     pub room_max_participants: u32,
+    /// Microphones of a room that are forwarded where more are open; 0 = all.
+    pub room_loudest: usize,
     /// Participants of a room on one worker before newcomers may go to another.
     pub room_spread_at: usize,
     /// Bearer token that opens `/debug`.
@@ -65,6 +67,7 @@ impl Default for Config {
             room_empty_timeout: Duration::from_secs(300),
             room_departure_timeout: Duration::from_secs(20),
             room_max_participants: 0,
+            room_loudest: worker::LOUDEST,
             room_spread_at: control::Config::default().spread_at,
             admin_debug_token: None,
             log_level: "info".to_owned(),

@@ -45,7 +45,7 @@ fn the_defaults_in_the_reference_file_are_the_defaults_of_the_code() {
 fn every_key_can_be_set_in_the_file() {
     let config = from_file(
         "[http]\nlisten = \"[::1]:80\"\n[udp]\nport = 1000\nworkers = 3\nadvertise = [\"203.0.113.7\", \"2001:db8::1\"]\n\
-         [room]\nempty_timeout = 1\ndeparture_timeout = 0\nmax_participants = 9\nspread_at = 3\n\
+         [room]\nempty_timeout = 1\ndeparture_timeout = 0\nmax_participants = 9\nloudest = 4\nspread_at = 3\n\
          [admin]\ndebug_token = \"sixteen letters!\"\n[log]\nlevel = \"warn,livekit=debug\"\nformat = \"json\"\n",
     )
     .expect("all good");
@@ -53,7 +53,7 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!((config.udp_port, config.udp_workers, config.udp_advertise.len()), (1000, 3, 2));
     assert_eq!(config.room_empty_timeout, Duration::from_secs(1));
     assert_eq!((config.room_departure_timeout, config.room_max_participants), (Duration::ZERO, 9));
-    assert_eq!(config.room_spread_at, 3);
+    assert_eq!((config.room_loudest, config.room_spread_at), (4, 3));
     assert_eq!(config.admin_debug_token.as_deref(), Some("sixteen letters!"));
     assert_eq!((config.log_level.as_str(), config.log_format), ("warn,livekit=debug", LogFormat::Json));
 }

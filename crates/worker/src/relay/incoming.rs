@@ -30,7 +30,7 @@ impl Worker {
     ) {
         match source {
             Some(source) if self.relays.reach(self.index, source.from) => {
-                let key = self.hold_room(room);
+                let key = self.hold_room(now, room);
                 self.add_relayed(now, (key, track), source);
                 self.release_room(key);
             }
@@ -103,6 +103,9 @@ impl Worker {
         };
         self.counts.relayed_in += 1;
         let origin = Origin { room, track: packet.track, key: known.key, rings: known.rings };
+        if let Some(count) = packet.interruptions() {
+            self.with_media(room, |media| media.hear_interruptions(origin.key, count));
+        }
         self.distribute(now, &origin, &packet.received(now), bytes);
     }
 

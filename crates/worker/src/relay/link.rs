@@ -58,6 +58,8 @@ pub(crate) struct Packet {
     abs_capture_time: Option<u64>,
     descriptor: u16,
     payload: u16,
+    /// See [`sfu::Media::interruptions`].
+    interruptions: u8,
     arrival: Instant,
 }
 
@@ -67,6 +69,7 @@ impl Packet {
         track: TrackId,
         received: &Received,
         (descriptor, payload): (&[u8], &[u8]),
+        interruptions: u8,
     ) -> Self {
         Self {
             room,
@@ -85,8 +88,14 @@ impl Packet {
             // Both are parts of one datagram.
             descriptor: descriptor.len() as u16,
             payload: payload.len() as u16,
+            interruptions,
             arrival: received.arrival,
         }
+    }
+
+    /// How often its track was interrupted; `None` where it cannot be.
+    pub(crate) fn interruptions(&self) -> Option<u8> {
+        (self.media == MediaKind::Audio).then_some(self.interruptions)
     }
 
     fn len(&self) -> usize {
@@ -302,7 +311,7 @@ mod tests {
             payload: 100..100 + parts.1.len(),
             arrival: Instant::now(),
         };
-        Packet::new(ROOM, TRACK, &received, parts)
+        Packet::new(ROOM, TRACK, &received, parts, 0)
     }
 
     fn fill(sender: &mut Sender, media: MediaKind, size: usize) -> u64 {

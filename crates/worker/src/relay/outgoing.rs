@@ -26,7 +26,7 @@ impl Worker {
         if to.is_empty() && self.rooms.find(room).is_none() {
             return;
         }
-        let key = self.hold_room(room);
+        let key = self.hold_room(now, room);
         let Some(state) = self.rooms.get_mut(key) else { return };
         let outgoing = state.relays.outgoing.entry(track).or_default();
         let gone: Vec<usize> = outgoing.to.keys().copied().filter(|other| !to.contains(other)).collect();
@@ -56,9 +56,10 @@ impl Worker {
         received: &Received,
         (descriptor, payload): (&[u8], &[u8]),
     ) {
+        let interruptions = self.interruptions((room, track), received.media);
         for other in relays.iter() {
             let Some(peering) = self.relays.links.get_mut(&usize::from(other)) else { continue };
-            let packet = Packet::new(room, track, received, (descriptor, payload));
+            let packet = Packet::new(room, track, received, (descriptor, payload), interruptions);
             if peering.link.sender.packet(packet, descriptor, payload) {
                 self.counts.relayed_out += 1;
             } else {
@@ -68,6 +69,13 @@ impl Worker {
                 }
             }
         }
+    }
+
+    /// How often a microphone was not forwarded for a while because others were louder: of its numbers then nothing crosses.
+    fn interruptions(&self, (room, track): (RoomId, TrackId), media: MediaKind) -> u8 {
+        let room = self.rooms.find(room).filter(|_| media == MediaKind::Audio);
+        let media = room.and_then(|key| self.rooms.get(key)?.media.as_ref());
+        media.and_then(|media| Some(media.interruptions(media.key(track)?))).unwrap_or(0)
     }
 
     /// A sender report goes to all that get something of the track, for every layer: a receiver there may be switched to it

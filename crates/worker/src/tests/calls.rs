@@ -306,6 +306,7 @@ fn a_worker_on_all_addresses_without_a_candidate_does_not_start() {
         commands: 1,
         metrics: std::sync::Arc::default(),
         mesh: crate::Mesh::default(),
+        loudest: sfu::LOUDEST,
     };
     let (events, _receiver) = async_channel::bounded(1);
     assert!(crate::spawn(config, events).is_err());
@@ -333,6 +334,7 @@ fn a_worker_whose_control_is_gone_ends() {
         commands: 1,
         metrics,
         mesh: crate::Mesh::default(),
+        loudest: sfu::LOUDEST,
     };
     let (events, _receiver) = async_channel::bounded(1);
     let (handle, thread) = crate::spawn(config, events).unwrap();

@@ -72,6 +72,7 @@ impl Lab {
             candidate: SERVER.into(),
             metrics: Arc::new(Metrics::default()),
             mesh: crate::Mesh::default(),
+            loudest: sfu::LOUDEST,
             seed: 7,
         });
         Self {

@@ -98,6 +98,7 @@ impl World {
             commands: 4_096,
             metrics: metrics.clone(),
             mesh: mesh.clone(),
+            loudest: sfu::LOUDEST,
         };
         let (handle, thread) = spawn(config, sender).expect("a worker");
         Self { handle, metrics, events, heard: Vec::new(), thread: Some(thread) }
