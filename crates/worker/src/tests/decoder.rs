@@ -26,6 +26,8 @@ pub(super) struct Decoder {
     packets: BTreeMap<u64, Packet>,
     next: Option<u64>,
     pub(super) shown: Vec<Shown>,
+    /// Packets that came and were of no use.
+    pub(super) useless: usize,
     newest: u32,
 }
 
@@ -57,7 +59,9 @@ impl Decoder {
         let Some((end, frame)) = continued.or_else(keyframe) else { return false };
         assert!(self.shown.is_empty() || frame.timestamp.wrapping_sub(self.newest) < 1 << 31, "a step back");
         self.newest = frame.timestamp;
-        self.packets = self.packets.split_off(&end);
+        let rest = self.packets.split_off(&end);
+        self.useless += self.packets.values().filter(|packet| packet.timestamp != frame.timestamp).count();
+        self.packets = rest;
         self.next = Some(end);
         self.shown.push(Shown { at: now, layer: frame.layer });
         true

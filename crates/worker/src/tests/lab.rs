@@ -44,6 +44,7 @@ pub(super) fn link(spec: &str) -> Conditions {
 
 pub(super) struct Lab {
     pub(super) now: Instant,
+    epoch: Instant,
     pub(super) worker: Worker,
     pub(super) people: Vec<Person>,
     pub(super) events: Vec<Event>,
@@ -77,6 +78,7 @@ impl Lab {
         });
         Self {
             now,
+            epoch: now,
             worker,
             people: Vec::new(),
             events: Vec::new(),
@@ -95,7 +97,7 @@ impl Lab {
     pub(super) fn join(&mut self, down: &str) -> usize {
         let (number, conditions) = (self.people.len(), link(down));
         let up = Conditions { delay: conditions.delay, ..Conditions::default() };
-        let person = Person::new(self.now, number, self.fingerprint, [up, conditions]);
+        let person = Person::new((self.epoch, self.now), number, self.fingerprint, [up, conditions]);
         let id = person.id;
         self.command(Command::AddPeer {
             peer: id,
@@ -288,12 +290,13 @@ impl Source {
     }
 
     /// Sends what is due.
-    fn step(&mut self, now: Instant, peer: &mut rtc::Peer, up: &mut Link<Vec<u8>>) {
+    fn step(&mut self, (epoch, now): (Instant, Instant), peer: &mut rtc::Peer, up: &mut Link<Vec<u8>>) {
         while self.next <= now {
             if self.off || !peer.can_send() {
                 self.next = now + FRAME;
             } else if self.media == MediaKind::Audio {
-                let payload = [&(self.number * 20).to_be_bytes()[..], &[1; 82]].concat();
+                let sent = (now - epoch).as_micros() as u64;
+                let payload = [&sent.to_be_bytes()[..], &[1; 82]].concat();
                 self.send(now, peer, up, (self.number * 960) as u32, true, &payload);
                 self.next += 20 * MS;
                 self.number += 1;
@@ -371,7 +374,7 @@ pub(super) struct Person {
     /// Datagrams that left the worker for it: when, and their bytes.
     pub(super) left: Vec<(Instant, usize)>,
     address: SocketAddr,
-    began: Instant,
+    epoch: Instant,
     own: IceCredentials,
     server: IceCredentials,
     fingerprint: Fingerprint,
@@ -379,7 +382,12 @@ pub(super) struct Person {
 }
 
 impl Person {
-    fn new(now: Instant, number: usize, server: Fingerprint, [up, down]: [Conditions; 2]) -> Self {
+    fn new(
+        (epoch, now): (Instant, Instant),
+        number: usize,
+        server: Fingerprint,
+        [up, down]: [Conditions; 2],
+    ) -> Self {
         let address = SocketAddr::from(([10, 0, 1, number as u8], 5_000));
         let credentials = |side: &str| IceCredentials {
             ufrag: format!("{side}{number}x"),
@@ -411,7 +419,7 @@ impl Person {
             decoders: BTreeMap::new(),
             left: Vec::new(),
             address,
-            began: now,
+            epoch,
             own,
             server: local,
             fingerprint: Fingerprint(config.certificate().fingerprint()),
@@ -466,7 +474,7 @@ impl Person {
             self.peer.handle_timeout(now);
         }
         for source in &mut self.sources {
-            source.step(now, &mut self.peer, &mut self.up);
+            source.step((self.epoch, now), &mut self.peer, &mut self.up);
         }
         let mut out = Vec::new();
         while self.peer.poll_transmit(now, &mut out).is_some() {
@@ -490,7 +498,7 @@ impl Person {
         let track: u64 = received.mid.as_str()[1..].parse().expect("a section of ours");
         if received.media == MediaKind::Audio {
             let sent = u64::from_be_bytes(payload[..8].try_into().expect("as sent"));
-            self.delays.push((now, (now - self.began).saturating_sub(Duration::from_millis(sent))));
+            self.delays.push((now, now - (self.epoch + Duration::from_micros(sent))));
         } else {
             let decoder = self.decoders.entry(track).or_default();
             decoder.receive(now, &received, payload);
