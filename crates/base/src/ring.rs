@@ -18,8 +18,9 @@ impl Slot {
         (self.index >> COUNT_BITS) as u32
     }
 
+    /// `entries` is a power of two.
     fn entry(self, entries: usize) -> usize {
-        ((self.index & COUNT_MASK) % entries as u64) as usize
+        (self.index & COUNT_MASK) as usize & (entries - 1)
     }
 }
 
@@ -29,6 +30,8 @@ struct Entry {
     /// Position of the first byte in the endless stream of bytes ever written; `stream % capacity` is its place.
     start: u64,
     len: u32,
+    /// Place of the first byte.
+    place: u32,
 }
 
 /// Bounded in bytes and in payloads; the oldest go first. Memory grows to the bound only as it is used.
@@ -42,7 +45,8 @@ pub struct PayloadRing {
 }
 
 impl PayloadRing {
-    /// `capacity` bytes and `max_entries` payloads at most; both at least 1.
+    /// `capacity` bytes (below 4 GB) and `max_entries` payloads at most, or as many as the next lower power of two; both at
+    /// least 1.
     pub fn new(capacity: usize, max_entries: usize) -> Self {
         Self::with_id(0, capacity, max_entries)
     }
@@ -53,8 +57,8 @@ impl PayloadRing {
         Self {
             bytes: Vec::new(),
             entries: Vec::new(),
-            capacity: capacity.max(1),
-            max_entries: max_entries.max(1),
+            capacity: capacity.clamp(1, u32::MAX as usize),
+            max_entries: 1 << max_entries.max(1).ilog2(),
             written: 0,
             next: Slot { index: (u64::from(id) << COUNT_BITS) | 1 },
         }
@@ -92,7 +96,7 @@ impl PayloadRing {
         self.bytes[place..middle].copy_from_slice(front);
         self.bytes[middle..end].copy_from_slice(payload);
         let slot = self.next;
-        let entry = Entry { index: slot.index, start: self.written, len: len as u32 };
+        let entry = Entry { index: slot.index, start: self.written, len: len as u32, place: place as u32 };
         let at = slot.entry(self.max_entries);
         if self.entries.len() <= at {
             self.entries.resize(at + 1, Entry::default());
@@ -105,13 +109,14 @@ impl PayloadRing {
     }
 
     /// The payload, unless it has been overwritten.
+    #[inline]
     pub fn get(&self, slot: Slot) -> Option<&[u8]> {
         let entry = self.entries.get(slot.entry(self.max_entries))?;
         let overrun = self.written - entry.start > self.capacity as u64;
         if entry.index != slot.index || slot.index & COUNT_MASK == 0 || overrun {
             return None;
         }
-        let place = (entry.start % self.capacity as u64) as usize;
+        let place = entry.place as usize;
         self.bytes.get(place..place + entry.len as usize)
     }
 

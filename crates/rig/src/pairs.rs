@@ -25,7 +25,7 @@ pub struct Pair {
 pub struct Plant {
     server: Arc<Config>,
     client: Arc<Config>,
-    clock: WallClock,
+    pub clock: WallClock,
 }
 
 impl Plant {

@@ -6,7 +6,7 @@ use base::model::TrackSource;
 use base::ring::{PayloadRing, Slot};
 use base::{MediaKind, ParticipantId};
 use rig::{AUDIO, Track, VIDEO};
-use rtc::SendIndex;
+use rtc::{Clock, SendIndex, WallClock};
 use sfu::{Media, PublicationSpec, TrackKey};
 use wire::media::{Decision, Received, Rewrite};
 
@@ -75,6 +75,7 @@ pub struct Stage {
     frames: u64,
     sounds: u64,
     epoch: Instant,
+    wall: WallClock,
 }
 
 /// Index of a track by what it is.
@@ -127,6 +128,7 @@ impl Stage {
             frames: 0,
             sounds: 0,
             epoch: now,
+            wall: plant.clock,
         }
     }
 
@@ -182,6 +184,7 @@ impl Stage {
     ) {
         let client = &mut self.publisher.client;
         let section = client.send_index(rig::mids(track, 1)[0]).expect("it was negotiated");
+        client.set_clock(section, Clock { ntp: self.wall.ntp(at), rtp: rewrite.timestamp, at });
         let mut datagram = Vec::new();
         let sent = client.send(at, section, rewrite, Slot::default(), payload, None, &mut datagram);
         assert!(sent.is_some(), "the publisher is connected");
@@ -210,7 +213,7 @@ impl Stage {
             let mut said = Vec::new();
             let mut of_pair = sealed.iter().filter(|sealed| sealed.subscriber == subscriber).peekable();
             let (mut at, mut number) = (self.now, subscriber);
-            while at < end {
+            while at <= end {
                 while let Some(sealed) = of_pair.next_if(|sealed| sealed.at <= at) {
                     number += 1;
                     let lost = sealed.media == Some(MediaKind::Video) && number.is_multiple_of(LOSE_EVERY);
@@ -227,20 +230,31 @@ impl Stage {
         answers
     }
 
-    /// Timers of the server's peers, and what they have to say.
+    /// Timers, and what the server and its publisher have to say.
     pub fn finish(&mut self) {
         self.now += SLICE;
-        for pair in self.subscribers.iter_mut().chain([&mut self.publisher]) {
-            pair.server.handle_timeout(self.now);
-            pair.drain_server(self.now);
-            let mut said = Vec::new();
-            pair.client.handle_timeout(self.now);
-            pair.drain_client(self.now, &mut said);
-            for (_, mut datagram) in said {
-                pair.server.receive(self.now, pair.at_client, &mut datagram);
+        let mut said = Vec::new();
+        self.publisher.client.handle_timeout(self.now);
+        self.publisher.drain_client(self.now, &mut said);
+        for (at, mut datagram) in said {
+            self.publisher.server.receive(at, self.publisher.at_client, &mut datagram);
+        }
+        while let Some(event) = self.publisher.server.poll_event() {
+            if let rtc::Event::SenderReport { mid, layer, ntp, rtp, at } = event {
+                let track = usize::from(rig::mids(1, 1)[0] == mid);
+                self.media.sender_report(self.tracks[track], layer, ntp, rtp, at);
             }
         }
         self.media.handle_timeout(self.now);
-        while self.media.poll_event().is_some() {}
+        while let Some(event) = self.media.poll_event() {
+            if let sfu::Event::Clock { sink, clock: sfu::Clock { ntp, rtp, at } } = event {
+                let peer = &mut self.subscribers[sink.subscriber].server;
+                peer.set_clock(sink.section, rtc::Clock { ntp, rtp, at });
+            }
+        }
+        for pair in self.subscribers.iter_mut().chain([&mut self.publisher]) {
+            pair.server.handle_timeout(self.now);
+            pair.drain_server(self.now);
+        }
     }
 }

@@ -19,6 +19,7 @@ mod counters;
 mod dtls;
 mod event;
 mod ice;
+mod moment;
 mod peer;
 mod sctp;
 mod section;

@@ -3,10 +3,13 @@
 use std::time::Instant;
 
 use base::{Bitrate, Extension};
+use wire::ext::abs_send_time;
 
 use super::Peer;
+use crate::WallClock;
 use crate::cc::{Config, Controller, ControllerSnapshot, Probe};
 use crate::event::Event;
+use crate::moment::AtMoment;
 use crate::section::SendSection;
 use crate::streams::TransportFeedbackHistory;
 
@@ -16,6 +19,7 @@ const TOLD_SHARE: f64 = 0.05;
 /// The way to the other side.
 pub(super) struct Path {
     pub(super) history: TransportFeedbackHistory,
+    send_time: AtMoment<u32>,
     /// Once a send section has negotiated what it needs.
     controller: Option<Box<Controller>>,
     /// The controller hears of single packets; else it has REMB alone.
@@ -27,7 +31,7 @@ pub(super) struct Path {
 impl Path {
     pub(super) fn new(now: Instant) -> Self {
         let history = TransportFeedbackHistory::new(now);
-        Self { history, controller: None, feedback: false, told: None }
+        Self { history, send_time: AtMoment::default(), controller: None, feedback: false, told: None }
     }
 
     /// What the send sections negotiated: transport-wide feedback if any has it, else REMB, else nothing.
@@ -50,6 +54,12 @@ impl Path {
         let controller = self.controller.as_mut().filter(|_| heard_of);
         let tag = controller.map_or(0, |controller| controller.on_sent(now, size));
         numbered.then(|| self.history.register(now, size, tag))
+    }
+
+    /// The abs-send-time of packets that leave now.
+    #[inline]
+    pub(super) fn send_time(&mut self, now: Instant, clock: &WallClock) -> u32 {
+        self.send_time.get(now, || abs_send_time(clock.ntp(now)))
     }
 
     pub(super) fn controller(&mut self) -> Option<&mut Controller> {

@@ -6,7 +6,6 @@ use std::time::Instant;
 
 use base::Mid;
 use base::ring::Slot;
-use wire::ext::abs_send_time;
 use wire::media::Rewrite;
 
 use super::Resend;
@@ -179,9 +178,11 @@ impl Send {
         let start = out.len();
         let pad_to = packet.pad_to.and_then(|total| total.checked_sub(overhead));
         let Packet { rewrite, slot, stored, .. } = *packet;
+        let reported = outgoing.stream.is_reported();
         let written = outgoing.stream.write(now, rewrite, slot, stored, &stamp, pad_to, out)?;
-        let due = outgoing.stream.poll_timeout();
-        self.next_report = earlier(self.next_report, due);
+        if reported {
+            self.next_report = earlier(self.next_report, outgoing.stream.poll_timeout());
+        }
         seal(keys, handle, &written, start, out, counters)
     }
 
@@ -325,7 +326,7 @@ impl Outgoing {
 fn stamp(stream: &SendStream, path: &mut Path, now: Instant, clock: &WallClock, size: usize) -> Stamp {
     Stamp {
         transport_sequence: path.on_sent(now, size, stream.wants_transport_sequence()),
-        abs_send_time: stream.wants_abs_send_time().then(|| abs_send_time(clock.ntp(now))),
+        abs_send_time: stream.wants_abs_send_time().then(|| path.send_time(now, clock)),
     }
 }
 

@@ -9,6 +9,7 @@
 //! Nothing here knows keys, addresses or rooms; `now` never goes back. Everything that the other side can drive is
 //! bounded, by the constant named at the place.
 
+mod front;
 pub mod fuzz;
 mod history;
 mod missing;

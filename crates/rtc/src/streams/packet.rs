@@ -6,6 +6,8 @@ use wire::media::Rewrite;
 use wire::red;
 use wire::rtp::{FIXED_LEN, FixedHeader, RTX_HEADER_LEN, write_header};
 
+use super::front::Front;
+
 /// What is known only when a packet leaves.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Stamp {
@@ -69,17 +71,7 @@ pub(super) fn write(
     if let Some(original) = target.original {
         out.extend_from_slice(&original.to_be_bytes());
     }
-    let payload_start = out.len();
-    out.extend_from_slice(payload);
-    if let Some(patch) = &rewrite.vp8 {
-        patch.apply(&mut out[payload_start..]);
-    }
-    if let Some(patch) = &rewrite.vp9 {
-        patch.apply(&mut out[payload_start..]);
-    }
-    if let Some(payload_type) = target.blocks {
-        red::set_payload_type(&mut out[payload_start..], payload_type);
-    }
+    write_payload(out, target, rewrite, payload);
     let padding = pad(out, start, pad_to);
     let header = FixedHeader {
         marker: rewrite.marker,
@@ -92,6 +84,42 @@ pub(super) fn write(
     };
     write_header(&mut out[start..], &header);
     Written { ssrc: target.ssrc, sequence: target.sequence, header_len, len: out.len() - start }
+}
+
+/// As [`write`], for a packet that `front` fits and whose stamp it takes.
+#[inline]
+pub(super) fn write_behind(
+    out: &mut Vec<u8>,
+    front: &Front,
+    target: &Target<'_>,
+    rewrite: &Rewrite,
+    payload: &[u8],
+    stamp: &Stamp,
+    pad_to: Option<usize>,
+) -> Written {
+    let (start, len) = (out.len(), front.len() + payload.len());
+    out.reserve(len + 255);
+    let padded = pad_to.is_some_and(|to| (len + 1..=len + 255).contains(&to));
+    front.write(out, target.payload_type, rewrite, stamp, padded);
+    write_payload(out, target, rewrite, payload);
+    pad(out, start, pad_to);
+    Written { ssrc: target.ssrc, sequence: target.sequence, header_len: front.len(), len: out.len() - start }
+}
+
+/// The payload as the receiver is to see it.
+#[inline]
+fn write_payload(out: &mut Vec<u8>, target: &Target<'_>, rewrite: &Rewrite, payload: &[u8]) {
+    let start = out.len();
+    out.extend_from_slice(payload);
+    if let Some(patch) = &rewrite.vp8 {
+        patch.apply(&mut out[start..]);
+    }
+    if let Some(patch) = &rewrite.vp9 {
+        patch.apply(&mut out[start..]);
+    }
+    if let Some(payload_type) = target.blocks {
+        red::set_payload_type(&mut out[start..], payload_type);
+    }
 }
 
 /// What a header extension holds.
@@ -124,6 +152,7 @@ fn values<'a>(
 }
 
 /// RFC 3550 section 5.1: the last byte counts the padding, itself included.
+#[inline]
 fn pad(out: &mut Vec<u8>, start: usize, pad_to: Option<usize>) -> bool {
     let missing = pad_to.and_then(|to| to.checked_sub(out.len() - start));
     let Some(padding @ 1..=255) = missing else { return false };

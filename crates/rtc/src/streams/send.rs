@@ -9,10 +9,12 @@ use wire::ext;
 use wire::media::Rewrite;
 use wire::rtcp::{ReportBlock, SenderInfo};
 
+use super::front::Front;
 use super::history::History;
 use super::packet::{self, Stamp, Target, Written};
 use super::padding;
 use super::report::{Clock, Reception, Reports};
+use crate::moment::AtMoment;
 use crate::section::SendSection;
 
 /// Packets of a video stream (or of an audio stream with NACK) that can be sent again, at most: 0.7 s of 13 Mbit/s.
@@ -37,7 +39,12 @@ pub struct SendStream {
     extensions: ExtensionMap,
     types: PayloadTypes,
     clock_rate: u32,
+    media: MediaKind,
+    /// Header and extension of most packets; `None`: each is laid out by itself.
+    front: Option<Front>,
     epoch: Instant,
+    /// Milliseconds since the epoch.
+    millis: AtMoment<u32>,
     history: History,
     pending: VecDeque<u16>,
     /// Bytes that may be retransmitted now; negative right after a large packet.
@@ -112,7 +119,7 @@ impl SendStream {
     pub fn new(now: Instant, section: &SendSection, rtx_start: u16) -> Self {
         let types = PayloadTypes::of(section);
         let remember = types.nack && section.rtx_ssrc.is_some();
-        Self {
+        let mut stream = Self {
             ssrc: section.ssrc,
             rtx_ssrc: section.rtx_ssrc,
             mid: section.mid,
@@ -120,7 +127,10 @@ impl SendStream {
             history: History::new(if remember { HISTORY } else { 0 }),
             types,
             clock_rate: if section.media == MediaKind::Audio { 48_000 } else { 90_000 },
+            media: section.media,
+            front: None,
             epoch: now,
+            millis: AtMoment::default(),
             pending: VecDeque::new(),
             credit: RESEND_CREDIT,
             rtx_sequence: u64::from(rtx_start & 0x7FFF),
@@ -130,7 +140,9 @@ impl SendStream {
             resent: Counts::default(),
             reported_packets: 0,
             first_sent: None,
-        }
+        };
+        stream.lay_out();
+        stream
     }
 
     /// Takes over what a new negotiation of the same section (same SSRC) changed: codecs, extension ids, the RTX SSRC.
@@ -141,6 +153,13 @@ impl SendStream {
         if self.history.max_entries() == 0 && self.types.nack && self.rtx_ssrc.is_some() {
             self.history = History::new(HISTORY);
         }
+        self.lay_out();
+    }
+
+    /// The front of its packets is another from now on.
+    fn lay_out(&mut self) {
+        let audio = self.media == MediaKind::Audio;
+        self.front = Front::new(self.ssrc, self.mid_to_write(), &self.extensions, audio);
     }
 
     /// The RTX stream goes on at `next`, where its SSRC was used before.
@@ -171,7 +190,15 @@ impl SendStream {
     }
 
     /// The length that [`Self::write`] gives a packet of so many stored bytes, without padding.
+    #[inline]
     pub fn packet_len(&self, rewrite: &Rewrite, stored_len: usize) -> usize {
+        match &self.front {
+            Some(front) if front.fits(rewrite) => front.len() + rewrite.payload_len(stored_len),
+            _ => self.laid_out_len(rewrite, stored_len),
+        }
+    }
+
+    fn laid_out_len(&self, rewrite: &Rewrite, stored_len: usize) -> usize {
         let descriptor = rewrite.descriptor_len();
         let long =
             descriptor > ext::ONE_BYTE_MAX && self.extensions.id(Extension::DependencyDescriptor).is_some();
@@ -220,9 +247,17 @@ impl SendStream {
             extensions: &self.extensions,
         };
         let parts = rewrite.split(stored);
-        let written = packet::write(out, &target, rewrite, parts, stamp, pad_to);
         let (_, payload) = parts;
-        self.history.insert(self.millis(now), slot, rewrite);
+        let written = match &self.front {
+            Some(front) if front.fits(rewrite) && front.takes(stamp) => {
+                packet::write_behind(out, front, &target, rewrite, payload, stamp, pad_to)
+            }
+            _ => packet::write(out, &target, rewrite, parts, stamp, pad_to),
+        };
+        if self.history.max_entries() > 0 {
+            let millis = self.millis(now);
+            self.history.insert(millis, slot, rewrite);
+        }
         self.sent.packets += 1;
         self.sent.octets += payload.len() as u64;
         self.credit = (self.credit + payload.len() as i64 / RESEND_SHARE).min(RESEND_CREDIT);
@@ -232,9 +267,13 @@ impl SendStream {
         Some(written)
     }
 
-    fn millis(&self, now: Instant) -> u32 {
-        let elapsed = now.saturating_duration_since(self.epoch);
-        (elapsed.as_secs() as u32).wrapping_mul(1_000).wrapping_add(elapsed.subsec_millis())
+    #[inline]
+    fn millis(&mut self, now: Instant) -> u32 {
+        let epoch = self.epoch;
+        self.millis.get(now, || {
+            let elapsed = now.saturating_duration_since(epoch);
+            (elapsed.as_secs() as u32).wrapping_mul(1_000).wrapping_add(elapsed.subsec_millis())
+        })
     }
 
     /// The receiver misses a packet. `true`: [`Self::poll_resend`] will name it. `false`: there is no RTX stream (what
@@ -245,7 +284,8 @@ impl SendStream {
             return false;
         }
         let spacing = self.reports.reception().rtt.unwrap_or(DEFAULT_SPACING).max(MIN_SPACING);
-        let queued = self.history.queue(self.millis(now), sequence, spacing.as_millis() as u32, MAX_RESENDS);
+        let millis = self.millis(now);
+        let queued = self.history.queue(millis, sequence, spacing.as_millis() as u32, MAX_RESENDS);
         if queued {
             self.pending.push_back(sequence);
         }
@@ -330,6 +370,12 @@ impl SendStream {
         self.reports.set_clock(clock);
     }
 
+    /// Nothing was sent since the last sender report: the next packet makes one due.
+    #[inline]
+    pub fn is_reported(&self) -> bool {
+        self.sent.packets == self.reported_packets
+    }
+
     /// When [`Self::poll_sender_report`] has one: with the first packets, then once a second while packets are sent.
     #[inline]
     pub fn poll_timeout(&self) -> Option<Instant> {
@@ -358,7 +404,11 @@ impl SendStream {
     /// The receiver reported on this stream; blocks for other SSRCs are left alone.
     pub fn receive_report(&mut self, now: Instant, block: &ReportBlock) {
         if block.ssrc == self.ssrc && self.sent.packets > 0 {
+            let unheard = !self.reports.heard();
             self.reports.receive(now, block, self.clock_rate);
+            if unheard {
+                self.lay_out();
+            }
         }
     }
 

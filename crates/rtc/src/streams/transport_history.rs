@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use wire::rtcp::{PacketStatus, TICK, TransportFeedback};
 
+use crate::moment::AtMoment;
+
 /// The ring starts this small and doubles while it would forget packets that may still be reported on.
 const MIN_ENTRIES: usize = 128;
 /// Two seconds of 8,000 packets per second; also well under half the number space, so that numbers are unambiguous.
@@ -80,6 +82,8 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub struct TransportFeedbackHistory {
     epoch: Instant,
+    /// Microseconds since the epoch.
+    micros: AtMoment<u64>,
     /// A power of two long, or empty; a packet lies at its number modulo that.
     entries: Vec<Entry>,
     /// The number that the next packet gets.
@@ -97,6 +101,7 @@ impl TransportFeedbackHistory {
     pub fn new(now: Instant) -> Self {
         Self {
             epoch: now,
+            micros: AtMoment::default(),
             entries: Vec::new(),
             next: 1,
             reported_below: 1,
@@ -113,7 +118,9 @@ impl TransportFeedbackHistory {
         let sequence = self.next;
         self.next += 1;
         self.credit = (self.credit + STATUSES_PER_PACKET).min(MAX_STATUS_CREDIT);
-        let sent_micros = now.saturating_duration_since(self.epoch).as_micros() as u64;
+        let epoch = self.epoch;
+        let sent_micros =
+            self.micros.get(now, || now.saturating_duration_since(epoch).as_micros() as u64);
         let place = self.make_room(sequence, sent_micros);
         let size = size.min(usize::from(u16::MAX)) as u16;
         self.in_flight += u64::from(size);
