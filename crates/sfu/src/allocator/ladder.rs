@@ -3,10 +3,10 @@
 /// Spatial (or simulcast) layers times temporal layers, at most.
 pub(super) const MOST_RUNGS: usize = 16;
 
-/// What half the frames are worth of a camera's picture: nobody likes a picture that stutters.
-const CAMERA_HALVED: f32 = 0.57;
+/// What a half, a quarter and an eighth of the frames are worth of a camera's picture: nobody likes a picture that stutters.
+const CAMERA: [f32; 4] = [1.0, 0.57, 0.325, 0.185];
 /// The same of a shared screen, which has to be read.
-const SCREEN_HALVED: f32 = 0.81;
+const SCREEN: [f32; 4] = [1.0, 0.81, 0.656, 0.531];
 
 /// One combination of layers that a publication sends.
 #[derive(Clone, Copy, PartialEq, Debug, Default)]
@@ -60,9 +60,9 @@ impl Taste {
 
     fn quality(&self, rung: &Rung) -> f32 {
         let height = rung.height.max(1).min(self.rendered.unwrap_or(u32::MAX).max(1));
-        let halved = if self.screen { SCREEN_HALVED } else { CAMERA_HALVED };
+        let worth = if self.screen { &SCREEN } else { &CAMERA };
         // Larger than rendered is still a little better, so that qualities are all different.
-        (height as f32 + rung.height as f32 * 0.01) * halved.powi(i32::from(rung.halvings))
+        (height as f32 + rung.height as f32 * 0.01) * worth[usize::from(rung.halvings).min(worth.len() - 1)]
     }
 }
 

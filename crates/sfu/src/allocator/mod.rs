@@ -40,7 +40,7 @@ const COALESCED: Duration = Duration::from_millis(50);
 /// Receivers are looked at this often while packets arrive.
 const SWEEP: Duration = Duration::from_millis(500);
 /// So many subscriptions are looked at in one go; the rest after a [`PAUSE`].
-const WORK: usize = 2_000;
+const WORK: usize = 500;
 const PAUSE: Duration = Duration::from_millis(1);
 /// What going over to lower layers may need for as long as it takes, of the budget.
 const TRANSITION: f64 = 1.25;

@@ -113,7 +113,8 @@ impl<S: Sink> Publication<S> {
     fn taste(&self, row: usize, wanted: u8) -> Taste {
         let settings = &self.rows[row].settings;
         let rates = self.layers.iter().map(|layer| layer.within.frame_rates());
-        let temporal = rates.map(|rates| select::temporal(settings, rates)).max().unwrap_or(u8::MAX);
+        let limited = rates.filter(|_| settings.fps > 0).map(|rates| select::temporal(settings, rates));
+        let temporal = limited.max().unwrap_or(u8::MAX);
         let rendered = settings.size.map(|size| size.0.min(size.1));
         Taste { most: (wanted, temporal), rendered, screen: self.is_screen() }
     }
