@@ -353,3 +353,32 @@ fn a_new_negotiation_changes_payload_types_and_ids_but_not_the_numbering() {
     assert!(stream.write_rtx(&resend, PAYLOAD, &Stamp::default(), None, &mut out).is_some());
     assert_eq!(Header::parse(&out).map(|h| (h.payload_type, h.sequence)), Some((121, 0)));
 }
+
+/// The receiver numbers its codecs as it likes, and without redundancy gets the primary block.
+#[test]
+fn redundant_audio_is_told_in_the_receivers_payload_types_or_cut_to_opus() {
+    let now = Instant::now();
+    let codec = |kind, payload_type, rtx| Codec { kind, payload_type, rtx, ..section().codecs[0] };
+    let codecs = vec![codec(CodecKind::Red, 63, Some(64)), codec(CodecKind::Opus, 96, Some(97))];
+    let section = SendSection { media: MediaKind::Audio, codecs, ..section() };
+    let mut stream = SendStream::new(now, &section, 0);
+    let stored = [&[0x80 | 111, 0x0F, 0x00, 2, 111, 8, 8][..], &[9; 50]].concat();
+    let stamp = Stamp { transport_sequence: Some(1), abs_send_time: Some(1) };
+    let whole = Rewrite::plain(1, 960, CodecKind::Red);
+    let cut = Rewrite { cut: 7, ..Rewrite::plain(2, 1_920, CodecKind::Opus) };
+    let renamed = [&[0x80 | 96, 0x0F, 0x00, 2, 96, 8, 8][..], &[9; 50]].concat();
+    for (rewrite, payload_type, expected) in [(whole, 63, &renamed[..]), (cut, 96, &[9; 50][..])] {
+        let mut out = Vec::new();
+        let written = stream.write(now, &rewrite, Slot::default(), &stored, &stamp, None, &mut out);
+        assert_eq!(written.map(|written| written.len), Some(stream.packet_len(&rewrite, stored.len())));
+        let header = Header::parse(&out).expect("just written");
+        assert_eq!((header.payload_type, &out[header.payload]), (payload_type, expected));
+
+        assert!(stream.nack(now, rewrite.sequence as u16));
+        let resend = stream.poll_resend(now).expect("just asked for");
+        out.clear();
+        stream.write_rtx(&resend, &stored, &stamp, None, &mut out).expect("RTX was negotiated");
+        let header = Header::parse(&out).expect("just written");
+        assert_eq!((header.payload_type, &out[header.payload][2..]), (payload_type + 1, expected));
+    }
+}
