@@ -25,8 +25,12 @@ const FORGIVEN: Duration = Duration::from_secs(240);
 const BELOW_FAILED: f64 = 0.97;
 /// A budget outside of these shares of what failed is another link, or another time.
 const SAME_LINK: std::ops::RangeInclusive<f64> = 0.6..=1.3;
-/// What a line is trusted to carry of which nothing is known yet.
-const TRUSTED: u64 = 2_000_000;
+/// What a line is trusted to carry of which nothing is known yet: as many times its estimate as the first probes try, and so
+/// much at most.
+const TRUSTED_TIMES: u64 = 6;
+const TRUSTED_MOST: u64 = 2_000_000;
+/// A line that did not grow for so long although more was wanted carries no more.
+const HUNGRY: Duration = Duration::from_secs(4);
 /// Whose estimate fell so lately is not trusted.
 const DISTRUST: Duration = Duration::from_secs(30);
 
@@ -44,6 +48,8 @@ pub(super) struct Line {
     estimate: u64,
     recent: Recent,
     fell_at: Option<Instant>,
+    /// Since when more is wanted than it carries.
+    hungry_since: Option<Instant>,
     climbed_at: Option<Instant>,
     /// It was cut before.
     cut: bool,
@@ -70,7 +76,14 @@ impl Line {
 
     /// A new stream may begin whatever the estimate.
     pub fn is_trusted(&self, now: Instant) -> bool {
-        self.fell_at.is_none_or(|at| now.saturating_duration_since(at) > DISTRUST)
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let growing = self.hungry_since.is_none_or(|at| since(at) < HUNGRY);
+        growing && self.fell_at.is_none_or(|at| since(at) > DISTRUST)
+    }
+
+    /// Is more wanted than it carries?
+    pub fn set_hungry(&mut self, now: Instant, hungry: bool) {
+        self.hungry_since = self.hungry_since.filter(|_| hungry).or(hungry.then_some(now));
     }
 
     /// When more may climb than now, if nothing happens.
@@ -84,7 +97,8 @@ impl Line {
         let patience = if self.cut { PATIENCE } else { Duration::ZERO };
         let calm = self.recent.lowest(now, patience).unwrap_or(self.estimate).min(self.estimate);
         let climb = (for_video(calm, audio) as f64 / HEADROOM) as u64;
-        Limits { keep, climb: climb.min(self.barrier(now, keep)), trust: TRUSTED }
+        let trust = self.estimate.saturating_mul(TRUSTED_TIMES).min(TRUSTED_MOST);
+        Limits { keep, climb: climb.min(self.barrier(now, keep)), trust }
     }
 
     /// Above this nothing climbs, because it failed.
@@ -205,6 +219,23 @@ mod tests {
         line.limits(now, 0);
         line.set_estimate(now, Bitrate::kbps(2_400));
         assert!(line.limits(now + PATIENCE, 0).climb > 1_900_000);
+    }
+
+    #[test]
+    fn a_line_is_trusted_until_it_falls_or_does_not_grow_although_more_is_wanted() {
+        let now = Instant::now();
+        let mut line = line(now, 300);
+        assert!(line.is_trusted(now + FORGIVEN));
+        line.set_hungry(now, true);
+        line.set_hungry(now + HUNGRY / 2, true);
+        assert!(line.is_trusted(now + HUNGRY / 2));
+        assert!(!line.is_trusted(now + HUNGRY));
+        line.set_hungry(now + HUNGRY, false);
+        assert!(line.is_trusted(now + HUNGRY));
+        line.set_estimate(now + HUNGRY, Bitrate::kbps(290));
+        assert!(!line.is_trusted(now + DISTRUST));
+        assert!(line.is_trusted(now + HUNGRY + DISTRUST * 2));
+        assert_eq!(line.limits(now, 0).trust, 290_000 * 6);
     }
 
     #[test]

@@ -284,6 +284,7 @@ impl<S: Sink> Allocator<S> {
             let full = round.gather(line, &receiver.subscriptions, &mut receiver.audio);
             let limits = line.limits(now, receiver.audio);
             receiver.video = round.choose(line, limits);
+            line.set_hungry(now, full > receiver.video);
             let wanted = line::needed(full, receiver.audio);
             tell_wanted(key, &mut receiver.told, wanted, events);
             if full > receiver.video

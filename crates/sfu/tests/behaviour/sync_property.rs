@@ -16,8 +16,8 @@ const LAYERS: u8 = 3;
 /// What flies from Anna to the server.
 enum Flying {
     Packet(TrackId, Sent),
-    /// A sender report: layer, capture time, timestamp.
-    Report(TrackId, u8, Duration, u32),
+    /// A sender report: layer, SSRC, capture time, timestamp.
+    Report(TrackId, u8, u32, Duration, u32),
 }
 
 struct Call {
@@ -36,6 +36,8 @@ struct Call {
     asked: Vec<u8>,
     muted: bool,
     next_ssrc: u32,
+    /// The streams that arrive: of another the transport does not know to which layer a report belongs.
+    known: BTreeMap<(TrackId, u8), u32>,
     /// By how much each of Ben's streams is off the truth, in microseconds, as of its newest packet.
     errors: BTreeMap<u32, i64>,
     largest: i64,
@@ -64,6 +66,7 @@ impl Call {
             asked: (0..LAYERS).collect(),
             muted: false,
             next_ssrc: 5_000,
+            known: BTreeMap::new(),
             errors: BTreeMap::new(),
             largest: 0,
             switches: 0,
@@ -132,23 +135,23 @@ impl Call {
             self.asked.retain(|asked| *asked != layer);
             let source = &mut self.sources[usize::from(layer)];
             let sent = source.frame(capture, keyframe, 2);
-            let timestamp = source.timestamp(capture);
+            let (ssrc, timestamp) = (source.ssrc, source.timestamp(capture));
             sent.into_iter().for_each(|sent| self.send(CAMERA, sent));
-            self.report(CAMERA, layer, capture, timestamp);
+            self.report((CAMERA, layer, ssrc), capture, timestamp);
         }
         let sent = self.microphone.frame(capture, false, 1).remove(0);
-        let timestamp = self.microphone.timestamp(capture);
+        let (ssrc, timestamp) = (self.microphone.ssrc, self.microphone.timestamp(capture));
         self.send(MICROPHONE, sent);
-        self.report(MICROPHONE, 0, capture, timestamp);
+        self.report((MICROPHONE, 0, ssrc), capture, timestamp);
     }
 
-    fn report(&mut self, track: TrackId, layer: u8, capture: Duration, timestamp: u32) {
+    fn report(&mut self, (track, layer, ssrc): (TrackId, u8, u32), capture: Duration, timestamp: u32) {
         let place = if track == MICROPHONE { usize::from(LAYERS) } else { usize::from(layer) };
         if self.reports[place] <= capture {
             self.reports[place] = capture + ms(700 + self.random.below(600));
             if !self.random.permille(self.lost) {
                 let late = ms(self.random.below(self.jitter_ms + 1));
-                self.fly(late, Flying::Report(track, layer, capture, timestamp));
+                self.fly(late, Flying::Report(track, layer, ssrc, capture, timestamp));
             }
         }
     }
@@ -174,8 +177,12 @@ impl Call {
             let ((at, _), flying) = entry.remove_entry();
             self.stage.advance(at - self.stage.now);
             match flying {
-                Flying::Packet(track, sent) => self.stage.deliver(track, &sent),
-                Flying::Report(track, layer, capture, timestamp) => {
+                Flying::Packet(track, sent) => {
+                    self.known.insert((track, sent.received.layer), sent.received.ssrc);
+                    self.stage.deliver(track, &sent);
+                }
+                Flying::Report(track, layer, ssrc, ..) if self.known.get(&(track, layer)) != Some(&ssrc) => {}
+                Flying::Report(track, layer, _, capture, timestamp) => {
                     let (key, ntp) = (self.stage.media.key(track).unwrap(), self.stage.ntp(capture));
                     self.stage.media.sender_report(key, layer, ntp, timestamp, self.stage.now);
                 }
