@@ -279,8 +279,15 @@ impl<S: Sink> Media<S> {
         out: &mut Vec<Decision<S>>,
     ) -> RelaySet {
         let Some(publication) = find(&mut self.entries, key) else { return RelaySet::default() };
-        let forwarding =
-            publication.forward(now, received, stored, slot, out, (&mut self.audio, key.index), &mut self.events);
+        let forwarding = publication.forward(
+            now,
+            received,
+            stored,
+            slot,
+            out,
+            (&mut self.audio, key.index),
+            &mut self.events,
+        );
         if forwarding.asked {
             self.publications_at = earliest(self.publications_at, publication.poll_timeout());
         }
