@@ -180,6 +180,21 @@ async fn a_mute_is_told_to_all_workers_that_have_the_track_and_to_no_others() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn the_debug_state_has_all_workers_of_the_room_and_what_crosses() {
+    let (world, ann, _bob, cid) = spread().await;
+    let track = ann.publish().await;
+    watch(&cid, &[track]).await;
+    quiet().await;
+    let call = |reply| contract::session::AdminRequest::Snapshot { room: super::world::lobby(), reply };
+    let text = world.handle.admin(call).await.ok().flatten().expect("there is a room");
+    let json: serde_json::Value = serde_json::from_str(&text).expect("it is JSON");
+    let workers: Vec<_> = json["media"].as_array().expect("a list").iter().map(|of| &of["worker"]).collect();
+    assert_eq!(workers, [0, 1]);
+    let relays = serde_json::json!([{ "track": track.to_string(), "from": 0, "to": [1] }]);
+    assert_eq!(json["control"]["relays"], relays);
+}
+
+#[tokio::test(start_paused = true)]
 async fn lost_media_state_on_one_worker_sends_away_only_who_is_there() {
     let (world, ann, bob, cid) = spread().await;
     let track = ann.publish().await;

@@ -110,7 +110,30 @@ fn receivers_on_both_workers_get_the_same_frames() {
 }
 
 #[test]
-fn sound_crosses_too_and_its_speaker_is_told_once() {
+fn a_track_crosses_once_to_each_of_several_workers_however_many_receive_it_there() {
+    let mut worlds = World::meshed(3);
+    let mut near = worlds.remove(0);
+    let mut alice = near.connect(7_121, 7_120);
+    alice.publish(&near, "v", CodecKind::Vp8, 1);
+    let mut others = Vec::new();
+    for (world, id) in [(0, 7_122), (0, 7_123), (1, 7_124), (1, 7_125)] {
+        let mut client = worlds[world].connect(id, 7_120);
+        client.subscribe(&worlds[world], "v", CodecKind::Vp8, 1);
+        others.push(client);
+    }
+    set_relay(&near, 7_120, VIDEO, &[1, 2]);
+    worlds.iter().for_each(|far| set_relayed(far, 7_120, VIDEO, Some(relayed(MediaKind::Video, 1))));
+    let mut receivers: Vec<&mut Client> = others.iter_mut().collect();
+    deliver(&mut near, &mut alice, &mut receivers, 5);
+    let taken = || near.metrics.value("stoa_worker_media_packets_received_total", None);
+    assert!(relayed_packets(&near, "out") <= 2 * taken());
+    for far in &worlds {
+        assert!(relayed_packets(far, "in") <= taken());
+    }
+}
+
+#[test]
+fn sound_crosses_and_its_speaker_is_told_by_the_publishers_worker_alone() {
     let (mut near, mut far) = two();
     let mut alice = near.connect(7_011, 7_010);
     let mut carl = far.connect(7_012, 7_010);
@@ -118,13 +141,15 @@ fn sound_crosses_too_and_its_speaker_is_told_once() {
     carl.subscribe(&far, "a", CodecKind::Opus, 5);
     set_relay(&near, 7_010, TrackId(5), &[1]);
     set_relayed(&far, 7_010, TrackId(5), Some(relayed(MediaKind::Audio, 1)));
-    near.run(&mut [&mut alice, &mut carl], "sound", |_, clients| {
-        clients[0].send_sound("a", &[7; 90]);
-        clients[1].got.len() >= 20
+    let tells = |world: &World| world.heard.iter().any(|event| matches!(event, Event::Speakers { .. }));
+    near.run(&mut [&mut alice, &mut carl], "sound, and who speaks", |near, clients| {
+        clients[0].send_loud("a", CodecKind::Opus, 20, &[7; 90]);
+        clients[1].got.len() >= 20 && tells(near)
     });
     assert!(carl.got.iter().all(|(_, payload)| payload == &[7; 90]));
+    far.snapshot(7_010);
     far.listen();
-    assert!(!far.heard.iter().any(|event| matches!(event, Event::Speakers { .. })));
+    assert!(!tells(&far));
 }
 
 #[test]
