@@ -169,7 +169,7 @@ fn what_was_lost_is_sent_again_before_the_video_that_waits() {
 #[test]
 fn who_loses_frames_because_they_waited_too_long_gets_a_keyframe_and_until_then_nothing() {
     let (mut lab, alice) = room();
-    lab.publish(alice, 3, Video, &[60]);
+    lab.publish(alice, 3, Video, &[30]);
     let bob = thin(&mut lab);
     lab.subscribe(bob, 3, Video);
     lab.run(2 * SECOND);
@@ -177,7 +177,7 @@ fn who_loses_frames_because_they_waited_too_long_gets_a_keyframe_and_until_then_
     // Many times as much from one frame to the next.
     lab.people[alice].source(3, 0).kbps = 1_500;
     lab.run(SECOND);
-    lab.people[alice].source(3, 0).kbps = 60;
+    lab.people[alice].source(3, 0).kbps = 30;
     assert!(lab.worker.counts.paced_frames_dropped > 10, "{}", lab.worker.counts.paced_frames_dropped);
     let asked = lab.people[alice].source(3, 0).keyframes - keyframes;
     assert!((1..=3).contains(&asked), "{asked}: by the worker, since nobody else notices");
