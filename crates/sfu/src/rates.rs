@@ -135,8 +135,8 @@ impl Rates {
 
 /// What a picture of this size may cost: LiveKit's presets, 160 kbit/s for 320x180 and 1.7 Mbit/s for 1280x720, and what
 /// lies between and beyond.
-pub(crate) fn guess(pixels: u32) -> f32 {
-    160_000.0 * (pixels.max(1) as f32 / 57_600.0).powf(0.85)
+pub(crate) fn guess(pixels: f32) -> f32 {
+    160_000.0 * (pixels.max(1.0) / 57_600.0).powf(0.85)
 }
 
 #[cfg(test)]
@@ -217,10 +217,10 @@ mod tests {
     #[test]
     fn guesses_are_those_of_common_encoders() {
         for (width, height, low, high) in [
-            (320, 180, 0.15e6, 0.17e6),
-            (640, 360, 0.45e6, 0.55e6),
-            (1280, 720, 1.5e6, 1.9e6),
-            (1920, 1080, 2.8e6, 4e6),
+            (320.0, 180.0, 0.15e6, 0.17e6),
+            (640.0, 360.0, 0.45e6, 0.55e6),
+            (1280.0, 720.0, 1.5e6, 1.9e6),
+            (1920.0, 1080.0, 2.8e6, 4e6),
         ] {
             assert!((low..high).contains(&guess(width * height)), "{width} {}", guess(width * height));
         }

@@ -269,7 +269,7 @@ fn level_cost(layer: &Layer, now: Instant, guess: f32) -> f32 {
 }
 
 fn guess(height: u32) -> f32 {
-    rates::guess((height * height).saturating_mul(16) / 9)
+    rates::guess(height as f32 * height as f32 * 16.0 / 9.0)
 }
 
 fn size_weight<S>(row: &Subscription<S>) -> f32 {

@@ -758,3 +758,28 @@ fn a_spatial_layer_that_is_much_too_large_stops_until_the_keyframe_comes() {
     assert!(early <= 1, "{after:?}");
     assert_eq!(after.last().map(|(spatial, ..)| *spatial), Some(0), "{after:?}");
 }
+
+#[test]
+fn sizes_that_no_screen_has_do_no_harm() {
+    for (announced, rendered) in
+        [((u32::MAX, u32::MAX), (1, u32::MAX)), ((0, 0), (0, 0)), ((1, u32::MAX), (u32::MAX, u32::MAX))]
+    {
+        let mut room = call(300);
+        let spec = PublicationSpec {
+            participant: ParticipantId(1),
+            kind: MediaKind::Video,
+            layers: 3,
+            sizes: vec![announced; 3],
+            source: TrackSource::Unknown,
+        };
+        room.stage.media.set_publication(room.stage.now, CAMERA, spec).unwrap();
+        let settings =
+            TrackSettings { size: Some(rendered), priority: u32::MAX, fps: u32::MAX, ..quality(255) };
+        room.settle(CAMERA, BEN, &settings);
+        for kbps in [300, 5_000, u64::MAX / 1_000, 0, 600] {
+            room.estimate(BEN / 10, kbps);
+            room.play(ms(1_500));
+        }
+        assert!(room.layer(CAMERA, BEN).is_some(), "{announced:?} {rendered:?}");
+    }
+}
