@@ -3,16 +3,20 @@
 //! Alone it prints how many packets took each path. Under callgrind, which counts while one of the functions `counted_*`
 //! runs, that is what the counts are divided by.
 
+mod hall;
 mod pairs;
 mod paths;
 mod stage;
 
 use std::time::Instant;
 
+use hall::Hall;
 use stage::{Opened, Sealed, Stage};
 
 /// Slices after which histories have their size.
 const WARM_UP: usize = 20;
+/// The same with a whole worker, whose estimates have to grow.
+const WHOLE_WARM_UP: usize = 25;
 /// Slices that are counted.
 const COUNTED: usize = 10;
 
@@ -33,6 +37,7 @@ fn main() {
     (0..WARM_UP).for_each(|_| slice(&mut stage, &mut late, &mut Tally::default()));
     let mut tally = Tally::default();
     (0..COUNTED).for_each(|_| slice(&mut stage, &mut late, &mut tally));
+    let tick = whole();
     let Tally { receive, forward, seal_audio, seal_video, feedback, resend } = tally;
     for (path, packets) in [
         ("receive", receive),
@@ -41,9 +46,22 @@ fn main() {
         ("seal_video", seal_video),
         ("feedback", feedback),
         ("resend", resend),
+        ("tick", tick),
     ] {
         println!("{path} {packets} packets in the last {COUNTED} calls");
     }
+}
+
+/// A whole worker; how many packets it sent.
+fn whole() -> usize {
+    let mut hall = Hall::new(Instant::now());
+    let mut packets = 0;
+    for slice in 0..WHOLE_WARM_UP + COUNTED {
+        let sent = hall.slice();
+        paths::counted_tick(slice);
+        packets += if slice < WHOLE_WARM_UP { 0 } else { sent };
+    }
+    packets
 }
 
 /// A tenth of a second. What was sent again in the last one is in `late`.

@@ -21,6 +21,12 @@ pub struct Pair {
     scratch: Vec<u8>,
 }
 
+/// Certificate and DTLS settings of one side.
+pub fn config(serial: u8) -> Arc<Config> {
+    let certificate = Certificate::generate([serial; 16]).expect("a certificate");
+    Arc::new(Config::new(certificate).expect("the provider passes its own test"))
+}
+
 /// What all pairs share.
 pub struct Plant {
     server: Arc<Config>,
@@ -30,10 +36,6 @@ pub struct Plant {
 
 impl Plant {
     pub fn new(now: Instant) -> Self {
-        let config = |serial| {
-            let certificate = Certificate::generate([serial; 16]).expect("a certificate");
-            Arc::new(Config::new(certificate).expect("the provider passes its own test"))
-        };
         Self { server: config(1), client: config(2), clock: WallClock { at: now, ntp: NtpTime(1 << 60) } }
     }
 

@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use base::MediaKind;
 use wire::media::Decision;
+use worker::ByHand;
 
 use crate::pairs::Datagrams;
 use crate::stage::{Opened, Run, Sealed, Sink, Stage, index};
@@ -93,4 +94,16 @@ pub fn counted_resend(stage: &mut Stage, sealed: &mut Vec<Sealed>) {
             }
         }
     }
+}
+
+/// One tick of a whole worker. There are too many of them for a file each: [`counted_tick`] ends one.
+#[inline(never)]
+pub fn counted_in_tick(worker: &mut ByHand, now: Instant) {
+    worker.tick(now);
+}
+
+/// Ends a slice of ticks.
+#[inline(never)]
+pub fn counted_tick(slice: usize) {
+    std::hint::black_box(slice);
 }

@@ -19,6 +19,7 @@
 //! | 5. `rtc::Peer::send` writes and encrypts into the batch, receiver by receiver; one flush | `flush`, `outbox`, `socket` |
 
 mod bandwidth;
+mod by_hand;
 mod commands;
 mod demux;
 mod drain;
@@ -52,6 +53,7 @@ use std::time::{Instant, SystemTime};
 
 use contract::media::{Event, Fingerprint, WorkerHandle, WorkerInfo};
 
+pub use by_hand::{ByHand, by_hand};
 pub use metrics::Metrics;
 pub use relay::Mesh;
 pub use sfu::{LOUDEST, MAX_LOUDEST};
@@ -94,6 +96,18 @@ pub fn spawn(
     config: WorkerConfig,
     events: async_channel::Sender<Event>,
 ) -> io::Result<(WorkerHandle, JoinHandle<()>)> {
+    let (handle, parts) = prepare(config, events)?;
+    let thread = std::thread::Builder::new()
+        .name(format!("media-{}", parts.index))
+        .spawn(move || Worker::new(parts).run())?;
+    Ok((handle, thread))
+}
+
+/// Binds the socket; what a worker is made of, and what control gets of it.
+fn prepare(
+    config: WorkerConfig,
+    events: async_channel::Sender<Event>,
+) -> io::Result<(WorkerHandle, Parts)> {
     let socket = udp::Socket::bind(config.bind, &udp::Options::default())?;
     let candidates = candidates(&config.candidates, socket.local_addr())?;
     let candidate = candidates[0];
@@ -119,12 +133,9 @@ pub fn spawn(
         loudest: config.loudest,
         seed: config.seed,
     };
-    let thread = std::thread::Builder::new()
-        .name(format!("media-{}", config.index))
-        .spawn(move || Worker::new(parts).run())?;
     // The handle drops its queue before this closure, so the last drop wakes a worker that sees the queue closed.
     let handle = WorkerHandle::new(info, sender, Arc::new(move || wake.0.wake()));
-    Ok((handle, thread))
+    Ok((handle, parts))
 }
 
 struct WakeOnDrop(udp::Waker);

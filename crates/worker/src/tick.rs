@@ -140,7 +140,7 @@ impl Worker {
     }
 
     /// One tick. `false`: the worker is to stop.
-    fn tick(&mut self, now: Instant, slab: &mut Slab) -> bool {
+    pub(crate) fn tick(&mut self, now: Instant, slab: &mut Slab) -> bool {
         if !self.take_commands(now) {
             return false;
         }
@@ -401,7 +401,7 @@ impl Worker {
     }
 
     /// Publishes what was counted. Totals over all peers only now and then: they cost a walk.
-    fn observe(&mut self, began: Instant) {
+    pub(crate) fn observe(&mut self, began: Instant) {
         let now = Instant::now();
         let lag = now.saturating_duration_since(began).as_micros() as u64;
         self.counts.ticks += 1;

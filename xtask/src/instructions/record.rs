@@ -18,6 +18,7 @@ const HEAD: &str = "\
 # seal_video  hop 5, one packet in a run of ten
 # feedback    one RTCP datagram from a receiver: congestion control, reports, NACK
 # resend      one retransmission
+# tick        a whole worker with ten receivers of sound and picture, all it does: one packet that it sends
 ";
 
 /// What was counted, and with which compiler.
