@@ -16,6 +16,8 @@ const MAX_LENGTH_US: i64 = 1_000_000;
 /// IP and UDP add these bytes to each packet, which counts for small ones; media packets are this share of theirs.
 const HEADERS: u64 = 28;
 const MEDIA_SHARE: f64 = 0.975;
+/// The path presses no probe together by more than this; a line that says so is jitter.
+const FASTEST: f64 = 0.5;
 /// Times closer than this are one: the receiver's clock has ticks of 250 us.
 const SAME_US: i64 = 250;
 
@@ -44,6 +46,18 @@ struct Cluster {
     first_arrival: i64,
     last_arrival: i64,
     first_arrival_bytes: u64,
+    line: Line,
+}
+
+/// Arrival over sending, as a line with the least squares; both in microseconds after the first that arrived.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    origin: Option<(i64, i64)>,
+    count: f64,
+    sent: f64,
+    arrived: f64,
+    sent_squares: f64,
+    products: f64,
 }
 
 /// The clusters that are out.
@@ -114,6 +128,7 @@ impl Cluster {
         }
         self.arrived += 1;
         self.bytes += size;
+        self.line.add(packet);
         self.first_sent = self.first_sent.min(packet.sent_us);
         let later = packet.sent_us.saturating_sub(self.last_sent);
         if later >= SAME_US {
@@ -130,17 +145,40 @@ impl Cluster {
         }
     }
 
-    /// Both rates leave out the burst at one end: n bursts have n - 1 gaps.
+    /// Both rates leave out the burst at one end: n bursts have n - 1 gaps. By how much the path stretched the probe is
+    /// the slope of the line through all arrivals: with the first and the last alone, jitter as long as the probe would
+    /// make every probe look stretched.
     fn result(&self) -> Option<ProbeResult> {
         let enough = f64::from(self.arrived) >= ENOUGH * f64::from(self.sent) && self.arrived >= MIN_ARRIVED;
         let sent = rate(self.bytes - self.last_sent_bytes, self.last_sent.saturating_sub(self.first_sent))?;
-        let arrived =
+        let spread =
             rate(self.bytes - self.first_arrival_bytes, self.last_arrival.saturating_sub(self.first_arrival));
         // All at once: the path is faster than the clock can tell.
-        let arrived = arrived.unwrap_or(sent);
+        let spread = spread.unwrap_or(sent);
+        let arrived = self.line.slope().map_or(spread, |slope| (spread * sent / slope.max(FASTEST)).sqrt());
         let saturated = arrived < SATURATED * sent;
         let bps = if saturated { BELOW_SATURATION * arrived } else { arrived.min(sent) };
         enough.then_some(ProbeResult { bps: bps * MEDIA_SHARE, saturated })
+    }
+}
+
+impl Line {
+    fn add(&mut self, packet: &Arrived) {
+        let (sent, arrived) = *self.origin.get_or_insert((packet.sent_us, packet.arrival_us));
+        let sent = packet.sent_us.saturating_sub(sent) as f64;
+        let arrived = packet.arrival_us.saturating_sub(arrived) as f64;
+        self.count += 1.0;
+        self.sent += sent;
+        self.arrived += arrived;
+        self.sent_squares += sent * sent;
+        self.products += sent * arrived;
+    }
+
+    /// Time of arrival per time of sending; `None`: all were sent at once.
+    fn slope(&self) -> Option<f64> {
+        let above = self.count * self.products - self.sent * self.arrived;
+        let below = self.count * self.sent_squares - self.sent * self.sent;
+        (below > self.count * self.count * SAME_US as f64).then(|| above / below).filter(|s| s.is_finite())
     }
 }
 

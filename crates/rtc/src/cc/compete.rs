@@ -39,8 +39,9 @@ pub(super) struct Signs {
     pub(super) standing_us: i64,
     /// When the newest packet was sent that is now known to be lost.
     pub(super) lost_us: Option<i64>,
-    /// In bit/s.
+    /// In bit/s: now, and the most lately.
     pub(super) acked: f64,
+    pub(super) carried: f64,
 }
 
 impl Signs {
@@ -128,7 +129,9 @@ impl Epoch {
     fn begin(signs: &Signs, rate: f64) -> Self {
         let now_us = signs.now_us;
         let rtt_us = signs.rtt_us as f64;
-        Self { start_us: now_us, most: rate, least: rate, rtt_us, cut_us: now_us, draining: None }
+        // Who gave way while the queue was being filled gets back there first.
+        let most = rate.max(signs.carried);
+        Self { start_us: now_us, most, least: rate, rtt_us, cut_us: now_us, draining: None }
     }
 
     fn update(&mut self, signs: &Signs, rate: f64) -> Verdict {
@@ -236,6 +239,7 @@ mod tests {
                 standing_us: (self.queue_us + base_us) as i64 - 30_000,
                 lost_us: full.then_some(self.now_us - 50_000),
                 acked: self.rate,
+                carried: self.rate,
             };
             let verdict = self.compete.update(&signs, self.rate);
             if let Verdict::Rate(rate) = verdict {
@@ -289,6 +293,7 @@ mod tests {
                 standing_us: 200_000,
                 lost_us: None,
                 acked: 1e6,
+                carried: 1e6,
             };
             assert_eq!(compete.update(&signs, 1e6), Verdict::Alone);
         }

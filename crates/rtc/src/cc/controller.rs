@@ -26,8 +26,12 @@ const SILENCE_REPEAT_US: i64 = 500_000;
 const SILENCE_CUT: f64 = 0.75;
 /// While there is more queue than this, there is nothing to probe for.
 const QUEUED_US: i64 = 15_000;
+/// A sender that met the limit of the path within this time is one of those that fill it.
+const LIMIT_MET_US: i64 = 12_000_000;
+/// Of what a sender finds that has met the limit before, it takes this share: others may have found the same.
+const CAREFUL_SHARE: f64 = 0.5;
 /// What was heard says nothing of the path any more after this time.
-const STALE_US: i64 = 3_000_000;
+const STALE_US: i64 = 2_000_000;
 /// A probe that finds less than this share of the estimate corrects it, if the application does not use it.
 const FAR_BELOW: f64 = 0.9;
 
@@ -87,8 +91,9 @@ pub struct Controller {
     /// The first packet after the last feedback, and when the next cut is due if none comes.
     unreported_since: Option<Instant>,
     cut_at: Option<Instant>,
-    /// When the last feedback came.
+    /// When the last feedback came, and the last that the trend was learned from: probes say nothing of it.
     heard_us: i64,
+    trend_us: i64,
     target: f64,
     /// When the newest packet was sent that the last feedback called lost.
     lost_us: Option<i64>,
@@ -119,6 +124,7 @@ impl Controller {
             unreported_since: None,
             cut_at: None,
             heard_us: 0,
+            trend_us: 0,
             target: bps(config.start),
             lost_us: None,
             arrived: Vec::new(),
@@ -167,10 +173,11 @@ impl Controller {
         if !probed {
             let longer_route = self.rate.update(&Input {
                 now_us: self.micros(now),
-                usage: self.trend.usage(),
+                usage: self.usage(now),
                 acked: self.acked.bps(),
                 bottleneck: self.acked.least_bps(),
                 limited,
+                useful: self.planner.useful(),
                 rtt_us: self.rtt_us.unwrap_or(DEFAULT_RTT_US),
                 queue_us: self.queue.queue_us(),
                 standing_us: self.queue.standing_us(),
@@ -182,6 +189,10 @@ impl Controller {
         }
         self.settle(now);
         self.tick(now);
+    }
+
+    fn usage(&self, now: Instant) -> Usage {
+        if self.micros(now) - self.trend_us > STALE_US { Usage::Normal } else { self.trend.usage() }
     }
 
     fn learn_rtt(&mut self, rtt: Option<Duration>) {
@@ -223,7 +234,10 @@ impl Controller {
                 continue;
             }
             match self.groups.add(packet) {
-                Outcome::Delta(delta) => self.trend.add(&delta),
+                Outcome::Delta(delta) => {
+                    self.trend.add(&delta);
+                    self.trend_us = self.heard_us;
+                }
                 Outcome::Reset => {
                     self.trend = Trend::default();
                     self.queue = QueueDelay::default();
@@ -241,7 +255,7 @@ impl Controller {
             let Some(result) = self.clusters.take(awaited.number, expired) else { break };
             let before = self.target;
             if let Some(result) = result {
-                set |= self.use_probe(now, &result);
+                set |= self.use_probe(now, &result, awaited.careful);
             }
             self.settle(now);
             let situation = self.situation(now);
@@ -250,15 +264,19 @@ impl Controller {
         set
     }
 
-    fn use_probe(&mut self, now: Instant, result: &ProbeResult) -> bool {
-        let higher = result.bps > self.rate.bps() && self.trend.usage() != Usage::Over;
+    fn use_probe(&mut self, now: Instant, result: &ProbeResult, careful: bool) -> bool {
+        let higher = result.bps > self.rate.bps() && self.usage(now) != Usage::Over;
         let unused = self.limited.is_limited(now);
         let lower = result.saturated && unused && result.bps < FAR_BELOW * self.rate.bps();
         if higher {
-            self.rate.probed(result.bps, result.saturated);
+            let share = if careful { CAREFUL_SHARE } else { 1.0 };
+            let bps = self.rate.bps() + share * (result.bps - self.rate.bps());
+            let bps = self.planner.useful().map_or(bps, |useful| bps.min(useful.max(self.rate.bps())));
+            self.rate.probed(self.micros(now), bps, result.saturated);
         } else if lower {
             // What arrives got through whatever the probe says.
-            self.rate.probed(result.bps.max(self.acked.bps().unwrap_or(0.0)), true);
+            let bps = result.bps.max(self.acked.bps().unwrap_or(0.0));
+            self.rate.probed(self.micros(now), bps, true);
         }
         higher || lower
     }
@@ -389,9 +407,15 @@ impl Controller {
             calm_from_us: self.calm_from_us(),
             decreased_us: self.rate.decreased_us(),
             dropped: self.rate.dropped(),
+            beyond: self.rate.is_beyond_capacity(),
             rtt_us: self.rtt_us.unwrap_or(DEFAULT_RTT_US),
-            saturating: self.rate.decreased_us().is_some() && !self.limited.was_limited(),
+            saturating: self.met_limit(now) && !self.limited.is_limited_at(now),
         }
+    }
+
+    /// It has met the limit of the path lately.
+    fn met_limit(&self, now: Instant) -> bool {
+        self.rate.decreased_us().is_some_and(|at| self.micros(now) - at < LIMIT_MET_US)
     }
 
     /// From when on nothing speaks against a probe. What did so when a feedback came last is no reason for ever: without

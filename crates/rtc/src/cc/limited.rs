@@ -55,6 +55,12 @@ impl AppLimited {
         self.budget = (self.budget + self.rate * elapsed_us / 1_000_000).min(self.size);
     }
 
+    /// What [`Self::is_limited`] would say then.
+    pub(super) fn is_limited_at(&self, now: Instant) -> bool {
+        let mut then = self.clone();
+        then.is_limited(now)
+    }
+
     /// What [`Self::is_limited`] said last.
     pub(super) fn was_limited(&self) -> bool {
         self.limited

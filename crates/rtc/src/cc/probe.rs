@@ -60,6 +60,8 @@ pub(super) struct Situation {
     /// When the rate last fell, and the rate before if that was by much and it has not been asked for since.
     pub(super) decreased_us: Option<i64>,
     pub(super) dropped: Option<f64>,
+    /// It has grown beyond what the path carried when it was full.
+    pub(super) beyond: bool,
     pub(super) rtt_us: i64,
     /// The sender uses what it may and has met the limit of the path before: only a change of the path, or of other
     /// senders on it, can give it more.
@@ -77,6 +79,7 @@ impl Situation {
 struct Plan {
     bps: f64,
     length_us: i64,
+    careful: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -88,6 +91,7 @@ struct Active {
     bytes: f64,
     packets: u32,
     min_bytes: f64,
+    careful: bool,
 }
 
 /// A probe that has left.
@@ -96,6 +100,8 @@ pub(super) struct Awaited {
     pub(super) number: u8,
     pub(super) bps: f64,
     pub(super) until_us: i64,
+    /// Others may be asking, too.
+    pub(super) careful: bool,
 }
 
 /// What became of the probe by a packet.
@@ -158,12 +164,18 @@ impl Planner {
         self.wanted.min(s.max) > s.estimate * 1.02
     }
 
+    /// More than this has no use; `None`: nothing was said.
+    pub(super) fn useful(&self) -> Option<f64> {
+        (self.wanted > 0.0).then_some(self.wanted * ABOVE_WANTED)
+    }
+
     fn plan(&mut self, bps: f64, s: &Situation) {
         let bps = bps.max(MIN_BPS).min(self.wanted * ABOVE_WANTED).min(s.max);
         let repeated = self.planned.back().is_some_and(|last| bps < last.bps * 1.1);
         if self.planned.len() < FIRST.len() && !repeated {
             let length_us = if s.saturating { CAREFUL_LENGTH_US } else { LENGTH_US };
-            self.planned.push_back(Plan { bps, length_us });
+            let careful = s.saturating && s.dropped.is_none();
+            self.planned.push_back(Plan { bps, length_us, careful });
         }
     }
 
@@ -192,7 +204,8 @@ impl Planner {
 
     /// When the next periodic probe is due.
     fn due_us(&self, s: &Situation) -> i64 {
-        let after = |at| if s.dropped.is_some() { AFTER_DROP_US } else { AFTER_DECREASE_US + spread_us(at) };
+        let soon = s.dropped.is_some() || s.beyond;
+        let after = |at| if soon { AFTER_DROP_US } else { AFTER_DECREASE_US + spread_us(at) };
         let settled = s.decreased_us.map_or(0, |at| at + after(at));
         if s.dropped.is_some() { settled } else { settled.max(self.next_us) }
     }
@@ -205,7 +218,7 @@ impl Planner {
         if self.active.is_some() || self.awaited.len() >= MAX_AWAITED {
             return None;
         }
-        let Plan { bps, length_us } = self.planned.pop_front()?;
+        let Plan { bps, length_us, careful } = self.planned.pop_front()?;
         self.number = if self.number >= CLUSTER_MASK { 1 } else { self.number + 1 };
         self.active = Some(Active {
             number: self.number,
@@ -215,6 +228,7 @@ impl Planner {
             bytes: 0.0,
             packets: 0,
             min_bytes: (bps * length_us as f64 / 8_000_000.0).clamp(MIN_BYTES, MAX_BYTES),
+            careful,
         });
         Some(self.number)
     }
@@ -248,7 +262,8 @@ impl Planner {
             return Some(Sent::More(number));
         }
         let until_us = s.now_us + MAX_AWAITED_US + s.rtt_us;
-        self.awaited.push_back(Awaited { number, bps: active.bps, until_us });
+        let Active { bps, careful, .. } = *active;
+        self.awaited.push_back(Awaited { number, bps, until_us, careful });
         self.active = None;
         Some(Sent::Last(number))
     }
@@ -323,6 +338,7 @@ mod tests {
             calm_from_us: 0,
             decreased_us: None,
             dropped: None,
+            beyond: false,
             rtt_us: 50_000,
             saturating: false,
         }

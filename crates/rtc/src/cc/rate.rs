@@ -6,9 +6,10 @@ use super::trend::Usage;
 
 /// Far from the capacity: growth per second.
 const GROWTH: f64 = 1.08;
-/// Near it: one packet of this many bits per response time, which is the round trip and this.
+/// Near it: one packet of this many bits per response time, which is half the round trip and this:
+/// with the whole of it, a sender far away would get a third of what one nearby gets.
 const PACKET_BITS: f64 = 9_600.0;
-const RESPONSE_US: f64 = 100_000.0;
+const RESPONSE_US: f64 = 150_000.0;
 /// Above this rate, more with its root: a large rate gets back within seconds too, and growth that is less than
 /// proportional still brings unequal senders together.
 const ROOT_BPS: f64 = 1_000_000.0;
@@ -16,11 +17,19 @@ const ROOT_BPS: f64 = 1_000_000.0;
 const BACKOFF: f64 = 0.92;
 const MIN_BACKOFF: f64 = 0.5;
 const DRAIN_US: f64 = 1_000_000.0;
+/// What arrives follows the rate a round trip and this later. A probe that found too much is corrected by this factor,
+/// not by what arrived before it.
+const CATCHING_UP_US: i64 = 350_000;
+const JUST_RAISED: f64 = 0.8;
 /// The rate grows to no more than this multiple of what arrives, or this much above it.
 const HEADROOM: f64 = 1.5;
 const HEADROOM_BPS: f64 = 10_000.0;
 /// While the application sends little, less queue than this is noise: what arrives is no measure of the path then.
 const NOISE_US: i64 = 40_000;
+/// Overuse with less queue than this is jitter.
+const QUEUED_US: i64 = 20_000;
+/// More than this multiple of what the link carried when it was full: it is another link.
+const BEYOND: f64 = 1.15;
 /// A fall to less than this share is worth a question whether it is over.
 const LARGE_DROP: f64 = 0.66;
 /// What was carried is worth less each second.
@@ -45,6 +54,8 @@ pub(super) struct Input {
     pub(super) bottleneck: Option<f64>,
     /// The application sends less than it may.
     pub(super) limited: bool,
+    /// More than this has no use, in bit/s; as far as it is known.
+    pub(super) useful: Option<f64>,
     pub(super) rtt_us: i64,
     /// Queue that sending less would take away.
     pub(super) queue_us: i64,
@@ -60,7 +71,7 @@ impl Input {
         self.acked.map(|acked| (acked * HEADROOM).max(acked + HEADROOM_BPS))
     }
 
-    fn signs(&self, rate: f64) -> Signs {
+    fn signs(&self, rate: f64, carried: f64) -> Signs {
         Signs {
             now_us: self.now_us,
             rtt_us: self.rtt_us,
@@ -68,6 +79,7 @@ impl Input {
             standing_us: self.standing_us,
             lost_us: self.lost_us,
             acked: self.acked.unwrap_or(rate),
+            carried,
         }
     }
 }
@@ -80,10 +92,14 @@ pub(super) struct RateControl {
     max: f64,
     state: State,
     capacity: Capacity,
+    /// What arrived when the link was full last, in bit/s.
+    full: Option<f64>,
     compete: Compete,
     updated_us: i64,
     decreased_us: Option<i64>,
     dropped: Option<f64>,
+    /// When a probe raised the rate last.
+    raised_us: Option<i64>,
     /// The most that arrived lately; decays.
     carried: f64,
 }
@@ -96,10 +112,12 @@ impl RateControl {
             max,
             state: State::Hold,
             capacity: Capacity::default(),
+            full: None,
             compete: Compete::default(),
             updated_us: 0,
             decreased_us: None,
             dropped: None,
+            raised_us: None,
             carried: 0.0,
         }
     }
@@ -111,6 +129,12 @@ impl RateControl {
     /// When the rate last fell.
     pub(super) fn decreased_us(&self) -> Option<i64> {
         self.decreased_us
+    }
+
+    /// The link carries clearly more than it did when it was full last.
+    pub(super) fn is_beyond_capacity(&self) -> bool {
+        let known = self.full.map(|full| full.max(self.capacity.bps().unwrap_or(0.0)));
+        known.is_some_and(|full| self.rate > full * BEYOND)
     }
 
     /// What a large decrease took away, until a probe has asked for it.
@@ -129,7 +153,7 @@ impl RateControl {
         self.updated_us = input.now_us;
         let decayed = self.carried * CARRIED_DECAY.powf(elapsed_us / 1_000_000.0);
         self.carried = decayed.max(input.acked.unwrap_or(0.0));
-        let verdict = self.compete.update(&input.signs(self.rate), self.rate);
+        let verdict = self.compete.update(&input.signs(self.rate, self.carried), self.rate);
         match (verdict, input.usage) {
             (Verdict::Rate(rate), _) => self.hold_against(rate, input),
 
@@ -164,12 +188,13 @@ impl RateControl {
         }
         let seconds = elapsed_us / 1_000_000.0;
         let grown = if self.capacity.bps().is_some() {
-            let per_second = PACKET_BITS * 1_000_000.0 / (input.rtt_us as f64 + RESPONSE_US);
+            let per_second = PACKET_BITS * 1_000_000.0 / (input.rtt_us as f64 / 2.0 + RESPONSE_US);
             self.rate + per_second * (self.rate / ROOT_BPS).sqrt().max(1.0) * seconds
         } else {
             self.rate * GROWTH.powf(seconds)
         };
-        let limit = input.headroom().unwrap_or(grown);
+        let useful = input.useful.map_or(f64::INFINITY, |useful| useful.max(acked));
+        let limit = input.headroom().unwrap_or(grown).min(useful);
         self.rate = grown.min(limit).max(self.rate).min(self.max);
     }
 
@@ -183,6 +208,9 @@ impl RateControl {
         if too_soon && acked > self.rate / 2.0 {
             return;
         }
+        if input.queue_us < QUEUED_US {
+            return;
+        }
         let before = self.rate;
         let noise = input.limited && input.queue_us < NOISE_US;
         let after = if noise {
@@ -191,7 +219,8 @@ impl RateControl {
         } else {
             self.full(acked);
             let drains = 1.0 - 0.05 - input.queue_us as f64 / DRAIN_US;
-            acked * drains.clamp(MIN_BACKOFF, BACKOFF)
+            let after = acked * drains.clamp(MIN_BACKOFF, BACKOFF);
+            if self.is_just_raised(input) { after.max(before * JUST_RAISED) } else { after }
         };
         if after >= before {
             // Less is sent than arrives: the queue is emptying already.
@@ -205,16 +234,25 @@ impl RateControl {
         }
     }
 
+    /// What arrives has not caught up with the rate yet.
+    fn is_just_raised(&self, input: &Input) -> bool {
+        self.raised_us.is_some_and(|at| input.now_us - at < input.rtt_us + CATCHING_UP_US)
+    }
+
     /// The link was full with this.
     fn full(&mut self, acked: f64) {
         if self.capacity.bounds().is_some_and(|(low, _)| acked < low) {
             self.capacity.reset();
         }
         self.capacity.overused(acked);
+        self.full = Some(acked);
     }
 
     /// A probe has measured this. `saturated`: it had asked for more.
-    pub(super) fn probed(&mut self, rate: f64, saturated: bool) {
+    pub(super) fn probed(&mut self, now_us: i64, rate: f64, saturated: bool) {
+        if rate > self.rate {
+            self.raised_us = Some(now_us);
+        }
         if saturated {
             self.capacity.probed(rate);
         }
@@ -245,6 +283,7 @@ mod tests {
             acked: Some(acked),
             bottleneck: Some(acked),
             limited: false,
+            useful: None,
             rtt_us,
             queue_us: 0,
             standing_us: 0,
@@ -263,7 +302,7 @@ mod tests {
         let mut control = RateControl::new(1_000_000.0, 30_000.0, 1e9);
         run(&mut control, 0, 10, |rate| rate);
         assert!((control.bps() / 1_000_000.0 - 1.08f64.powi(10)).abs() < 0.05, "{}", control.bps());
-        control.update(&input(10_000, Usage::Over, 2_000_000.0));
+        control.update(&Input { queue_us: 25_000, ..input(10_000, Usage::Over, 2_000_000.0) });
         let after = control.bps();
         assert!((after - 0.92 * 2_000_000.0).abs() < 1.0, "{after}");
         run(&mut control, 10_050, 5, |rate| rate * 0.9);
@@ -288,6 +327,28 @@ mod tests {
         let mut control = RateControl::new(2_500_000.0, 30_000.0, 1e9);
         control.update(&Input { queue_us: 300_000, ..input(1_000, Usage::Over, 600_000.0) });
         assert!((control.bps() - 390_000.0).abs() < 1_000.0, "{}", control.bps());
+    }
+
+    #[test]
+    fn overuse_without_a_queue_is_jitter_and_costs_nothing() {
+        let mut control = RateControl::new(1_000_000.0, 30_000.0, 1e9);
+        run(&mut control, 0, 1, |rate| rate);
+        let before = control.bps();
+        control.update(&Input { queue_us: 15_000, ..input(1_000, Usage::Over, 900_000.0) });
+        assert!((control.bps() - before).abs() < 1.0, "{}", control.bps());
+    }
+
+    #[test]
+    fn a_probe_that_found_too_much_is_not_corrected_by_what_arrived_before_it() {
+        let mut control = RateControl::new(1_000_000.0, 30_000.0, 1e9);
+        run(&mut control, 0, 1, |rate| rate);
+        control.probed(1_000_000, 3_000_000.0, false);
+        let over = Input { queue_us: 60_000, ..input(1_200, Usage::Over, 1_100_000.0) };
+        control.update(&over);
+        assert!((control.bps() - 2_400_000.0).abs() < 1.0, "{}", control.bps());
+        // A path that has become slow meanwhile is believed when what arrives has had time to catch up.
+        control.update(&Input { now_us: 1_500_000, ..over });
+        assert!(control.bps() < 1_100_000.0, "{}", control.bps());
     }
 
     #[test]
