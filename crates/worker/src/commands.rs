@@ -417,6 +417,7 @@ impl Worker {
             track,
             codecs: section.codecs.clone(),
             next_sequence: first,
+            keyframe: 0,
             paused: false,
         })
     }

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 
+use base::MediaKind;
 use rtc::SendIndex;
 
 use crate::demux::Refusals;
@@ -30,6 +31,8 @@ pub(crate) struct Scratch {
     pub(crate) overruns: Vec<Overrun>,
     /// Sections of which frames were dropped that later ones need.
     pub(crate) interrupted: Vec<SendIndex>,
+    /// Sections of which a packet was lost that is not sent again.
+    pub(crate) unrepaired: Vec<SendIndex>,
 }
 
 /// Empties the peer into the batch, as far as its budget goes. `true`: something is left for the next tick.
@@ -157,8 +160,13 @@ impl Flush<'_> {
                 return false;
             }
             let Some(resend) = self.peer.rtc.poll_resend(self.now) else { return false };
+            if self.is_superseded(&resend) {
+                self.counts.dropped_resends += 1;
+                continue;
+            }
             if resending == Resending::Never {
                 self.counts.dropped_resends += 1;
+                self.note_unrepaired(resend.index);
                 continue;
             }
             let bytes = self.resend_one(&resend);
@@ -170,11 +178,11 @@ impl Flush<'_> {
     }
 
     fn resend_one(&mut self, resend: &rtc::Resend) -> usize {
-        let track = self.peer.subscribed(resend.index).map(|subscribed| subscribed.track);
-        let rings = track.and_then(|track| self.room.track_rings(track));
+        let Some(subscribed) = self.peer.subscribed(resend.index) else { return 0 };
+        let rings = self.room.track_rings(subscribed.track);
         let Some(payload) = rings.and_then(|rings| rings.get(resend.slot)) else {
-            // Too old to be of use: its receiver asks for a keyframe by itself.
             self.counts.dropped_overrun += 1;
+            self.note_unrepaired(resend.index);
             return 0;
         };
         self.io.flush_if_full();
@@ -187,6 +195,20 @@ impl Flush<'_> {
             self.counts.dropped_unsendable += 1;
         }
         sent.unwrap_or(0)
+    }
+
+    /// A keyframe has left since: its receiver goes on with that, and a thin line has no room for what is not shown.
+    fn is_superseded(&self, resend: &rtc::Resend) -> bool {
+        let narrow = self.peer.pacer.as_ref().is_some_and(Pacer::is_narrow);
+        let keyframe = || self.peer.subscribed(resend.index).map(|subscribed| subscribed.keyframe);
+        narrow && keyframe().is_some_and(|keyframe| resend.rewrite.sequence < keyframe)
+    }
+
+    /// Browsers wait for a packet that they miss for up to 3 s before they ask for a keyframe.
+    fn note_unrepaired(&mut self, section: SendIndex) {
+        if !self.scratch.unrepaired.contains(&section) {
+            self.scratch.unrepaired.push(section);
+        }
     }
 
     /// What a probe needs to keep its rate: video that waits, else padding.
@@ -265,8 +287,11 @@ fn transmit_control(
 fn note_sequences(peer: &mut Peer, entries: &[Entry]) {
     for entries in entries.chunk_by(|a, b| a.section == b.section) {
         let highest = entries.iter().map(|Entry { rewrite, .. }| rewrite.sequence).max();
+        let video = |entry: &Entry| entry.rewrite.codec.media() == MediaKind::Video;
+        let keyframe = entries.iter().rfind(|entry| entry.begins && video(entry));
+        let keyframe = keyframe.map(|entry| entry.rewrite.sequence);
         if let (Some(first), Some(highest)) = (entries.first(), highest) {
-            peer.note_sequence(first.section, highest + 1);
+            peer.note_sequence(first.section, highest + 1, keyframe);
         }
     }
 }

@@ -43,6 +43,8 @@ pub(crate) struct Subscribed {
     pub(crate) codecs: Vec<Codec>,
     /// Above every sequence number (extended) that was sealed under the SSRC.
     pub(crate) next_sequence: u64,
+    /// Of the newest keyframe that has begun to leave.
+    pub(crate) keyframe: u64,
     /// Its connection does not carry it.
     pub(crate) paused: bool,
 }
@@ -155,11 +157,12 @@ impl Peer {
         self.subscribed.get(at)
     }
 
-    /// All numbers of a section below this one may have been sealed.
-    pub(crate) fn note_sequence(&mut self, section: SendIndex, next: u64) {
+    /// All numbers of a section below this one may have been sealed, and maybe a keyframe that begins with this number.
+    pub(crate) fn note_sequence(&mut self, section: SendIndex, next: u64, keyframe: Option<u64>) {
         if let Ok(at) = self.subscribed.binary_search_by_key(&section, |each| each.section) {
-            let known = &mut self.subscribed[at].next_sequence;
-            *known = next.max(*known);
+            let known = &mut self.subscribed[at];
+            known.next_sequence = next.max(known.next_sequence);
+            known.keyframe = keyframe.unwrap_or(known.keyframe);
         }
     }
 }

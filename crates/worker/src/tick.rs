@@ -347,6 +347,7 @@ impl Worker {
             self.io.rollback();
             self.scratch.overruns.clear();
             self.scratch.interrupted.clear();
+            self.scratch.unrepaired.clear();
             return self.peer_panicked(now, key);
         };
         self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
@@ -358,6 +359,9 @@ impl Worker {
         }
         if !self.scratch.interrupted.is_empty() {
             self.interrupt(now, key, room_key);
+        }
+        if !self.scratch.unrepaired.is_empty() {
+            self.replace_lost(now, key, room_key);
         }
     }
 
@@ -375,6 +379,18 @@ impl Worker {
         }
         self.scratch.overruns = overruns;
         self.scratch.overruns.clear();
+    }
+
+    /// What was lost is not sent again: a keyframe takes its place.
+    #[cold]
+    fn replace_lost(&mut self, now: Instant, key: PeerKey, room: RoomKey) {
+        let mut unrepaired = std::mem::take(&mut self.scratch.unrepaired);
+        for section in unrepaired.drain(..) {
+            let track = self.peers.get(key).and_then(|peer| Some(peer.subscribed(section)?.track));
+            let Some(track) = track else { continue };
+            self.with_media(room, |media| media.keyframe_wanted(now, track, Sink { peer: key, section }));
+        }
+        self.scratch.unrepaired = unrepaired;
     }
 
     /// Frames were dropped on which what follows depends: their receivers begin anew.
@@ -396,7 +412,10 @@ impl Worker {
         }
         let now = Instant::now();
         let retry = (!self.events.is_clear()).then(|| now + RETRY_EVENTS);
-        let next = [self.timers.next(), self.publish_at, retry, self.relays.poll_timeout()].into_iter().flatten().min();
+        let next = [self.timers.next(), self.publish_at, retry, self.relays.poll_timeout()]
+            .into_iter()
+            .flatten()
+            .min();
         Some(next.map(|next| next.saturating_duration_since(now)))
     }
 

@@ -225,3 +225,44 @@ fn a_receiver_without_feedback_has_no_limit_and_one_with_remb_alone_that_sends_n
     let freeze = decoder.longest_freeze(lab.now - 19 * SECOND, lab.now);
     assert!(freeze < 500 * MS, "{freeze:?}");
 }
+
+#[test]
+fn lines_of_all_kinds_that_fall_show_a_picture_soon_again_and_keep_their_sound() {
+    for (kbps, delay) in [(400, 40), (600, 25), (400, 100)] {
+        let (mut lab, _) = room();
+        let bob = lab.connect(&format!("rate=5mbit,queue=300ms,delay={delay}ms"));
+        watch(&mut lab, bob);
+        lab.run(10 * SECOND);
+        let (began, now) = (lab.now, lab.now);
+        lab.people[bob].follow(now, &Schedule::rates(&[(0, kbps)]));
+        lab.run(15 * SECOND);
+        let decoder = &lab.people[bob].decoders[&1];
+        let first = decoder.longest_freeze(began, began + 5 * SECOND);
+        let later = decoder.longest_freeze(began + 5 * SECOND, lab.now);
+        let sound = worst_delay(&lab, bob, began + 3 * SECOND);
+        assert!(first < 2 * SECOND, "{kbps} kbit/s, {delay} ms: {first:?}");
+        assert!(later < 500 * MS, "{kbps} kbit/s, {delay} ms: {later:?}");
+        assert!(sound < delay * MS + 220 * MS, "{kbps} kbit/s, {delay} ms: {sound:?}");
+    }
+}
+
+#[test]
+fn a_line_that_loses_packets_shows_a_fluent_picture() {
+    for (line, least) in [("rate=5mbit,loss=10%", 2), ("rate=5mbit,burst=5%/8", 2), ("rate=1mbit,loss=5%", 1)]
+    {
+        let (mut lab, _) = room();
+        let bob = lab.connect(&format!("{line},queue=300ms,delay=25ms"));
+        watch(&mut lab, bob);
+        lab.run(10 * SECOND);
+        let began = lab.now;
+        lab.run(15 * SECOND);
+        let decoder = &lab.people[bob].decoders[&1];
+        let freeze = decoder.longest_freeze(began, lab.now);
+        assert!(freeze < 600 * MS, "{line}: {freeze:?}");
+        let shown = decoder.shown.iter().filter(|shown| shown.at > began);
+        let (all, good) =
+            shown.fold((0, 0), |(all, good), s| (all + 1, good + usize::from(s.layer >= least)));
+        assert!(all >= 15 * 25, "{line}: {all} pictures in 15 s");
+        assert!(good * 2 > all, "{line}: {good} of {all} in layer {least}");
+    }
+}
