@@ -5,6 +5,8 @@ use std::time::{Duration, Instant};
 use base::Bitrate;
 use sim::Random;
 
+use super::case::Source;
+
 /// 30 frames a second.
 const INTERVAL: Duration = Duration::from_nanos(33_333_333);
 /// What one packet carries at most, RTP header and authentication tag included.
@@ -28,7 +30,7 @@ pub struct Frame {
 /// Makes 30 frames a second, whose sizes vary around what the target allows and equal it over several frames.
 pub struct Encoder {
     random: Random,
-    max: Bitrate,
+    source: Source,
     next: Instant,
     /// From when to when nothing is made.
     pause: Option<(Instant, Instant)>,
@@ -39,8 +41,8 @@ pub struct Encoder {
 
 impl Encoder {
     /// The first frame is due at `begins`; a seed decides the sizes.
-    pub fn new(begins: Instant, seed: u64, max: Bitrate, pause: Option<(Instant, Instant)>) -> Self {
-        Self { random: Random::new(seed), max, next: begins, pause, unused: 0.0, made: 0 }
+    pub fn new(begins: Instant, seed: u64, source: Source, pause: Option<(Instant, Instant)>) -> Self {
+        Self { random: Random::new(seed), source, next: begins, pause, unused: 0.0, made: 0 }
     }
 
     /// When the next frame is due.
@@ -50,7 +52,7 @@ impl Encoder {
 
     /// What it would send now if it could.
     pub fn wanted(&self, now: Instant) -> Bitrate {
-        if self.is_paused(now) { Bitrate(0) } else { self.max }
+        if self.is_paused(now) { Bitrate(0) } else { Bitrate::kbps(self.source.most()) }
     }
 
     fn is_paused(&self, now: Instant) -> bool {
@@ -63,10 +65,10 @@ impl Encoder {
             return None;
         }
         self.next += INTERVAL;
-        let target = target.min(self.max);
+        let target = self.rate(target);
         // Drawn for every frame, made or not, so that the same numbers go to the same frames.
         let noise = self.random.normal() * DEVIATION;
-        if self.is_paused(now) || waiting as u64 > target.bytes_in(MOST_WAITING) {
+        if target.0 == 0 || self.is_paused(now) || waiting as u64 > target.bytes_in(MOST_WAITING) {
             self.unused = 0.0;
             return None;
         }
@@ -79,6 +81,16 @@ impl Encoder {
         let bytes = bytes.max(LEAST_BYTES);
         self.unused = (self.unused + mean - bytes).clamp(-2.0 * mean, 2.0 * mean);
         Some(self.packetise(bytes as usize))
+    }
+
+    /// What it sends when it may send `target`.
+    fn rate(&self, target: Bitrate) -> Bitrate {
+        match self.source {
+            Source::UpTo(most) => target.min(Bitrate::kbps(most)),
+            Source::Fixed(rate) => Bitrate::kbps(rate),
+            Source::Between(least, most) if target >= Bitrate::kbps(least) => target.min(Bitrate::kbps(most)),
+            Source::Between(..) | Source::Layers(_) => Bitrate(0),
+        }
     }
 
     fn packetise(&mut self, bytes: usize) -> Frame {
@@ -97,7 +109,7 @@ mod tests {
     fn the_frames_of_a_second_are_what_the_target_allows() {
         let start = Instant::now();
         for kbps in [40, 300, 2_000] {
-            let mut encoder = Encoder::new(start, 1, Bitrate::kbps(5_000), None);
+            let mut encoder = Encoder::new(start, 1, Source::UpTo(5_000), None);
             let mut bytes = 0;
             for _ in 0..300 {
                 let now = encoder.poll_timeout();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::case::{Case, Competitor};
+use super::case::{Case, Competitor, Habit, Source};
 use super::node::Kind;
 use super::trace::{FlowTrace, LaneTrace, Packet, Series, Trace};
 
@@ -17,6 +17,8 @@ const RATE_STEP: f64 = 0.01;
 const RISEN: f64 = 0.8;
 /// Packets sent this shortly before the end may still be on their way.
 const TAIL: f64 = 2.0;
+/// Without a picture for so long, a stream was paused.
+const PAUSED: f64 = 2.0;
 /// From when on the share beside a TCP flow counts.
 const SHARE_FROM: f64 = 20.0;
 
@@ -44,6 +46,14 @@ pub enum Figure {
     Rise,
     /// Seconds after a pause until the flow sends 80 % of what it sent before.
     Resume,
+    /// Seconds until the estimate finds what the case names, from when it says.
+    Found,
+    /// The highest estimate over the rate that is sent, where the source is the limit.
+    Runaway,
+    /// The lowest estimate, in kbit/s, of a flow without feedback.
+    Least,
+    /// Seconds until the highest layer is shown, from when the case says.
+    Top,
     /// Jain's index of the flows' rates.
     Fairness,
     /// The slowest flow's rate over the fastest's.
@@ -73,6 +83,10 @@ impl Figure {
             Self::Ramp => "ramp_s",
             Self::Rise => "rise_s",
             Self::Resume => "resume_s",
+            Self::Found => "found_s",
+            Self::Runaway => "runaway",
+            Self::Least => "least_kbps",
+            Self::Top => "top_layer_s",
             Self::Fairness => "fairness",
             Self::Slowest => "slowest",
             Self::TcpShare => "tcp_share",
@@ -85,7 +99,7 @@ impl Figure {
     /// How bad a value is, to find the worst of several.
     pub fn badness(self, value: f64) -> f64 {
         match self {
-            Self::Utilisation | Self::Fairness | Self::Slowest | Self::MediaShare => -value,
+            Self::Utilisation | Self::Fairness | Self::Slowest | Self::MediaShare | Self::Least => -value,
             // The middle of what is fair.
             Self::TcpShare => (value - 0.425).abs(),
             _ => value,
@@ -116,6 +130,8 @@ pub fn of(case: &Case, trace: &Trace) -> Figures {
     measure.losses(&mut figures);
     measure.reactions(&mut figures);
     measure.shares(&mut figures);
+    measure.estimates(&mut figures);
+    measure.layers(&mut figures);
     let freezes = trace.flows.iter().map(freeze_ms);
     figures.insert(Figure::Freeze, freezes.fold(0.0, f64::max));
     if let Some(utilisation) = measure.utilisation() {
@@ -158,9 +174,17 @@ impl Measure<'_> {
                 let padding: f64 = padding.iter().map(|series| series.bits(from, to)).sum();
                 (did.carried.bytes as f64 * 8.0 - padding) / did.capacity_bits.max(1) as f64
             };
-            self.steady().into_iter().map(phase).reduce(f64::min)
+            let fills = |(from, to): &(f64, f64)| self.fills(reverse, *from, *to);
+            self.steady().into_iter().filter(fills).map(phase).reduce(f64::min)
         };
         self.lanes().filter_map(of_lane).reduce(f64::min)
+    }
+
+    /// Some flow of this direction would send more than the capacity in all of this span.
+    fn fills(&self, reverse: bool, from: f64, to: f64) -> bool {
+        let pauses = |flow: &FlowTrace| flow.spec.pause.is_some_and(|(a, b)| a < to && b > from);
+        let greedy = |flow: &&FlowTrace| matches!(flow.spec.source, Source::UpTo(_)) && !pauses(flow);
+        self.trace.flows.iter().filter(|flow| flow.spec.reverse == reverse).any(|flow| greedy(&flow))
     }
 
     fn queues(&self, figures: &mut Figures) {
@@ -212,7 +236,9 @@ impl Measure<'_> {
             let rises = lane.rates.windows(2).filter(|pair| pair[1].1 > pair[0].1);
             let media = flow.media_sent();
             let slowest = rises.map(|pair| self.until(&media, pair[1].0, |rate| rate >= RISEN * pair[1].1));
-            figures.insert(Figure::Rise, slowest.fold(0.0, f64::max));
+            if let Some(slowest) = slowest.reduce(f64::max) {
+                figures.insert(Figure::Rise, slowest);
+            }
         }
         if let Some(kbps) = self.case.started_kbps {
             let media = flow.media_sent();
@@ -224,6 +250,44 @@ impl Measure<'_> {
             let before = media.bits(pause - SETTLING, pause) / SETTLING;
             let back = self.until(&media, resume, |rate| rate >= RISEN * before);
             figures.insert(Figure::Resume, back);
+        }
+    }
+
+    /// What the viewer of a forwarded camera saw.
+    fn layers(&self, figures: &mut Figures) {
+        let shown = self.trace.flows.first().and_then(|flow| flow.pictures.as_ref());
+        let Some(shown) = shown else { return };
+        if let Some(from) = self.case.top_from {
+            let top = shown.iter().find(|(at, layer)| *at >= from && *layer == 2);
+            figures.insert(Figure::Top, top.map_or(self.end(), |(at, _)| *at) - from);
+        }
+        if let Some(from) = self.case.switches_from {
+            let later: Vec<_> = shown.iter().filter(|(at, _)| *at >= from).collect();
+            // A pause counts twice: off and on.
+            let changes = |pair: &[&(f64, u8)]| match () {
+                () if pair[1].0 - pair[0].0 > PAUSED => 2.0,
+                () if pair[1].1 != pair[0].1 => 1.0,
+                () => 0.0,
+            };
+            let count: f64 = later.windows(2).map(changes).sum();
+            figures.insert(Figure::Switches, count * 60.0 / (self.end() - from));
+        }
+    }
+
+    /// What the first flow believed.
+    fn estimates(&self, figures: &mut Figures) {
+        let Some(flow) = self.trace.flows.first() else { return };
+        let (source, habit) = (flow.spec.source, flow.spec.habit);
+        if let Some((from, kbps)) = self.case.found {
+            let found = flow.targets.iter().find(|(at, target)| *at >= from && *target >= kbps * 1e3);
+            figures.insert(Figure::Found, found.map_or(self.end(), |(at, _)| *at) - from);
+        }
+        let targets = || flow.targets.iter().map(|(_, target)| *target / 1e3);
+        if let Source::Fixed(kbps) = source {
+            figures.insert(Figure::Runaway, targets().fold(0.0, f64::max) / kbps as f64);
+        }
+        if habit == Habit::Nothing {
+            figures.insert(Figure::Least, targets().fold(f64::MAX, f64::min));
         }
     }
 
@@ -274,7 +338,7 @@ fn jain(rates: &[f64]) -> f64 {
 }
 
 /// When each frame was complete: all its packets have arrived. A frame that lost one is never shown, but costs no other
-/// (retransmission is not modelled).
+/// (without a server, retransmission is not modelled).
 fn completed(packets: &[Packet]) -> Vec<f64> {
     let mut frames: BTreeMap<u32, Option<f64>> = BTreeMap::new();
     for packet in packets {
@@ -303,7 +367,10 @@ pub fn freezes(times: &[f64]) -> f64 {
 }
 
 fn freeze_ms(flow: &FlowTrace) -> f64 {
-    let times = completed(&flow.packets);
+    let times = match &flow.pictures {
+        Some(pictures) => pictures.iter().map(|(at, _)| *at).collect(),
+        None => completed(&flow.packets),
+    };
     // The pause of a source is no freeze: what comes after is another viewing.
     let split = flow.spec.pause.map_or(times.len(), |(_, to)| times.partition_point(|at| *at < to));
     (freezes(&times[..split]) + freezes(&times[split..])) * 1e3

@@ -1,16 +1,22 @@
 //! `bench bwe`: congestion control in the cases of RFC 8867, in virtual time, held against goals.
 
+mod camera;
 mod case;
 mod cases;
 mod encoder;
 mod figures;
+mod forwarder;
 mod node;
 mod ours;
 mod plot;
+mod receiver;
 mod reference;
+mod repair;
 mod report;
 mod scene;
 mod trace;
+mod traps;
+mod viewer;
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -60,7 +66,8 @@ pub fn run(args: impl Iterator<Item = String>) -> Result<(), String> {
 
 impl Options {
     fn parse(mut args: impl Iterator<Item = String>) -> Result<Self, String> {
-        let (cases, engines) = (cases::all(), Engine::ALL.to_vec());
+        let cases = cases::all().into_iter().chain(traps::all()).collect();
+        let engines = Engine::ALL.to_vec();
         let mut options = Self { cases, seeds: SEEDS.to_vec(), engines, write: false, check: false };
         let mut keys = Vec::new();
         while let Some(arg) = args.next() {
@@ -98,7 +105,9 @@ pub struct Outcome {
 /// All cases with all engines, on all cores, in the order of the cases.
 fn play_all(options: &Options) -> Result<Vec<Outcome>, String> {
     let engines = |case| options.engines.iter().map(move |engine| (case, *engine));
-    let jobs: Vec<(&Case, Engine)> = options.cases.iter().flat_map(engines).collect();
+    let jobs = options.cases.iter().flat_map(engines);
+    let jobs: Vec<(&Case, Engine)> =
+        jobs.filter(|(case, engine)| *engine == Engine::Ours || case.is_for_all()).collect();
     let next = AtomicUsize::new(0);
     let done = Mutex::new(Vec::new());
     let work = || {
@@ -138,3 +147,6 @@ fn write(results: &[Outcome]) -> std::io::Result<()> {
     }
     std::fs::write(directory.join("bwe.md"), report::page(results))
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use base::Bitrate;
 use sim::{Endpoint, Random, Transmit, tcp};
 
+use super::forwarder::Forwarder;
+use super::viewer::{Pictures, Shown, Viewer};
 use super::{ours, reference};
 
 /// Bytes that IP and UDP add.
@@ -17,9 +19,12 @@ const IDLE_SECONDS: f64 = 10.0;
 /// What travels.
 #[derive(Clone)]
 pub enum Payload {
-    /// Media, padding or whatever else a sender of media sends: its place in the sender's log, and what is on the wire.
+    /// Media, padding or whatever else a sender of media sends: its place in the sender's log, when it
+    /// left, its size, and what is on the wire.
     Media {
         id: u32,
+        sent: Instant,
+        size: usize,
         wire: Wire,
     },
     /// What a receiver of media answers.
@@ -32,6 +37,8 @@ pub enum Payload {
 pub enum Wire {
     /// A packet with this transport-wide sequence number.
     Numbered(u16),
+    /// The same, and a packet of video that a server forwards.
+    Shown(u16, Shown),
     /// A whole datagram.
     Datagram(Arc<[u8]>),
 }
@@ -51,7 +58,9 @@ pub enum Kind {
     /// Of this frame.
     Media(u32),
     Padding,
-    /// Everything else that keeps a connection alive.
+    /// It was lost, or so its receiver said.
+    Again,
+    /// Sound, and everything else that keeps a connection alive.
     Control,
 }
 
@@ -78,7 +87,7 @@ impl SenderLog {
         let size = size + OVERHEAD;
         let id = self.sent.len() as u32;
         self.sent.push(Sent { at, size: size as u32, kind });
-        Transmit { port: 0, size, payload: Payload::Media { id, wire } }
+        Transmit { port: 0, size, payload: Payload::Media { id, sent: at, size, wire } }
     }
 }
 
@@ -91,7 +100,9 @@ pub enum Node {
     OurReceiver(Box<ours::Receiver>),
     Reference(Box<reference::Sender>),
     ReferenceReceiver(Box<reference::Receiver>),
-    Tcp(tcp::Host),
+    Forwarder(Box<Forwarder>),
+    Viewer(Box<Viewer>),
+    Tcp(Box<tcp::Host>),
     ShortTcp(Box<Files>),
 }
 
@@ -100,6 +111,7 @@ impl Node {
         match self {
             Self::Ours(sender) => Some(sender.log()),
             Self::Reference(sender) => Some(sender.log()),
+            Self::Forwarder(server) => Some(server.log()),
             _ => None,
         }
     }
@@ -108,6 +120,15 @@ impl Node {
         match self {
             Self::OurReceiver(receiver) => Some(receiver.arrivals()),
             Self::ReferenceReceiver(receiver) => Some(receiver.arrivals()),
+            Self::Viewer(viewer) => Some(viewer.arrivals()),
+            _ => None,
+        }
+    }
+
+    /// What was shown, where it is watched.
+    pub fn pictures(&self) -> Option<&Pictures> {
+        match self {
+            Self::Viewer(viewer) => Some(viewer.pictures()),
             _ => None,
         }
     }
@@ -122,6 +143,8 @@ impl Endpoint for Node {
             (Self::OurReceiver(node), payload) => node.receive(now, port, payload),
             (Self::Reference(node), payload) => node.receive(now, port, payload),
             (Self::ReferenceReceiver(node), payload) => node.receive(now, port, payload),
+            (Self::Forwarder(node), payload) => node.receive(now, port, payload),
+            (Self::Viewer(node), payload) => node.receive(now, port, payload),
             (Self::Tcp(host), Payload::Tcp(packet)) => host.receive(now, port, packet),
             (Self::ShortTcp(files), Payload::Tcp(tcp::Packet::Ack(ack))) => files.receive(now, &ack),
             (Self::Tcp(_) | Self::ShortTcp(_), _) => {}
@@ -134,6 +157,8 @@ impl Endpoint for Node {
             Self::OurReceiver(node) => node.handle_timeout(now),
             Self::Reference(node) => node.handle_timeout(now),
             Self::ReferenceReceiver(node) => node.handle_timeout(now),
+            Self::Forwarder(node) => node.handle_timeout(now),
+            Self::Viewer(node) => node.handle_timeout(now),
             Self::Tcp(host) => host.handle_timeout(now),
             Self::ShortTcp(files) => files.handle_timeout(now),
         }
@@ -145,6 +170,8 @@ impl Endpoint for Node {
             Self::OurReceiver(node) => node.poll_timeout(),
             Self::Reference(node) => node.poll_timeout(),
             Self::ReferenceReceiver(node) => node.poll_timeout(),
+            Self::Forwarder(node) => node.poll_timeout(),
+            Self::Viewer(node) => node.poll_timeout(),
             Self::Tcp(host) => host.poll_timeout(),
             Self::ShortTcp(files) => files.poll_timeout(),
         }
@@ -158,6 +185,8 @@ impl Endpoint for Node {
             Self::OurReceiver(node) => node.poll_transmit(now),
             Self::Reference(node) => node.poll_transmit(now),
             Self::ReferenceReceiver(node) => node.poll_transmit(now),
+            Self::Forwarder(node) => node.poll_transmit(now),
+            Self::Viewer(node) => node.poll_transmit(now),
             Self::Tcp(host) => host.poll_transmit(now).map(|transmit| wrap(transmit.payload)),
             Self::ShortTcp(files) => {
                 files.sender.poll_transmit(now).map(|segment| wrap(tcp::Packet::Segment(segment)))

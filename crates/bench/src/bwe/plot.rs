@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 
 use super::Outcome;
 use super::case::Competitor;
+use super::report;
 use super::trace::{LaneTrace, Trace};
 
 const WIDTH: f64 = 920.0;
@@ -42,8 +43,8 @@ pub fn draw(outcomes: &[&Outcome]) -> String {
          <rect class=\"ground\" width=\"{WIDTH}\" height=\"{height}\"/>\n"
     );
     if let Some(first) = outcomes.first() {
-        let (key, title) = (first.case.key.replace('_', "."), first.case.title);
-        _ = writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"20\">{key}: {title}</text>");
+        let (name, title) = (report::name(first), first.case.title);
+        _ = writeln!(svg, "<text class=\"title\" x=\"{LEFT}\" y=\"20\">{name}: {title}</text>");
     }
     // The same scale for all, so that they compare.
     let most = outcomes.iter().map(|outcome| highest(&outcome.trace)).fold(0.0, f64::max);

@@ -259,7 +259,7 @@ impl Endpoint for Receiver {
     type Payload = Payload;
 
     fn receive(&mut self, now: Instant, _: usize, payload: Payload) {
-        if let Payload::Media { id, wire: Wire::Datagram(bytes) } = payload {
+        if let Payload::Media { id, wire: Wire::Datagram(bytes), .. } = payload {
             self.arrivals.push((id, now));
             self.end.receive(now, &bytes);
         }

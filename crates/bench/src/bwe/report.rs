@@ -5,11 +5,12 @@ use std::fmt::Write as _;
 use serde_json::{Map, Value, json};
 
 use super::Outcome;
+use super::case::Group;
 use super::figures::Figure;
 use super::scene::Engine;
 
 /// The columns of the table.
-const COLUMNS: [(Figure, &str); 17] = [
+const COLUMNS: [(Figure, &str); 21] = [
     (Figure::Utilisation, "use"),
     (Figure::QueueMean, "queue"),
     (Figure::QueueP95, "p95"),
@@ -21,6 +22,10 @@ const COLUMNS: [(Figure, &str); 17] = [
     (Figure::Ramp, "ramp"),
     (Figure::Rise, "rise"),
     (Figure::Resume, "resume"),
+    (Figure::Found, "found"),
+    (Figure::Runaway, "runaway"),
+    (Figure::Least, "least"),
+    (Figure::Top, "top"),
     (Figure::Fairness, "Jain"),
     (Figure::Slowest, "min/max"),
     (Figure::TcpShare, "vs TCP"),
@@ -31,27 +36,46 @@ const COLUMNS: [(Figure, &str); 17] = [
 
 const WIDTH: usize = 9;
 
-/// One line per case and engine; `!` marks a goal that is missed.
+/// One line per case and engine, group by group; `!` marks a goal that is missed, `<` a figure in which the other is better.
 pub fn table(results: &[Outcome]) -> String {
-    let mut text = format!("{:<12}{:<7}", "case", "by");
-    COLUMNS.iter().for_each(|(_, name)| _ = write!(text, "{name:>WIDTH$}"));
-    text.push('\n');
-    for outcome in results {
-        _ = write!(text, "{:<12}{:<7}", outcome.case.key, outcome.engine.name());
-        for (figure, _) in COLUMNS {
-            let cell = outcome.figures.get(&figure).map(|value| {
-                let mark = if is_met(outcome, figure, *value) { "" } else { "!" };
-                format!("{}{mark}", shown(figure, *value))
-            });
-            _ = write!(text, "{:>WIDTH$}", cell.unwrap_or_default());
+    let mut text = String::new();
+    for (group, outcomes) in groups(results) {
+        let columns = columns(&outcomes);
+        _ = writeln!(text, "{}", group.title());
+        _ = write!(text, "{:<16}{:<7}", "case", "by");
+        columns.iter().for_each(|(_, name)| _ = write!(text, "{name:>WIDTH$}"));
+        text.push('\n');
+        for outcome in outcomes {
+            _ = write!(text, "{:<16}{:<7}", outcome.case.key, outcome.engine.name());
+            for (figure, _) in &columns {
+                let cell = outcome.figures.get(figure).map(|value| {
+                    let missed = if is_met(outcome, *figure, *value) { "" } else { "!" };
+                    let beaten = if is_beaten(results, outcome, *figure, *value) { "<" } else { "" };
+                    format!("{}{missed}{beaten}", shown(*figure, *value))
+                });
+                _ = write!(text, "{:>WIDTH$}", cell.unwrap_or_default());
+            }
+            text.push('\n');
         }
         text.push('\n');
     }
     text.push_str(
-        "use: share of the capacity in the worst steady phase; queue, p95, peak, freeze: ms; down, ramp, rise, resume: s; \
-         each figure is that of its worst seed; !: goal missed\n",
+        "use: share of the capacity in the worst steady phase; queue, p95, peak, freeze: ms; down, ramp, rise, resume, found, top: s;\n\
+         each figure is that of its worst seed; !: goal missed; <: str0m does better\n",
     );
     text
+}
+
+/// The groups that have results.
+fn groups(results: &[Outcome]) -> impl Iterator<Item = (Group, Vec<&Outcome>)> {
+    let of = |group| results.iter().filter(move |outcome| outcome.case.group == group).collect::<Vec<_>>();
+    Group::ALL.into_iter().map(move |group| (group, of(group))).filter(|(_, outcomes)| !outcomes.is_empty())
+}
+
+/// Those that have a value.
+fn columns(outcomes: &[&Outcome]) -> Vec<(Figure, &'static str)> {
+    let used = |figure: &Figure| outcomes.iter().any(|outcome| outcome.figures.contains_key(figure));
+    COLUMNS.into_iter().filter(|(figure, _)| used(figure)).collect()
 }
 
 fn is_met(outcome: &Outcome, figure: Figure, value: f64) -> bool {
@@ -64,8 +88,18 @@ fn shown(figure: Figure, value: f64) -> String {
             format!("{value:.3}")
         }
         Figure::Loss | Figure::SteadyLoss | Figure::LossAfterFall => format!("{:.2}%", value * 100.0),
-        Figure::StepDown | Figure::Ramp | Figure::Rise | Figure::Resume => format!("{value:.2}"),
-        Figure::QueueMean | Figure::QueueP95 | Figure::QueuePeak | Figure::Freeze => format!("{value:.0}"),
+        Figure::StepDown
+        | Figure::Ramp
+        | Figure::Rise
+        | Figure::Resume
+        | Figure::Found
+        | Figure::Top
+        | Figure::Runaway => {
+            format!("{value:.2}")
+        }
+        Figure::QueueMean | Figure::QueueP95 | Figure::QueuePeak | Figure::Least | Figure::Freeze => {
+            format!("{value:.0}")
+        }
         Figure::Switches => format!("{value:.1}"),
     }
 }
@@ -95,16 +129,18 @@ pub fn json(results: &[Outcome]) -> Value {
 /// The page in the documentation.
 pub fn page(results: &[Outcome]) -> String {
     let mut text = String::from(INTRODUCTION);
-    let used: Vec<_> =
-        COLUMNS.iter().filter(|(f, _)| results.iter().any(|o| o.figures.contains_key(f))).collect();
-    text.push_str("| case | by |");
-    used.iter().for_each(|(_, name)| _ = write!(text, " {name} |"));
-    _ = writeln!(text, "\n|---|---|{}", "--:|".repeat(used.len()));
-    for outcome in results {
-        _ = write!(text, "| {} | {} |", name(outcome), outcome.engine.name());
-        for (figure, _) in &used {
-            let cell = outcome.figures.get(figure).map(|value| cell(results, outcome, *figure, *value));
-            _ = write!(text, " {} |", cell.unwrap_or_default());
+    for (group, outcomes) in groups(results) {
+        let columns = columns(&outcomes);
+        _ = write!(text, "## {}\n\n| case | by |", group.title());
+        columns.iter().for_each(|(_, name)| _ = write!(text, " {name} |"));
+        _ = writeln!(text, "\n|---|---|{}", "--:|".repeat(columns.len()));
+        for outcome in outcomes {
+            _ = write!(text, "| {} | {} |", name(outcome), outcome.engine.name());
+            for (figure, _) in &columns {
+                let cell = outcome.figures.get(figure).map(|value| cell(results, outcome, *figure, *value));
+                _ = write!(text, " {} |", cell.unwrap_or_default());
+            }
+            text.push('\n');
         }
         text.push('\n');
     }
@@ -116,8 +152,12 @@ pub fn page(results: &[Outcome]) -> String {
     text
 }
 
-fn name(outcome: &Outcome) -> String {
-    outcome.case.key.replace('_', ".")
+/// A case's name for people.
+pub fn name(outcome: &Outcome) -> String {
+    match outcome.case.group {
+        Group::Rfc8867 => outcome.case.key.replace('_', "."),
+        _ => outcome.case.key.replace('_', " "),
+    }
 }
 
 fn cell(results: &[Outcome], outcome: &Outcome, figure: Figure, value: f64) -> String {
@@ -149,8 +189,7 @@ Each figure is that of the worst of five seeds; the pictures show the first.
 
 ";
 
-const LEGEND: &str = "
-**Bold**: a goal is missed. **<**: str0m does better in this figure.
+const LEGEND: &str = "**Bold**: a goal is missed. **<**: str0m does better in this figure.
 
 - use: share of the capacity carried without padding, in the worst steady phase (from 10 s after a change to the next).
 - queue, p95: mean and 95th percentile of the wait in the bottleneck, in ms, outside the 2 s after a change; peak: at any time.
@@ -158,6 +197,8 @@ const LEGEND: &str = "
 - down: seconds from the fall of the capacity until no more is sent than it. ramp: from the start to the rate that the case names
   (5.1: 80 % of the capacity). rise: from a rise of the capacity until media uses 80 % of it, the slowest. resume: after a pause,
   until the flow sends 80 % of what it sent before. Rates are those of the last 300 ms.
+- found: seconds until the estimate finds a rate that the case names. runaway: the highest estimate over what a source of fixed rate sends.
+  least: the lowest estimate, in kbit/s. top: seconds until the highest layer is shown, from the start or from when there is room again.
 - Jain: Jain's index of the flows' rates, 1 when equal. min/max: the slowest flow's rate over the fastest's.
 - vs TCP: what media has of all that the bottleneck carries beside a long TCP flow. media: of the capacity, beside short ones, which
   load files of 30 to 50 kB with pauses of 10 s on average.

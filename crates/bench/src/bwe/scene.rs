@@ -6,10 +6,13 @@ use base::Bitrate;
 use rtc::cc::Config;
 use sim::{Conditions, Duplex, EndpointId, LinkId, Path, Schedule, Setting, World, tcp};
 
-use super::case::{Case, Competitor, FlowSpec, Lane};
+use super::camera::Camera;
+use super::case::{Case, Competitor, FlowSpec, Lane, Source};
 use super::encoder::Encoder;
+use super::forwarder::Forwarder;
 use super::node::{Arrivals, Files, Node, SenderLog};
 use super::trace::{FlowTrace, LaneTrace, Packet, STEPS_PER_SECOND, Trace};
+use super::viewer::Viewer;
 use super::{ours, reference};
 
 /// Who estimates.
@@ -49,7 +52,7 @@ struct Scene<'a> {
 pub fn play(case: &Case, engine: Engine, seed: u64) -> Result<Trace, String> {
     let mut scene = Scene::new(case, seed)?;
     for (index, flow) in case.flows.iter().enumerate() {
-        scene.add_flow(engine, index as u64, flow);
+        scene.add_flow(engine, index as u64, flow)?;
     }
     scene.add_competitor();
     Ok(scene.run())
@@ -57,8 +60,8 @@ pub fn play(case: &Case, engine: Engine, seed: u64) -> Result<Trace, String> {
 
 impl<'a> Scene<'a> {
     fn new(case: &'a Case, seed: u64) -> Result<Self, String> {
-        // Some of what belongs to a case happens before it.
-        let start = Instant::now() + Duration::from_secs(10);
+        // Some of what belongs to a case happens before it: connecting, and days of a receiver's clock.
+        let start = Instant::now() + Duration::from_secs(30 * 24 * 3_600);
         let mut world = World::new(start, seed);
         let [forward, backward] = [&case.forward, &case.backward].map(conditions);
         let bottleneck = world.network().duplex(forward?, backward?);
@@ -72,18 +75,22 @@ impl<'a> Scene<'a> {
         self.start + Duration::from_secs_f64(seconds)
     }
 
-    fn add_flow(&mut self, engine: Engine, index: u64, spec: &FlowSpec) {
+    fn add_flow(&mut self, engine: Engine, index: u64, spec: &FlowSpec) -> Result<(), String> {
         // Frames of different senders do not coincide.
         let begins = self.at(spec.begins) + Duration::from_millis(11) * index as u32;
         let pause = spec.pause.map(|(from, to)| (self.at(from), self.at(to)));
         let seed = self.seed.wrapping_mul(1_000).wrapping_add(index);
-        let encoder = Encoder::new(begins, seed, Bitrate::kbps(spec.max_kbps), pause);
-        let (sender, receiver) = match engine {
-            Engine::Ours => (
-                Node::Ours(Box::new(ours::Sender::new(begins, Config::default(), encoder))),
-                Node::OurReceiver(Box::new(ours::Receiver::new(self.start))),
+        let encoder = Encoder::new(begins, seed, spec.source, pause);
+        let (sender, receiver) = match (engine, spec.source) {
+            (_, Source::Layers(layering)) => {
+                let server = Forwarder::new(begins, Camera::new(begins, seed, layering))?;
+                (Node::Forwarder(Box::new(server)), Node::Viewer(Box::new(Viewer::new(self.start))))
+            }
+            (Engine::Ours, _) => (
+                Node::Ours(Box::new(ours::Sender::new(self.start, begins, spec.habit, encoder))),
+                Node::OurReceiver(Box::new(ours::Receiver::new(self.start, spec.habit))),
             ),
-            Engine::Reference => {
+            (Engine::Reference, _) => {
                 let (sender, receiver) = reference::pair(begins, Config::default().start, encoder);
                 (Node::Reference(Box::new(sender)), Node::ReferenceReceiver(Box::new(receiver)))
             }
@@ -92,6 +99,7 @@ impl<'a> Scene<'a> {
         let path = self.path(spec);
         self.world.connect(ends.0, ends.1, path);
         self.flows.push(ends);
+        Ok(())
     }
 
     fn path(&mut self, spec: &FlowSpec) -> Path {
@@ -105,7 +113,9 @@ impl<'a> Scene<'a> {
     fn add_competitor(&mut self) {
         match self.case.competitor {
             Competitor::Nothing => {}
-            Competitor::LongTcp => self.add_tcp(Node::Tcp(tcp::Host::Sender(tcp::Sender::endless()))),
+            Competitor::LongTcp => {
+                self.add_tcp(Node::Tcp(Box::new(tcp::Host::Sender(tcp::Sender::endless()))))
+            }
             Competitor::ShortTcp => {
                 for index in 0..10 {
                     let seed = self.seed.wrapping_mul(7_919).wrapping_add(index);
@@ -117,7 +127,7 @@ impl<'a> Scene<'a> {
 
     fn add_tcp(&mut self, sender: Node) {
         let sender = self.world.add(sender);
-        let receiver = self.world.add(Node::Tcp(tcp::Host::Receiver(tcp::Receiver::new())));
+        let receiver = self.world.add(Node::Tcp(Box::new(tcp::Host::Receiver(tcp::Receiver::new()))));
         let path = self.world.network().path(&[self.bottleneck]);
         self.world.connect(sender, receiver, path);
     }
@@ -171,7 +181,9 @@ impl<'a> Scene<'a> {
             packets[*id as usize].arrived.get_or_insert(seconds(*at));
         }
         let targets = log.targets.iter().map(|(at, target)| (seconds(*at), target.0 as f64)).collect();
-        FlowTrace { spec: self.case.flows[index], packets, targets }
+        let pictures = self.world[receiver].pictures();
+        let pictures = pictures.map(|shown| shown.iter().map(|(at, layer)| (seconds(*at), *layer)).collect());
+        FlowTrace { spec: self.case.flows[index], packets, targets, pictures }
     }
 }
 

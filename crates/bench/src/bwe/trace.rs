@@ -47,6 +47,8 @@ pub struct FlowTrace {
     pub packets: Vec<Packet>,
     /// The target at each change.
     pub targets: Vec<(f64, f64)>,
+    /// When pictures were shown, and their layers, where a server forwards them.
+    pub pictures: Option<Vec<(f64, u8)>>,
 }
 
 /// A packet that was sent.

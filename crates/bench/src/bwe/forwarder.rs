@@ -1,0 +1,331 @@
+//! A server with one publisher and one subscriber: `sfu::Media` with its allocation forwards a camera under our congestion
+//! control, and pacing and retransmission are modelled on the worker's (`docs/pacing.md`).
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use base::model::TrackSource;
+use base::ring::PayloadRing;
+use base::{Bitrate, Codec, CodecKind, MediaKind, Mid, ParticipantId, TrackId};
+use rtc::cc::{Config, Controller, PacingBudget};
+use rtc::streams::TransportFeedbackHistory;
+use sfu::{Event, Media, PublicationSpec, Sink, TrackKey};
+use sim::{Endpoint, Transmit};
+use wire::ext::Extensions;
+use wire::media::Received;
+use wire::rtcp;
+
+use super::camera::{Camera, OVERHEAD, SIZES};
+use super::node::{Kind, Payload, SenderLog, Wire};
+use super::repair::Repair;
+use super::viewer::Shown;
+
+const TRACK: TrackId = TrackId(1);
+const SOUND: TrackId = TrackId(2);
+const FIRST_SEQUENCE: u64 = 1;
+/// An estimate is told anew when it has moved by this share, as a peer does.
+const TOLD_SHARE: f64 = 0.05;
+/// Pacing, as multiples of the estimate: of a path that carries all that is wanted, of one that is not known yet, and of
+/// one that has shown its limit.
+const UNLIMITED: f64 = 6.0;
+const UNKNOWN: f64 = 2.5;
+const LIMITED: f64 = 1.5;
+const UNKNOWN_FOR: Duration = Duration::from_secs(5);
+const UNKNOWN_LEAST: Bitrate = Bitrate::kbps(2_500);
+/// More than this does not wait.
+const MAX_WAIT: Duration = Duration::from_millis(600);
+/// A keyframe makes useless what is in front of it when this much waits.
+const SUPERSEDED: Duration = Duration::from_millis(100);
+/// Sound: a payload of so many bytes each 20 ms, 40 kbit/s with what packets add.
+const SOUND_INTERVAL: Duration = Duration::from_millis(20);
+const SOUND_BYTES: usize = 56;
+const PADDING_BYTES: (usize, usize) = (100, 290);
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+enum Subscriber {
+    Eye,
+    Ear,
+}
+
+impl Sink for Subscriber {
+    type Receiver = ();
+
+    fn receiver(&self) {}
+}
+
+/// The server.
+pub struct Forwarder {
+    begins: Instant,
+    camera: Camera,
+    media: Media<Subscriber>,
+    key: TrackKey,
+    sound_key: TrackKey,
+    ring: PayloadRing,
+    controller: Controller,
+    history: TransportFeedbackHistory,
+    budget: PacingBudget,
+    wanted: Bitrate,
+    told: f64,
+    /// The estimate fell, or rose no more, below what is wanted.
+    shown_limit: bool,
+    sound_at: Instant,
+    sounds: u64,
+    /// Bytes of sound that is to leave at once.
+    sound: VecDeque<usize>,
+    queue: VecDeque<Shown>,
+    repair: Repair,
+    log: SenderLog,
+}
+
+impl Forwarder {
+    /// # Errors
+    /// The room is full, which one track does not do.
+    pub fn new(begins: Instant, camera: Camera) -> Result<Self, String> {
+        let mut media = Media::new(7);
+        let sizes = if camera.streams() == 3 { SIZES.to_vec() } else { vec![SIZES[2]] };
+        let mut publish = |track, layers, sizes, source| {
+            let audio = source == TrackSource::Microphone;
+            let kind = if audio { MediaKind::Audio } else { MediaKind::Video };
+            let sink = if audio { Subscriber::Ear } else { Subscriber::Eye };
+            let spec = PublicationSpec { participant: ParticipantId(1), kind, layers, sizes, source };
+            let key = media.set_publication(begins, track, spec)?;
+            let codecs = [CodecKind::Vp8, CodecKind::Vp9, CodecKind::Opus].map(codec);
+            media.set_subscription(begins, track, sink, &codecs, FIRST_SEQUENCE)?;
+            Ok(key)
+        };
+        let full = |full: sfu::Full| full.to_string();
+        let key = publish(TRACK, camera.streams(), sizes, TrackSource::Camera).map_err(full)?;
+        let sound_key = publish(SOUND, 1, Vec::new(), TrackSource::Microphone).map_err(full)?;
+        let config = Config::default();
+        Ok(Self {
+            begins,
+            camera,
+            media,
+            key,
+            sound_key,
+            ring: PayloadRing::new(1 << 20, 1 << 12),
+            controller: Controller::new(begins, config),
+            history: TransportFeedbackHistory::new(begins),
+            budget: PacingBudget::new(begins, UNKNOWN_LEAST),
+            wanted: Bitrate(0),
+            told: 0.0,
+            shown_limit: false,
+            sound_at: begins,
+            sounds: 1_000,
+            sound: VecDeque::new(),
+            queue: VecDeque::new(),
+            repair: Repair::new(begins),
+            log: SenderLog::default(),
+        })
+    }
+
+    pub fn log(&self) -> &SenderLog {
+        &self.log
+    }
+
+    fn note(&mut self, now: Instant) {
+        let target = self.controller.target();
+        let before = self.log.targets.last().map_or(0, |(_, target)| target.0);
+        if !self.log.note(now, target) {
+            return;
+        }
+        let enough = target.0 as f64 >= 1.15 * self.wanted.0 as f64;
+        self.shown_limit = !enough && (self.shown_limit || target.0 < before);
+        self.pace(now, target, enough);
+        let moved = (target.0 as f64 - self.told).abs() > TOLD_SHARE * self.told;
+        if moved {
+            self.told = target.0 as f64;
+            self.media.set_estimate(now, (), Some(target));
+        }
+    }
+
+    fn pace(&mut self, now: Instant, target: Bitrate, enough: bool) {
+        let times = |factor: f64| Bitrate((target.0 as f64 * factor) as u64);
+        let rate = match () {
+            () if enough => times(UNLIMITED),
+            () if !self.shown_limit && now < self.begins + UNKNOWN_FOR => times(UNKNOWN).max(UNKNOWN_LEAST),
+            () => times(LIMITED),
+        };
+        self.budget.set_rate(rate);
+        self.repair.set_estimate(target);
+    }
+
+    fn forward(&mut self, now: Instant, received: &Received, payload: &[u8]) {
+        let Some(slot) = self.ring.push(payload) else { return };
+        let mut out = Vec::new();
+        let received = Received { arrival: now, ..received.clone() };
+        self.media.forward(now, self.key, &received, (&[], payload), slot, &mut out);
+        let spatial = match received.codec {
+            CodecKind::Vp9 => payload.get(3).map_or(0, |byte| byte >> 1 & 7),
+            _ => received.layer,
+        };
+        for decision in out {
+            let rewrite = decision.rewrite;
+            let size = rewrite.payload_len(payload.len()) + OVERHEAD;
+            self.queue.push_back(Shown {
+                sequence: rewrite.sequence,
+                timestamp: rewrite.timestamp,
+                begins: decision.begins,
+                ends: rewrite.marker,
+                spatial,
+                size,
+            });
+        }
+    }
+
+    /// The publisher's next packet of sound arrives.
+    fn hear(&mut self, now: Instant) {
+        self.sound_at += SOUND_INTERVAL;
+        self.sounds += 1;
+        let payload = [0; SOUND_BYTES];
+        let Some(slot) = self.ring.push(&payload) else { return };
+        let received = Received {
+            mid: Mid::new(b"1").expect("one letter"),
+            media: MediaKind::Audio,
+            layer: 0,
+            simulcast: false,
+            codec: CodecKind::Opus,
+            ssrc: 200,
+            sequence: self.sounds,
+            timestamp: (self.sounds * 960) as u32,
+            marker: false,
+            retransmitted: false,
+            extensions: Extensions::default(),
+            payload: 0..payload.len(),
+            arrival: now,
+        };
+        let mut out = Vec::new();
+        self.media.forward(now, self.sound_key, &received, (&[], &payload), slot, &mut out);
+        let sizes = out.iter().map(|decision| decision.rewrite.payload_len(payload.len()) + OVERHEAD);
+        self.sound.extend(sizes);
+    }
+
+    /// Whole frames that wait too long are dropped, up to a keyframe if there is one.
+    fn trim(&mut self, now: Instant) {
+        let wait = self.budget.time(self.queue.iter().map(|packet| packet.size).sum());
+        let keyframe = self.queue.iter().rposition(|packet| packet.begins);
+        match keyframe {
+            Some(at) if at > 0 && wait > SUPERSEDED => drop(self.queue.drain(..at)),
+            None if wait > MAX_WAIT => {
+                self.queue.clear();
+                self.media.interrupt(now, TRACK, Subscriber::Eye);
+            }
+            _ => {}
+        }
+    }
+
+    fn drive_media(&mut self, now: Instant) {
+        while self.media.poll_timeout().is_some_and(|at| at <= now) {
+            self.media.handle_timeout(now);
+        }
+        while let Some(event) = self.media.poll_event() {
+            match event {
+                Event::RequestKeyframe { layer, .. } => self.camera.ask(now, layer),
+                Event::Wanted { bitrate, .. } => {
+                    self.wanted = bitrate;
+                    self.controller.set_wanted(now, bitrate);
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn send(&mut self, now: Instant, size: usize, kind: Kind, shown: Option<Shown>) -> Transmit<Payload> {
+        if kind != Kind::Padding {
+            self.budget.on_sent(now, size);
+        }
+        let tag = self.controller.on_sent(now, size);
+        let number = self.history.register(now, size, tag);
+        let wire = shown.map_or(Wire::Numbered(number), |shown| Wire::Shown(number, shown));
+        self.log.send(now, size, kind, wire)
+    }
+}
+
+fn codec(kind: CodecKind) -> Codec {
+    Codec {
+        kind,
+        payload_type: 96,
+        rtx: None,
+        nack: true,
+        pli: true,
+        fir: false,
+        transport_cc: true,
+        remb: false,
+        ccfb: false,
+    }
+}
+
+impl Endpoint for Forwarder {
+    type Payload = Payload;
+
+    fn receive(&mut self, now: Instant, _: usize, payload: Payload) {
+        let Payload::Answer(bytes) = payload else { return };
+        for packet in rtcp::packets(&bytes) {
+            match packet {
+                rtcp::Packet::TransportFeedback(feedback) => {
+                    let mut results = Vec::new();
+                    let summary = self.history.receive(now, &feedback, &mut results);
+                    self.controller.on_feedback(now, &results, summary.rtt);
+                }
+                rtcp::Packet::Nack(nack) => {
+                    let rtt = self.controller.rtt();
+                    nack.sequences().for_each(|low| self.repair.ask(now, low, rtt));
+                }
+                rtcp::Packet::Pli { .. } => self.media.keyframe_wanted(now, TRACK, Subscriber::Eye),
+                _ => {}
+            }
+        }
+        self.note(now);
+        self.drive_media(now);
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        if now < self.begins {
+            return;
+        }
+        while self.sound_at <= now {
+            self.hear(now);
+        }
+        while self.camera.poll_timeout() <= now {
+            for (received, payload) in self.camera.poll(now) {
+                self.forward(now, &received, &payload);
+            }
+            self.trim(now);
+        }
+        if self.controller.poll_timeout().is_some_and(|at| at <= now) {
+            self.controller.handle_timeout(now);
+        }
+        self.note(now);
+        self.drive_media(now);
+    }
+
+    fn poll_timeout(&mut self) -> Option<Instant> {
+        if self.log.targets.is_empty() {
+            return Some(self.begins);
+        }
+        let room = (!self.queue.is_empty() || self.repair.is_asked()).then(|| self.budget.room_at());
+        let own = [self.controller.poll_timeout(), self.media.poll_timeout(), room];
+        own.into_iter().flatten().chain([self.camera.poll_timeout(), self.sound_at]).min()
+    }
+
+    fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<Payload>> {
+        if now < self.begins {
+            return None;
+        }
+        if let Some(size) = self.sound.pop_front() {
+            return Some(self.send(now, size, Kind::Control, None));
+        }
+        let probe = self.controller.poll_probe(now);
+        if self.budget.has_room(now) || probe.is_some() {
+            if let Some(shown) = self.repair.poll() {
+                return Some(self.send(now, shown.size, Kind::Again, Some(shown)));
+            }
+            if let Some(shown) = self.queue.pop_front() {
+                self.repair.sent(now, shown);
+                return Some(self.send(now, shown.size, Kind::Media(shown.timestamp), Some(shown)));
+            }
+        }
+        let (least, most) = PADDING_BYTES;
+        Some(self.send(now, probe?.bytes.clamp(least, most), Kind::Padding, None))
+    }
+}
