@@ -84,6 +84,8 @@ pub struct Codec {
     pub transport_cc: bool,
     /// REMB was negotiated.
     pub remb: bool,
+    /// Feedback by stream was negotiated (RFC 8888). No session description asks for it yet.
+    pub ccfb: bool,
 }
 
 /// Up to 16 ASCII bytes, copied by value: what mids and rids are.

@@ -31,6 +31,7 @@ impl Kind {
             fir: video,
             transport_cc: true,
             remb: false,
+            ccfb: false,
         }
     }
 

@@ -31,6 +31,7 @@ fn sections(ssrc: u32) -> ([ReceiveSection; 1], [SendSection; 1]) {
         fir: false,
         transport_cc: true,
         remb: false,
+        ccfb: false,
     };
     let mut extensions = ExtensionMap::default();
     extensions.set(Extension::Mid, 1);

@@ -121,6 +121,7 @@ fn codec(kind: CodecKind, line: &CodecLine, rtx: Option<&CodecLine>) -> Codec {
         fir: line.feedback.fir,
         transport_cc: line.feedback.transport_cc,
         remb: line.feedback.remb,
+        ccfb: false,
     }
 }
 

@@ -244,6 +244,7 @@ mod tests {
             fir: false,
             transport_cc: false,
             remb: false,
+            ccfb: false,
         };
         let mids = [b"1", b"2"].map(|text| Mid::new(text).expect("a mid"));
         let section = |(ssrc, mid)| rtc::SendSection {

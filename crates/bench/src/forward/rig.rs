@@ -191,6 +191,7 @@ fn vp8() -> Codec {
         fir: true,
         transport_cc: true,
         remb: false,
+        ccfb: false,
     }
 }
 

@@ -266,7 +266,7 @@ mod tests {
     #[test]
     fn when_the_others_have_left_the_mode_ends_with_the_queue_empty() {
         let mut link = Link::new(250_000.0, 300_000.0);
-        (0..400).for_each(|_| drop(link.step(0.0)));
+        (0..400).for_each(|_| _ = link.step(0.0));
         link.window_us = 0.0;
         let ended = (0..600).position(|_| link.step(0.0) == Verdict::Alone);
         assert!(ended.is_some() && link.queue_us < 50_000.0, "{ended:?} {}", link.queue_us);

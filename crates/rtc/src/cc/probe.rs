@@ -279,7 +279,7 @@ impl Planner {
         if result.is_some_and(|result| result.bps > before * WORTH_REPEATING) {
             self.interval_us = INTERVAL_US / 2;
         }
-        let worth_more = result.is_some_and(|r| !r.saturated && r.bps >= WORTH_MORE * probe.bps);
+        let worth_more = result.is_some_and(|r| !(probe.careful && r.saturated) && r.bps >= WORTH_MORE * probe.bps);
         if !worth_more {
             self.fruitless(s);
             return;
@@ -323,7 +323,7 @@ impl Active {
 /// A part of [`SPREAD_US`] that is each sender's own: the microsecond at which it met the limit decides.
 fn spread_us(at_us: i64) -> i64 {
     let mixed = (at_us as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-    ((mixed >> 32) * SPREAD_US as u64 >> 32) as i64
+    (((mixed >> 32) * SPREAD_US as u64) >> 32) as i64
 }
 
 #[cfg(test)]

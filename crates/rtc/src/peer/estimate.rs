@@ -11,7 +11,7 @@ use crate::cc::{Config, Controller, ControllerSnapshot, Probe};
 use crate::event::Event;
 use crate::moment::AtMoment;
 use crate::section::SendSection;
-use crate::streams::TransportFeedbackHistory;
+use crate::streams::{StreamFeedbackHistory, TransportFeedbackHistory, Written};
 
 /// An estimate is told anew when it has moved by this share of the one told last.
 const TOLD_SHARE: f64 = 0.05;
@@ -19,6 +19,8 @@ const TOLD_SHARE: f64 = 0.05;
 /// The way to the other side.
 pub(super) struct Path {
     pub(super) history: TransportFeedbackHistory,
+    /// Where feedback by stream was negotiated (RFC 8888), and nothing transport-wide.
+    pub(super) by_stream: Option<Box<StreamFeedbackHistory>>,
     send_time: AtMoment<u32>,
     /// Once a send section has negotiated what it needs.
     controller: Option<Box<Controller>>,
@@ -31,13 +33,20 @@ pub(super) struct Path {
 impl Path {
     pub(super) fn new(now: Instant) -> Self {
         let history = TransportFeedbackHistory::new(now);
-        Self { history, send_time: AtMoment::default(), controller: None, feedback: false, told: None }
+        let send_time = AtMoment::default();
+        Self { history, by_stream: None, send_time, controller: None, feedback: false, told: None }
     }
 
-    /// What the send sections negotiated: transport-wide feedback if any has it, else REMB, else nothing.
+    /// What the send sections negotiated: transport-wide feedback if any has it, else that by stream, else REMB, else
+    /// nothing.
     pub(super) fn negotiated(&mut self, now: Instant, sections: &[SendSection]) {
         let numbered = |s: &&SendSection| s.extensions.id(Extension::TransportSequence).is_some();
-        let feedback = sections.iter().filter(numbered).any(|s| s.codecs.iter().any(|c| c.transport_cc));
+        let transport = sections.iter().filter(numbered).any(|s| s.codecs.iter().any(|c| c.transport_cc));
+        let by_stream = !transport && sections.iter().any(|s| s.codecs.iter().any(|c| c.ccfb));
+        if by_stream != self.by_stream.is_some() {
+            self.by_stream = by_stream.then(Box::default);
+        }
+        let feedback = transport || by_stream;
         let remb = || sections.iter().any(|s| s.codecs.iter().any(|c| c.remb));
         let known = self.controller.is_some();
         if (feedback && !(known && self.feedback)) || (!known && remb()) {
@@ -50,10 +59,20 @@ impl Path {
     /// A packet leaves; its transport-wide sequence number, where its section has them.
     #[inline]
     pub(super) fn on_sent(&mut self, now: Instant, size: usize, numbered: bool) -> Option<u16> {
-        let heard_of = numbered || !self.feedback;
+        let registered = numbered || self.by_stream.is_some();
+        let heard_of = registered || !self.feedback;
         let controller = self.controller.as_mut().filter(|_| heard_of);
         let tag = controller.map_or(0, |controller| controller.on_sent(now, size));
-        numbered.then(|| self.history.register(now, size, tag))
+        let number = registered.then(|| self.history.register(now, size, tag));
+        number.filter(|_| numbered)
+    }
+
+    /// The packet that was announced last by [`Self::on_sent`] is this one.
+    #[inline]
+    pub(super) fn sent_as(&mut self, written: &Written) {
+        if let Some(by_stream) = &mut self.by_stream {
+            by_stream.register(&self.history, written.ssrc, written.sequence as u16);
+        }
     }
 
     /// The abs-send-time of packets that leave now.
@@ -124,5 +143,68 @@ impl Peer {
             Some(event) => *event = Event::Estimate(estimate),
             None => self.push_minor(Event::Estimate(estimate)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use base::{Codec, CodecKind, ExtensionMap, MediaKind, Mid};
+
+    use super::*;
+
+    fn section(transport_cc: bool, remb: bool, ccfb: bool) -> SendSection {
+        let mut extensions = ExtensionMap::default();
+        if transport_cc {
+            extensions.set(Extension::TransportSequence, 3);
+        }
+        let kind = CodecKind::Vp8;
+        let codec = Codec {
+            kind,
+            payload_type: 96,
+            rtx: None,
+            nack: true,
+            pli: true,
+            fir: false,
+            transport_cc,
+            remb,
+            ccfb,
+        };
+        SendSection {
+            mid: Mid::new(b"v").expect("a mid"),
+            media: MediaKind::Video,
+            ssrc: 7,
+            rtx_ssrc: None,
+            codecs: vec![codec],
+            extensions,
+            cname: "c".into(),
+        }
+    }
+
+    fn path(section: SendSection) -> Path {
+        let now = Instant::now();
+        let mut path = Path::new(now);
+        path.negotiated(now, &[section]);
+        path
+    }
+
+    #[test]
+    fn feedback_by_stream_is_used_where_there_is_nothing_transport_wide() {
+        let now = Instant::now();
+        let mut by_stream = path(section(false, true, true));
+        assert!(by_stream.feedback && by_stream.by_stream.is_some());
+        assert_eq!(by_stream.on_sent(now, 1_000, false), None, "no number is written into the packet");
+        by_stream.sent_as(&Written { ssrc: 7, sequence: 65_536, header_len: 12, len: 1_000 });
+        assert_eq!(by_stream.history.in_flight(), 1_000);
+        assert!(by_stream.poll_timeout().is_some(), "silence would be noticed");
+        let mut both = path(section(true, true, true));
+        assert!(both.feedback && both.by_stream.is_none());
+        assert!(both.on_sent(now, 1_000, true).is_some());
+    }
+
+    #[test]
+    fn without_any_feedback_there_is_no_estimate() {
+        let mut nothing = path(section(false, false, false));
+        assert!(nothing.controller().is_none() && nothing.poll_timeout().is_none());
+        assert!(path(section(false, true, false)).controller().is_some(), "REMB");
     }
 }

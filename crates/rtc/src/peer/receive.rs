@@ -320,6 +320,7 @@ mod tests {
             fir: false,
             transport_cc: true,
             remb: false,
+            ccfb: false,
         };
         let mut extensions = ExtensionMap::default();
         extensions.set(Extension::Mid, 1);

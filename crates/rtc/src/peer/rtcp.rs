@@ -9,9 +9,10 @@ use wire::rtcp::{
 };
 
 use super::Peer;
+use super::estimate::Path;
 use super::receive::{Incoming, earlier};
 use crate::event::Event;
-use crate::streams::PacketResult;
+use crate::streams::{FeedbackSummary, PacketResult};
 
 /// Time between receiver reports, and between quality events.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -119,9 +120,10 @@ impl Peer {
                 }
                 Packet::TransportFeedback(feedback) => self.receive_feedback(now, &feedback),
                 Packet::Remb(remb) => self.receive_remb(now, remb.bitrate),
-                // Streams end with their section, so a BYE tells nothing; an SDES neither. RFC 8888 was not negotiated.
+                Packet::CongestionFeedback(feedback) => self.receive_stream_feedback(now, &feedback),
+                // Streams end with their section, so a BYE tells nothing; an SDES neither.
                 Packet::Bye(_) | Packet::SourceDescription(_) => {}
-                Packet::CongestionFeedback(_) | Packet::Other { .. } => {}
+                Packet::Other { .. } => {}
                 Packet::Malformed => self.counters.rtcp_malformed += 1,
             }
         }
@@ -173,6 +175,19 @@ impl Peer {
     fn receive_feedback(&mut self, now: Instant, feedback: &rtcp::TransportFeedback<'_>) {
         let mut results = std::mem::take(&mut self.rtcp.results);
         let summary = self.send.path.history.receive(now, feedback, &mut results);
+        self.learn(now, results, &summary);
+    }
+
+    /// Ignored unless it was negotiated.
+    fn receive_stream_feedback(&mut self, now: Instant, feedback: &rtcp::CongestionFeedback<'_>) {
+        let Path { history, by_stream: Some(by_stream), .. } = &mut self.send.path else { return };
+        let mut results = std::mem::take(&mut self.rtcp.results);
+        let summary = by_stream.receive(now, feedback, history, &mut results);
+        self.learn(now, results, &summary);
+    }
+
+    /// The fate of packets, by whichever feedback; the buffer is kept.
+    fn learn(&mut self, now: Instant, mut results: Vec<PacketResult>, summary: &FeedbackSummary) {
         if let Some(controller) = self.send.path.controller() {
             controller.on_feedback(now, &results, summary.rtt);
         }

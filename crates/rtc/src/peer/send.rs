@@ -180,6 +180,7 @@ impl Send {
         let Packet { rewrite, slot, stored, .. } = *packet;
         let reported = outgoing.stream.is_reported();
         let written = outgoing.stream.write(now, rewrite, slot, stored, &stamp, pad_to, out)?;
+        self.path.sent_as(&written);
         if reported {
             self.next_report = earlier(self.next_report, outgoing.stream.poll_timeout());
         }
@@ -258,6 +259,7 @@ impl Send {
             counters.rtx_refused += 1;
             return None;
         };
+        self.path.sent_as(&written);
         let len = seal(keys, handle, &written, start, out, counters)?;
         counters.rtx_sent += 1;
         Some(len)
@@ -265,9 +267,10 @@ impl Send {
 
     /// The section whose RTX stream carries padding: one that is in use, if any is.
     fn padded(&self) -> Option<usize> {
+        let by_stream = self.path.by_stream.is_some();
         let can = |place: &&Place| {
-            let pads =
-                |o: &Outgoing| o.rtx.is_some() && o.stream.can_pad() && o.stream.wants_transport_sequence();
+            let heard_of = |o: &Outgoing| by_stream || o.stream.wants_transport_sequence();
+            let pads = |o: &Outgoing| o.rtx.is_some() && o.stream.can_pad() && heard_of(o);
             place.outgoing.as_deref().is_some_and(pads)
         };
         let used = |place: &Place| place.outgoing.as_deref().is_some_and(|o| o.stream.sent_packets() > 0);
@@ -297,6 +300,7 @@ impl Send {
         let stamp = stamp(&outgoing.stream, &mut self.path, now, clock, len);
         let start = out.len();
         let written = outgoing.stream.write_padding(len.saturating_sub(overhead), &stamp, out)?;
+        self.path.sent_as(&written);
         seal(keys, handle, &written, start, out, counters)
     }
 }
@@ -377,6 +381,7 @@ mod tests {
             fir: false,
             transport_cc: true,
             remb: false,
+            ccfb: false,
         };
         let (mid, cname) = (Mid::new(b"v").expect("a mid"), "c".to_owned());
         SendSection {

@@ -83,6 +83,7 @@ fn section() -> SendSection {
         fir: true,
         transport_cc: true,
         remb: true,
+        ccfb: false,
     };
     SendSection {
         mid: Mid::new(b"0").expect("one printable character"),

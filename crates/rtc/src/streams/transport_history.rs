@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use wire::rtcp::{PacketStatus, TICK, TransportFeedback};
+use wire::rtcp::{TICK, TransportFeedback};
 
 use crate::moment::AtMoment;
 
@@ -119,8 +119,7 @@ impl TransportFeedbackHistory {
         self.next += 1;
         self.credit = (self.credit + STATUSES_PER_PACKET).min(MAX_STATUS_CREDIT);
         let epoch = self.epoch;
-        let sent_micros =
-            self.micros.get(now, || now.saturating_duration_since(epoch).as_micros() as u64);
+        let sent_micros = self.micros.get(now, || now.saturating_duration_since(epoch).as_micros() as u64);
         let place = self.make_room(sequence, sent_micros);
         let size = size.min(usize::from(u16::MAX)) as u16;
         self.in_flight += u64::from(size);
@@ -176,13 +175,29 @@ impl TransportFeedbackHistory {
     }
 
     /// What lies below `sequence` no longer counts as on its way.
-    fn pass_over(&mut self, sequence: u64) {
+    pub(super) fn pass_over(&mut self, sequence: u64) {
         let from = self.reported_below.max(self.oldest());
         for passed in from..sequence.min(self.next) {
             let size = self.entry(passed).map_or(0, |e| u64::from(e.size));
             self.in_flight = self.in_flight.saturating_sub(size);
         }
         self.reported_below = self.reported_below.max(sequence);
+    }
+
+    /// The number of the newest packet; 0 before the first.
+    pub(super) fn last(&self) -> u64 {
+        self.next - 1
+    }
+
+    /// A report on this packet may still come.
+    pub(super) fn is_awaited(&self, sequence: u64) -> bool {
+        if sequence == 0 || self.entries.is_empty() {
+            return false;
+        }
+        let find = |entry: &&Entry| entry.sequence == sequence as u32 && entry.state == State::InFlight;
+        let newest = self.entries.get(self.place(self.last())).map_or(0, |entry| entry.sent_micros);
+        let entry = self.entries.get(self.place(sequence)).filter(find);
+        entry.is_some_and(|entry| entry.may_be_reported(newest))
     }
 
     fn oldest(&self) -> u64 {
@@ -211,7 +226,7 @@ impl TransportFeedbackHistory {
         let mut newest = None;
         for (sequence, status) in (base..).zip(feedback.statuses()) {
             let arrival = status.arrival.map(|ticks| (ticks + shift) * TICK.as_micros() as i64);
-            if let Some(result) = self.result(sequence, &status, arrival) {
+            if let Some(result) = self.result(sequence, arrival) {
                 newest = result.arrival.map(|_| result.sent).or(newest);
                 out.push(result);
             }
@@ -224,11 +239,12 @@ impl TransportFeedbackHistory {
         }
     }
 
-    fn result(&mut self, sequence: u64, status: &PacketStatus, arrival: Option<i64>) -> Option<PacketResult> {
+    /// The fate of a packet, if it is news; `None` as arrival: it did not arrive.
+    pub(super) fn result(&mut self, sequence: u64, arrival: Option<i64>) -> Option<PacketResult> {
         let epoch = self.epoch;
         let entry = self.entry(sequence)?;
         let before = entry.state;
-        let after = if status.arrival.is_some() { State::Arrived } else { State::Lost };
+        let after = if arrival.is_some() { State::Arrived } else { State::Lost };
         if before == after || before == State::Arrived {
             return None;
         }

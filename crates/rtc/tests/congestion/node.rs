@@ -5,9 +5,11 @@ use std::time::{Duration, Instant};
 
 use base::Bitrate;
 use rtc::cc::{Config, Controller, PacingBudget};
-use rtc::streams::{TransportFeedbackGenerator, TransportFeedbackHistory};
+use rtc::streams::{StreamFeedbackHistory, TransportFeedbackGenerator, TransportFeedbackHistory};
 use sim::{Endpoint, Transmit, tcp};
 use wire::rtcp::{self, Packet};
+
+use crate::answers::{Answers, Arrived};
 
 /// Bytes that IP and UDP add.
 const OVERHEAD: usize = 28;
@@ -31,7 +33,7 @@ pub enum Source {
 
 #[derive(Clone)]
 pub enum Payload {
-    Media { sequence: u16 },
+    Media(Arrived),
     Feedback(Vec<u8>),
     Tcp(tcp::Packet),
 }
@@ -44,6 +46,7 @@ pub struct Sender {
     pub source: Source,
     pub log: Log,
     history: TransportFeedbackHistory,
+    by_stream: StreamFeedbackHistory,
     budget: PacingBudget,
     begins: Instant,
     next_frame: Instant,
@@ -61,6 +64,7 @@ impl Sender {
             source,
             log: Vec::new(),
             history: TransportFeedbackHistory::new(begins),
+            by_stream: StreamFeedbackHistory::default(),
             budget: PacingBudget::new(begins, config.start),
             begins,
             next_frame: begins,
@@ -99,7 +103,9 @@ impl Sender {
         self.sent_bytes += size as u64;
         let tag = self.controller.on_sent(now, size);
         let sequence = self.history.register(now, size, tag);
-        Transmit { port: 0, size: size + OVERHEAD, payload: Payload::Media { sequence } }
+        self.by_stream.register(&self.history, 1, sequence);
+        let payload = Payload::Media(Arrived { sequence, sent: now, size });
+        Transmit { port: 0, size: size + OVERHEAD, payload }
     }
 }
 
@@ -113,6 +119,11 @@ impl Endpoint for Sender {
                 Packet::TransportFeedback(feedback) => {
                     let mut results = Vec::new();
                     let summary = self.history.receive(now, &feedback, &mut results);
+                    self.controller.on_feedback(now, &results, summary.rtt);
+                }
+                Packet::CongestionFeedback(feedback) => {
+                    let mut results = Vec::new();
+                    let summary = self.by_stream.receive(now, &feedback, &mut self.history, &mut results);
                     self.controller.on_feedback(now, &results, summary.rtt);
                 }
                 Packet::Remb(remb) => self.controller.on_remb(now, remb.bitrate),
@@ -168,15 +179,15 @@ pub struct Habits {
 }
 
 pub struct Receiver {
-    generator: TransportFeedbackGenerator,
+    pub answers: Answers,
     pub habits: Habits,
     made: u64,
 }
 
 impl Receiver {
     pub fn new(start: Instant) -> Self {
-        let generator = TransportFeedbackGenerator::new(start);
-        Self { generator, habits: Habits::default(), made: 0 }
+        let answers = Answers::Transport(TransportFeedbackGenerator::new(start));
+        Self { answers, habits: Habits::default(), made: 0 }
     }
 }
 
@@ -184,23 +195,20 @@ impl Endpoint for Receiver {
     type Payload = Payload;
 
     fn receive(&mut self, now: Instant, _: usize, payload: Payload) {
-        if let Payload::Media { sequence } = payload {
-            self.generator.receive(now, 1, sequence);
+        if let Payload::Media(packet) = payload {
+            self.answers.receive(now, packet);
         }
     }
 
     fn handle_timeout(&mut self, _: Instant) {}
 
     fn poll_timeout(&mut self) -> Option<Instant> {
-        self.generator.poll_timeout()
+        self.answers.poll_timeout()
     }
 
     fn poll_transmit(&mut self, now: Instant) -> Option<Transmit<Payload>> {
         loop {
-            let mut out = Vec::new();
-            if !self.generator.poll_feedback(now, 1, &mut out) {
-                return None;
-            }
+            let out = self.answers.poll(now)?;
             self.made += 1;
             let dropped = self.habits.drop_one_of.is_some_and(|n| self.made.is_multiple_of(n));
             if !dropped && !self.habits.mute {

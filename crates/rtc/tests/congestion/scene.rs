@@ -54,11 +54,22 @@ impl Scene {
     }
 
     pub fn flow(&mut self, begins: Duration, source: Source, wanted_kbps: u64) -> Flow {
-        self.connect(begins, source, wanted_kbps, &[self.bottleneck])
+        self.flow_of(Config::default(), begins, source, wanted_kbps)
     }
 
-    fn connect(&mut self, begins: Duration, source: Source, wanted_kbps: u64, links: &[Duplex]) -> Flow {
-        let mut sender = Sender::new(self.start, begins, Config::default(), source);
+    pub fn flow_of(&mut self, config: Config, begins: Duration, source: Source, wanted_kbps: u64) -> Flow {
+        self.connect(config, begins, source, wanted_kbps, &[self.bottleneck])
+    }
+
+    fn connect(
+        &mut self,
+        config: Config,
+        begins: Duration,
+        source: Source,
+        wanted_kbps: u64,
+        links: &[Duplex],
+    ) -> Flow {
+        let mut sender = Sender::new(self.start, begins, config, source);
         sender.controller.set_wanted(self.start + begins, Bitrate::kbps(wanted_kbps));
         let sender = self.world.add(Node::Sender(sender));
         let receiver = self.world.add(Node::Receiver(Receiver::new(self.start)));
@@ -77,7 +88,7 @@ impl Scene {
     ) -> Flow {
         let delay = format!("delay={delay_ms}ms").parse().expect("conditions");
         let access = self.world.network().symmetric(delay);
-        self.connect(begins, source, wanted_kbps, &[access, self.bottleneck])
+        self.connect(Config::default(), begins, source, wanted_kbps, &[access, self.bottleneck])
     }
 
     /// A TCP flow of so many bytes, or for ever.

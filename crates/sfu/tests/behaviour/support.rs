@@ -34,6 +34,7 @@ pub fn codec(kind: CodecKind) -> Codec {
         fir: false,
         transport_cc: true,
         remb: false,
+        ccfb: false,
     }
 }
 

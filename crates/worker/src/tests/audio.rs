@@ -17,6 +17,7 @@ const OPUS: Codec = Codec {
     fir: false,
     transport_cc: true,
     remb: false,
+    ccfb: false,
 };
 
 const RED: Codec = Codec { kind: CodecKind::Red, payload_type: 63, ..OPUS };

@@ -44,6 +44,7 @@ pub(super) fn codec(kind: CodecKind) -> Codec {
         fir: false,
         transport_cc: true,
         remb: false,
+        ccfb: false,
     }
 }
 

@@ -18,6 +18,7 @@ fn section() -> SendSection {
         fir: true,
         transport_cc: true,
         remb: false,
+        ccfb: false,
     };
     let mut extensions = ExtensionMap::default();
     for (id, extension) in (1..).zip(Extension::ALL) {

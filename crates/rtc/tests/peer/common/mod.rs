@@ -51,7 +51,17 @@ pub fn extensions() -> ExtensionMap {
 pub fn codec(kind: CodecKind) -> Codec {
     let video = kind.media() == MediaKind::Video;
     let (payload_type, rtx) = if video { (96, Some(97)) } else { (111, None) };
-    Codec { kind, payload_type, rtx, nack: video, pli: video, fir: false, transport_cc: true, remb: false }
+    Codec {
+        kind,
+        payload_type,
+        rtx,
+        nack: video,
+        pli: video,
+        fir: false,
+        transport_cc: true,
+        remb: false,
+        ccfb: false,
+    }
 }
 
 pub fn receive_section(name: &str, kind: CodecKind) -> ReceiveSection {
