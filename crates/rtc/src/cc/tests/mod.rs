@@ -82,6 +82,63 @@ fn a_clock_of_the_receiver_that_is_set_changes_no_estimate() {
 }
 
 #[test]
+fn a_clock_of_the_sender_that_is_set_costs_no_more_than_one_measurement() {
+    let start = Instant::now();
+    let mut controller = Controller::new(start, config());
+    let now = honest(&mut controller, start, 5, 0);
+    let before = controller.target();
+    let jumped = now + 30_000 * MS;
+    controller.handle_timeout(jumped);
+    honest(&mut controller, jumped, 3, 5_000_000);
+    assert!(controller.target() >= before, "{} after {before}", controller.target());
+}
+
+/// Media of 600 kbit/s and the padding of probes, for so long; `lost`: all packets of probes are.
+fn probed(controller: &mut Controller, from: Instant, seconds: u64, first: u64, lost: bool) -> u64 {
+    let mut sequence = first;
+    let mut probes = 0;
+    for step in 0..seconds * 20 {
+        let now = from + step as u32 * 50 * MS;
+        let mut results = Vec::new();
+        for i in 0..50u32 {
+            let sent = now + i * MS;
+            let mut tags = Vec::new();
+            if i % 13 == 0 {
+                tags.push((1_000, controller.on_sent(sent, 1_000)));
+            }
+            while let Some(probe) = controller.poll_probe(sent) {
+                let size = probe.bytes.clamp(100, 290);
+                tags.push((size as u16, controller.on_sent(sent, size)));
+                probes += 1;
+            }
+            results.extend(tags.into_iter().map(|(size, tag)| {
+                sequence += 1;
+                let arrival =
+                    (!lost || tag == 0).then(|| 50_000 + sequence as i64 * 4 + i64::from(i) * 1_000);
+                let arrival = arrival.map(|at| at + step as i64 * 50_000);
+                PacketResult { tag, size, ..result(sequence, sent, arrival) }
+            }));
+        }
+        controller.on_feedback(now + 60 * MS, &results, Some(60 * MS));
+        controller.handle_timeout(now + 60 * MS);
+    }
+    probes
+}
+
+#[test]
+fn probes_that_are_lost_cost_nothing_and_are_sent_again() {
+    let start = Instant::now();
+    let mut controller = Controller::new(start, config());
+    controller.set_wanted(start, Bitrate::kbps(5_000));
+    let probes = probed(&mut controller, start, 20, 0, true);
+    assert!((20..400).contains(&probes), "{probes}");
+    assert!(controller.target() >= Bitrate::kbps(300), "{}", controller.target());
+    let from = start + 20_000 * MS;
+    probed(&mut controller, from, 15, 100_000, false);
+    assert!(controller.target() >= Bitrate::kbps(3_000), "{}", controller.target());
+}
+
+#[test]
 fn a_receiver_that_acknowledges_nothing_gets_the_least_but_that_for_ever() {
     let start = Instant::now();
     let mut controller = Controller::new(start, config());
