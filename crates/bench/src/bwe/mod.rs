@@ -30,9 +30,10 @@ use trace::Trace;
 const SEEDS: [u64; 5] = [1, 2, 3, 4, 5];
 
 const HELP: &str = "\
-cargo xtask bench bwe [--case KEY]... [--seeds N] [--ours] [--write] [--check]
+cargo xtask bench bwe [--case KEY]... [--seeds N | --seed N] [--ours] [--write] [--check]
   --case KEY   only this case; may be repeated
   --seeds N    only the first N of five seeds
+  --seed N     only this seed, of five or another
   --ours       without the comparison with str0m
   --write      keep table and pictures in docs/results
   --check      fail when a goal is missed";
@@ -76,6 +77,10 @@ impl Options {
                 "--write" => options.write = true,
                 "--ours" => options.engines = vec![Engine::Ours],
                 "--case" => keys.push(args.next().ok_or(HELP)?),
+                "--seed" => {
+                    let seed = args.next().and_then(|n| n.parse::<u64>().ok()).ok_or(HELP)?;
+                    options.seeds = vec![seed];
+                }
                 "--seeds" => {
                     let count = args.next().and_then(|n| n.parse::<usize>().ok()).ok_or(HELP)?;
                     options.seeds.truncate(count.max(1));

@@ -178,14 +178,19 @@ fn is_beaten(results: &[Outcome], outcome: &Outcome, figure: Figure, value: f64)
 const INTRODUCTION: &str = "\
 # Congestion control in the cases of RFC 8867
 
-Written by `cargo xtask bench bwe --write`; do not edit. Everything runs in virtual time on the network emulator
-(../network-emulator.md), so that the same code gives the same figures on any machine. `stoa` is `rtc::cc` (../congestion-control.md)
-with its send history, RTCP as bytes, pacing budget and probes. `str0m` is the whole of str0m 0.25, which follows libwebrtc's
-GoogCC: its own pacer at one end, its own feedback at the other; the same source writes what its estimate allows. Neither repairs losses.
+Written by `cargo xtask bench bwe --write`; do not edit. Everything runs in virtual time on the
+[network emulator](../network-emulator.md), so that the same code gives the same figures on any machine. Each figure is that of the
+worst of five seeds; the pictures show the first.
 
-A source makes 30 frames a second whose sizes vary by 10 % around what the target allows, up to 5 Mbit/s. Unless the case says
-otherwise, a path has 50 ms each way, jitter up to 30 ms in both directions, in order, and a drop-tail queue of 300 ms.
-Each figure is that of the worst of five seeds; the pictures show the first.
+- `stoa` is [`rtc::cc`](../congestion-control.md) with its send history, RTCP as bytes, pacing budget and probes.
+- `str0m` is the whole of str0m 0.25, which follows libwebrtc's GoogCC: its own pacer at one end, its own feedback at the other. The
+  same source writes all that its estimate allows; an application that stays below it would see shorter queues and use less.
+- A source makes 30 frames a second whose sizes vary by 10 % around what the target allows, from 300 kbit/s up to 5 Mbit/s. Losses are not
+  repaired.
+- Unless the case says otherwise, a path has 50 ms each way, jitter up to 30 ms in both directions, in order, and a drop-tail queue of 300 ms.
+- In the cases with a forwarded camera, publisher, room and allocation are real (`sfu::Media`), and so are estimate and feedback;
+  [pacing](../pacing.md) and retransmission are modelled on the worker's. The camera sends 150, 500 and 1,700 kbit/s, 10 % noise on each
+  second and each frame; a decoder shows what is complete and in order.
 
 ";
 
