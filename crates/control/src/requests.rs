@@ -73,13 +73,6 @@ impl RoomTask {
         self.refresh(id, |peer| receives(&peer.wanted, track));
     }
 
-    /// It no longer receives this track.
-    pub(crate) fn forget_settings(&mut self, id: ParticipantId, track: TrackId) {
-        if let Some(seat) = self.seats.get_mut(&id) {
-            seat.settings.remove(&track);
-        }
-    }
-
     fn add_peer(
         &mut self,
         participant: ParticipantId,
@@ -142,18 +135,19 @@ impl RoomTask {
         let before = std::mem::replace(&mut state.granted, granted.clone());
         let brought = granted.receive.iter().filter_map(|section| section.track);
         let muted = brought.filter(|track| !receives(&before, *track) && self.room.is_muted(*track));
-        let mut after: Vec<Command> =
-            muted.map(|track| Command::SetMuted { room, track, muted: true }).collect();
+        let muted: Vec<Command> = muted.map(|track| Command::SetMuted { room, track, muted: true }).collect();
         let sent = granted.send.iter().map(|section| section.track);
-        after.extend(sent.filter(|track| !sends(&before, *track)).filter_map(|track| {
-            let settings = *seat.settings.get(&track)?;
-            Some(Command::SetTrackSettings { peer, track, settings })
-        }));
+        let settings = sent.filter(|track| !sends(&before, *track)).filter_map(|track| {
+            Some(Command::SetTrackSettings { peer, track, settings: seat.settings.get(track)? })
+        });
+        // First: nobody is asked to send what the receiver does not want.
+        let settings: Vec<Command> = settings.collect();
         seat.count_streams();
         let of = Of { peer, participant: id, worker: seat.place.worker.index() };
         self.relays.change(of, &before, &granted);
+        settings.into_iter().for_each(|command| self.peer_command(peer, command));
         self.peer_command(peer, Command::SetSections { peer, sections: granted });
-        after.into_iter().for_each(|command| self.peer_command(peer, command));
+        muted.into_iter().for_each(|command| self.peer_command(peer, command));
     }
 
     fn publish(&mut self, id: ParticipantId, asked: PublishTrack) {
@@ -173,7 +167,8 @@ impl RoomTask {
                 continue;
             }
             let Some(seat) = self.seats.get_mut(&id) else { return };
-            if seat.settings.insert(track, settings) == Some(settings) {
+            let room = &self.room;
+            if !seat.settings.set(track, settings, |track| room.publisher(track).is_some()) {
                 continue;
             }
             let carrier = seat.peers.iter().find(|(_, peer)| sends(&peer.granted, track));

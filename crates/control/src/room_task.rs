@@ -472,10 +472,8 @@ impl RoomTask {
         match &notice {
             Notice::Closed(reason) => return self.unseat(id, *reason),
             Notice::Subscribe { track, .. } => self.refresh_sending(id, track.id),
-            Notice::Unsubscribe { track } => {
-                self.refresh_sending(id, *track);
-                self.forget_settings(id, *track);
-            }
+            // What it wants of the track holds when it receives it again: its client does not say it again.
+            Notice::Unsubscribe { track } => self.refresh_sending(id, *track),
             Notice::TrackRemoved { track } => self.refresh_receiving(id, *track),
             _ => {}
         }

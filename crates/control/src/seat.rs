@@ -47,8 +47,7 @@ pub(crate) struct Seat {
     pub peers: BTreeMap<PeerId, Peer>,
     /// The connection that makes the participant active and carries data to it.
     pub primary: Option<PeerId>,
-    /// What it wants of the tracks that it receives.
-    pub settings: BTreeMap<TrackId, TrackSettings>,
+    pub settings: Settings,
     pub backlog: Backlog,
     /// What its connections said while its adapter was behind, in order. Their credit bounds it.
     held: VecDeque<(MediaEvent, Option<Credit>)>,
@@ -87,7 +86,7 @@ impl Seat {
             capacity: EVENT_QUEUE + initial,
             peers: BTreeMap::new(),
             primary: None,
-            settings: BTreeMap::new(),
+            settings: Settings::default(),
             backlog: Backlog::default(),
             held: VecDeque::new(),
             journey,
@@ -200,5 +199,23 @@ impl Backlog {
     pub fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
         self.bytes = 0;
         std::mem::take(&mut self.messages).into_iter()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_of_tracks_that_are_gone_do_not_pile_up() {
+        let mut settings = Settings::default();
+        for n in 0..10_000u64 {
+            // Ten at a time, and one that stays.
+            let exists = |track: TrackId| track.0 + 10 > n || track.0 == 0;
+            assert!(settings.set(TrackId(n), TrackSettings::default(), exists));
+        }
+        assert!(settings.tracks.len() < 120, "{}", settings.tracks.len());
+        assert!(settings.get(TrackId(0)).is_some());
+        assert!(!settings.set(TrackId(0), TrackSettings::default(), |_| true), "no news");
     }
 }

@@ -208,9 +208,24 @@ impl<S: Sink> Media<S> {
         codecs: &[Codec],
         first_sequence: u64,
     ) -> Result<(), Full> {
+        self.set_subscription_as(now, track, sink, codecs, first_sequence, &TrackSettings::default())
+    }
+
+    /// As [`Self::set_subscription`], for a receiver that has said what it wants: a new subscription never asks its publisher
+    /// for more. One that is known keeps its settings.
+    pub fn set_subscription_as(
+        &mut self,
+        now: Instant,
+        track: TrackId,
+        sink: S,
+        codecs: &[Codec],
+        first_sequence: u64,
+        settings: &TrackSettings,
+    ) -> Result<(), Full> {
         let start = self.start(first_sequence);
         let key = self.find_or_add(track)?;
         let mut subscription = Subscription::new(sink, codecs, start);
+        subscription.settings = *settings;
         subscription.cap = self.allocator.first_cap(sink.receiver());
         let outcome =
             self.change(key, |publication, events| publication.set_subscription(now, subscription, events));

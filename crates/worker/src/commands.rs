@@ -1,5 +1,6 @@
 //! What control wants.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -151,9 +152,11 @@ impl Worker {
     fn set_settings(&mut self, now: Instant, peer: PeerId, track: TrackId, settings: TrackSettings) {
         let Some(key) = self.peers.find(peer) else { return };
         let Some(peer) = self.peers.get_mut(key) else { return };
-        if peer.settings.len() < MAX_SETTINGS || peer.settings.contains_key(&track) {
-            peer.settings.insert(track, settings);
+        if peer.settings.len() >= MAX_SETTINGS {
+            let subscribed: BTreeSet<TrackId> = peer.subscribed.iter().map(|each| each.track).collect();
+            peer.settings.retain(|track, _| subscribed.contains(track));
         }
+        peer.settings.insert(track, settings);
         let room = peer.room;
         let sections = peer.subscribed.iter().filter(|each| each.track == track);
         let sections: Vec<_> = sections.map(|each| each.section).collect();
@@ -394,17 +397,13 @@ impl Worker {
         let track = section.track;
         let fresh = self.draw() & 0x7fff;
         let peer = self.peers.get(key)?;
-        let settings = peer.settings.get(&track).copied();
+        let settings = peer.settings.get(&track).copied().unwrap_or_default();
         let used = known.map(|known| known.next_sequence).or(peer.used_sequences.get(&section.ssrc).copied());
         // Below 2^15, far from the first wrap, about which the two sides could disagree.
         let first = used.unwrap_or(fresh);
         let sink = Sink { peer: key, section: index };
         let outcome = self.with_media(room, |media| {
-            let outcome = media.set_subscription(now, track, sink, &section.codecs, first);
-            if let (Ok(()), Some(settings)) = (outcome, settings) {
-                media.set_settings(now, track, sink, &settings);
-            }
-            outcome
+            media.set_subscription_as(now, track, sink, &section.codecs, first, &settings)
         })?;
         if outcome.is_err() {
             tracing::warn!(%track, "not subscribed: the room has as many subscriptions as it may have");
@@ -418,7 +417,7 @@ impl Worker {
             codecs: section.codecs.clone(),
             next_sequence: first,
             keyframe: 0,
-            paused: false,
+            paused: known.is_some_and(|known| known.paused),
         })
     }
 

@@ -19,7 +19,7 @@ use crate::waiting::Waiting;
 /// Remote addresses of a peer for which it is remembered which of our addresses they use: all that may be routed to it (16),
 /// and as many from which only checks came so far.
 const MAX_PATHS: usize = 32;
-/// Settings kept for tracks that are not subscribed (yet).
+/// Settings kept, with those for tracks that are not subscribed (yet); when there are more, those are forgotten.
 pub(crate) const MAX_SETTINGS: usize = 4_096;
 
 /// A receive section that feeds a publication.

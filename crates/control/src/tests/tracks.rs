@@ -83,15 +83,37 @@ async fn settings_hold_from_the_moment_the_track_is_negotiated() {
     assert!(!world.told().await.iter().any(|command| matches!(command, Command::SetTrackSettings { .. })));
     bob.ask(Request::SetSections { peer: bob.peer, sections: sending(&[track]) }).await;
     let told = world.told().await;
-    let [.., Command::SetSections { .. }, Command::SetTrackSettings { track: set, settings, .. }] = &told[..]
+    let [.., Command::SetTrackSettings { track: set, settings, .. }, Command::SetSections { .. }] = &told[..]
     else {
-        panic!("{told:?}")
+        panic!("before the sections, so that nothing else is asked of anybody: {told:?}")
     };
     assert_eq!((*set, *settings), (track, low));
     let off = TrackSettings { disabled: true, ..low };
     bob.ask(Request::TrackSettings { tracks: vec![track], settings: off }).await;
     let told = world.told().await;
     assert!(matches!(told[..], [Command::SetTrackSettings { .. }]), "{told:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn settings_hold_again_for_who_was_shut_out_and_let_in() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    let track = ann.publish().await;
+    let low = TrackSettings { quality: 0, ..TrackSettings::default() };
+    bob.ask(Request::SetSections { peer: bob.peer, sections: sending(&[track]) }).await;
+    bob.ask(Request::TrackSettings { tracks: vec![track], settings: low }).await;
+    for all in [false, true] {
+        world.told().await;
+        ann.ask(Request::SubscriptionPermission { all, allowed: Vec::new() }).await;
+    }
+    let told = world.told().await;
+    assert!(
+        matches!(
+            told[..],
+            [Command::SetTrackSettings { settings, .. }, Command::SetSections { .. }] if settings == low
+        ),
+        "{told:?}"
+    );
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,5 +1,7 @@
 //! How publishers are asked for keyframes.
 
+use sfu::Event;
+
 use crate::support::*;
 
 #[test]
@@ -128,4 +130,27 @@ fn a_receiver_that_lost_pictures_gets_a_keyframe_of_the_layer_it_sees() {
     stage.take_requests();
     stage.want_keyframe(BEN);
     assert_eq!(stage.requested_layers(), [0]);
+}
+
+#[test]
+fn who_wants_little_from_the_beginning_makes_nobody_send_more() {
+    let (mut stage, mut sources) = Stage::camera(3);
+    for _ in 0..30 {
+        let capture = stage.elapsed();
+        sources.iter_mut().for_each(|source| stage.deliver_all(&source.frame(capture, false, 1)));
+        stage.advance(FRAME);
+    }
+    stage.events.clear();
+    let codecs = [codec(base::CodecKind::Vp8)];
+    stage.media.set_subscription_as(stage.now, CAMERA, To(BEN), &codecs, 0, &quality(0)).unwrap();
+    stage.advance(ms(10));
+    while let Some(event) = stage.media.poll_event() {
+        stage.events.push((stage.elapsed(), event));
+    }
+    assert_eq!(stage.requested_layers(), [0]);
+    let wanted = |event: &Event<_>| match event {
+        Event::WantedLayer { highest, .. } => Some(*highest),
+        _ => None,
+    };
+    assert_eq!(stage.events.iter().filter_map(|(_, event)| wanted(event)).collect::<Vec<_>>(), [Some(0)]);
 }

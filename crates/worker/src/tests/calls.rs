@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use base::{CodecKind, RoomId, TrackId};
+use base::model::TrackSettings;
+use base::{CodecKind, PeerId, RoomId, TrackId};
 use contract::media::{Command, DtlsRole, Event, IceCredentials, PeerEnd};
 
 use super::world::{Client, World};
@@ -374,4 +375,29 @@ fn a_check_that_came_before_its_connection_was_known_is_answered_when_it_is() {
     assert_eq!(answer[..2], [0x01, 0x01], "a success response");
     // The answer leaves before the tick is counted.
     world.wait("counted", |world| world.metrics.value("stoa_worker_early_checks_total", None) == 1);
+}
+
+#[test]
+fn what_a_receiver_wants_holds_from_its_first_moment() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(301, 30), world.connect(302, 30));
+    alice.publish_layers(&world, "v", 1);
+    let low = TrackSettings { quality: 0, ..TrackSettings::default() };
+    let set = |track| Command::SetTrackSettings { peer: PeerId(302), track, settings: low };
+    // However many tracks it named that it never received.
+    for track in 2..5_002 {
+        world.command(set(TrackId(track)));
+        if track % 1_000 == 0 {
+            world.snapshot(30);
+        }
+    }
+    world.command(set(TrackId(1)));
+    bob.subscribe(&world, "v", CodecKind::Vp8, 1);
+    let wanted = |event: &Event| match event {
+        Event::WantedLayer { highest, .. } => Some(*highest),
+        _ => None,
+    };
+    world.wait("said what is wanted", |world| world.heard.iter().any(|event| wanted(event).is_some()));
+    let wanted: Vec<_> = world.heard.iter().filter_map(wanted).collect();
+    assert_eq!(wanted, [Some(0)], "no more is wanted of its publisher at any time");
 }
