@@ -177,6 +177,33 @@ impl Drop for Seat {
     }
 }
 
+/// What a participant wants of tracks that it receives, or received before and may again.
+#[derive(Default)]
+pub(crate) struct Settings {
+    tracks: BTreeMap<TrackId, TrackSettings>,
+    /// With so many it was last seen which tracks are gone.
+    kept: usize,
+}
+
+impl Settings {
+    /// Tracks beyond twice those that were there when it was last looked are looked at again; and some more, so that
+    /// a small number is not looked at all the time.
+    const SPARE: usize = 64;
+
+    pub fn get(&self, track: TrackId) -> Option<TrackSettings> {
+        self.tracks.get(&track).copied()
+    }
+
+    /// `false`: no news. Forgets tracks that do not exist any more, once in a while.
+    pub fn set(&mut self, track: TrackId, settings: TrackSettings, exists: impl Fn(TrackId) -> bool) -> bool {
+        if self.tracks.len() > 2 * self.kept + Self::SPARE {
+            self.tracks.retain(|track, _| exists(*track));
+            self.kept = self.tracks.len();
+        }
+        self.tracks.insert(track, settings) != Some(settings)
+    }
+}
+
 /// Reliable messages that arrived before the receiver's channel was open, oldest first.
 #[derive(Default)]
 pub(crate) struct Backlog {

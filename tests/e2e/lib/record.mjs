@@ -17,10 +17,14 @@ export function firstOfWidth({ pictures }, width, from) {
   return pictures.find((picture) => picture.at >= from && picture.width === width)?.at;
 }
 
-/** The share of sound between `from` and `to` that the receiver had to make up. */
-export function concealment(record, from, to) {
-  const [first, last] = ends(record, from, to);
-  return (last.concealed - first.concealed) / (last.sound - first.sound);
+/** The share of sound that the receiver had to make up, of all in these spans of time. */
+export function concealment(record, ...spans) {
+  const total = { concealed: 0, sound: 0 };
+  for (const [from, to] of spans) {
+    const [first, last] = ends(record, from, to);
+    for (const key of Object.keys(total)) total[key] += last[key] - first[key];
+  }
+  return total.concealed / total.sound;
 }
 
 function ends({ samples }, from, to) {

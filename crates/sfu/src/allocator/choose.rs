@@ -64,6 +64,8 @@ impl Stream {
 pub(super) struct Limits {
     /// For what is being sent.
     pub keep: u64,
+    /// For the lowest steps of it; no less than `keep`.
+    pub lowest: u64,
     /// For all, if it is to be more.
     pub climb: u64,
     /// For the lowest steps of streams that are trusted.
@@ -81,6 +83,8 @@ pub(super) struct Chooser {
     pub trusted: u64,
     /// What is sent did not fit any more.
     pub fell: bool,
+    /// Not even the lowest steps of it.
+    pub short: bool,
     order: Vec<u32>,
     heap: BinaryHeap<Candidate>,
 }
@@ -120,6 +124,9 @@ impl Chooser {
         let sent = streams.iter().filter(|stream| !stream.trusted);
         let sent = sent.map(|stream| cost(&steps[stream.ladder.clone()], stream.sent()));
         self.fell = sent.sum::<u64>() > limits.keep;
+        let lowest = streams.iter().filter(|stream| !stream.trusted && stream.sent() > 0);
+        let lowest = lowest.map(|stream| cost(&steps[stream.ladder.clone()], 1));
+        self.short = self.fell && lowest.sum::<u64>() > limits.keep;
         self.order.clear();
         self.order.extend(0..streams.len() as u32);
         self.order.sort_by_cached_key(|at| streams[*at as usize].order());
@@ -203,8 +210,9 @@ impl Round<'_> {
 
     /// Up to what the step behind the first `count` may bring the whole.
     fn limit(&self, stream: &Stream, count: usize) -> u64 {
-        let Limits { keep, climb, .. } = self.limits;
+        let Limits { keep, lowest, climb, .. } = self.limits;
         match stream.before {
+            Before::Sent(_) if count == 0 => lowest,
             Before::Sent(step) if count <= usize::from(step) => keep,
             Before::New if count == 0 => climb,
             _ if self.falling => 0,

@@ -31,6 +31,10 @@ const TRUSTED_TIMES: u64 = 6;
 const TRUSTED_MOST: u64 = 2_000_000;
 /// A line that did not grow for so long although more was wanted carries no more.
 const HUNGRY: Duration = Duration::from_secs(4);
+/// An estimate that fell is often too low for a moment, while the queue that built up before runs empty. The lowest steps of what is
+/// sent are kept so long on a line that is short of them, if it carries all of them but for this share.
+const TENACITY: Duration = Duration::from_secs(2);
+const TENACITY_SHARE: f64 = 1.5;
 /// Whose estimate fell so lately is not trusted.
 const DISTRUST: Duration = Duration::from_secs(30);
 
@@ -51,6 +55,8 @@ pub(super) struct Line {
     /// Since when more is wanted than it carries.
     hungry_since: Option<Instant>,
     climbed_at: Option<Instant>,
+    /// Since when it does not carry even the lowest steps.
+    short_since: Option<Instant>,
     /// It was cut before.
     cut: bool,
     failed: Option<Failed>,
@@ -98,7 +104,15 @@ impl Line {
         let calm = self.recent.lowest(now, patience).unwrap_or(self.estimate).min(self.estimate);
         let climb = (for_video(calm, audio) as f64 / HEADROOM) as u64;
         let trust = self.estimate.saturating_mul(TRUSTED_TIMES).min(TRUSTED_MOST);
-        Limits { keep, climb: climb.min(self.barrier(now, keep)), trust }
+        let patient = self.short_since.is_none_or(|at| now.saturating_duration_since(at) < TENACITY);
+        let tenacity = if patient { TENACITY_SHARE } else { 1.0 };
+        let lowest = for_video((self.estimate as f64 * tenacity) as u64, audio);
+        Limits { keep, lowest, climb: climb.min(self.barrier(now, keep)), trust }
+    }
+
+    /// Does it not carry even the lowest steps of what is sent?
+    pub fn set_short(&mut self, now: Instant, short: bool) {
+        self.short_since = self.short_since.filter(|_| short).or(short.then_some(now));
     }
 
     /// Above this nothing climbs, because it failed.

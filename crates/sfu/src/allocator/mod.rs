@@ -370,6 +370,7 @@ impl<S: Sink> Round<'_, S> {
         let Work { streams, steps, chooser, .. } = &mut *self.work;
         chooser.choose(limits, streams, steps);
         let chosen = chooser.cost + chooser.trusted;
+        line.set_short(self.now, chooser.short);
         if chooser.fell {
             let sent = streams.iter().filter_map(|stream| match stream.before {
                 Before::Sent(step) => Some(u64::from(steps[stream.ladder.clone()][usize::from(step)].cost)),
