@@ -58,8 +58,8 @@ pub struct Config {
     /// Most rooms. Default 100,000: what is left of 4 GB after media, at some 30 kB per room.
     pub max_rooms: usize,
     /// With this many of a room's participants on one worker, newcomers may go to another, to which the room's tracks
-    /// then cross; at least 1. Default 16: where a track has 16 receivers, what it costs to cross is less than 8 % of what
-    /// it costs to send.
+    /// then cross; at least 1. Default 16: where a track has 16 receivers, it is estimated to cost some 6 % of sending it to
+    /// them for it to cross (`docs/relay.md`).
     pub spread_at: usize,
 }
 

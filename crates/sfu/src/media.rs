@@ -315,11 +315,13 @@ impl<S: Sink> Media<S> {
         forwarding.relays
     }
 
-    /// A sender report of the publisher for one layer, which arrived at `at`.
-    pub fn sender_report(&mut self, key: TrackKey, layer: u8, ntp: NtpTime, rtp: u32, at: Instant) {
-        self.change(key, |publication, events| {
-            publication.sender_report(layer, Clock { ntp, rtp, at }, events);
+    /// A sender report of the publisher for one layer, which arrived at `at`. False when it is ignored, because it follows the
+    /// last too closely or there is no such layer: relays are not to hear of it either.
+    pub fn sender_report(&mut self, key: TrackKey, layer: u8, ntp: NtpTime, rtp: u32, at: Instant) -> bool {
+        let taken = self.change(key, |publication, events| {
+            publication.sender_report(layer, Clock { ntp, rtp, at }, events)
         });
+        taken.unwrap_or(false)
     }
 
     /// A receiver asked for a keyframe (PLI, FIR), or what it lost cannot be sent again.

@@ -204,16 +204,18 @@ impl<S: Sink> Publication<S> {
         self.ask_for(now, row, events);
     }
 
-    pub fn sender_report(&mut self, layer: u8, clock: Clock, events: &mut Events<S>) {
-        let Some(layer) = self.layers.get_mut(usize::from(layer)) else { return };
+    /// False when it is ignored.
+    pub fn sender_report(&mut self, layer: u8, clock: Clock, events: &mut Events<S>) -> bool {
+        let Some(layer) = self.layers.get_mut(usize::from(layer)) else { return false };
         if !layer.set_clock(clock) {
-            return;
+            return false;
         }
         for row in &mut self.rows {
             if let Some(clock) = row.set_clock(layer.stream, clock) {
                 events.push_back(Event::Clock { sink: row.sink, clock });
             }
         }
+        true
     }
 
     pub fn poll_timeout(&self) -> Option<Instant> {

@@ -96,8 +96,11 @@ impl Worker {
                 let Some(peer) = self.peers.get(key) else { return };
                 let Some(published) = peer.published(mid) else { return };
                 let (room, track, key) = (peer.room, published.track, published.key);
-                self.with_media(room, |media| media.sender_report(key, layer, ntp, rtp, at));
-                self.relay_report(room, track, layer, (ntp, rtp, at));
+                let taken = self.with_media(room, |media| media.sender_report(key, layer, ntp, rtp, at));
+                // What is sent without end fills no rings.
+                if taken == Some(true) {
+                    self.relay_report(room, track, layer, (ntp, rtp, at));
+                }
             }
             rtc::Event::Quality { loss, rtt, jitter } => {
                 let Some(peer) = self.peers.get_mut(key) else { return };

@@ -242,16 +242,19 @@ impl Worker {
         let outcome = guard(|| {
             #[cfg(test)]
             crate::guard::trap::spring(trap);
-            media.forward(now, origin.key, received, (descriptor, payload), slot, decisions)
+            let relays = media.forward(now, origin.key, received, (descriptor, payload), slot, decisions);
+            // Of what is withheld of a microphone because others are louder, nothing crosses.
+            let interruptions = if relays.is_empty() { 0 } else { media.interruptions(origin.key) };
+            (relays, interruptions)
         });
-        let Some(relays) = outcome else {
+        let Some((relays, interruptions)) = outcome else {
             self.decisions.clear();
             return self.room_panicked(origin.room);
         };
         self.rooms.touch(origin.room);
         self.hand_out(received, origin.rings, descriptor.len() + payload.len());
         if !relays.is_empty() {
-            self.relay(relays, (id, origin.track), received, (descriptor, payload));
+            self.relay(relays, (id, origin.track), received, (descriptor, payload), interruptions);
         }
     }
 

@@ -56,11 +56,19 @@ fn reports_in_a_flood_are_ignored() {
     let (mut stage, mut sources) = Stage::camera(1);
     stage.subscribe(CAMERA, BEN);
     stage.deliver_all(&sources[0].frame(ms(0), true, 1));
-    for _ in 0..1_000 {
+    let key = stage.media.key(CAMERA).unwrap();
+    let mut taken = 0;
+    for _ in 0..500 {
         stage.advance(ms(1));
         stage.report(CAMERA, &sources[0]);
+        stage.advance(ms(1));
+        let (ntp, rtp) = (stage.ntp(stage.elapsed()), sources[0].timestamp(stage.elapsed()));
+        taken += usize::from(stage.media.sender_report(key, 0, ntp, rtp, stage.now));
     }
     assert!(stage.clocks(BEN).len() <= 10);
+    assert!(taken <= 10, "and whoever passes them on is told: {taken}");
+    stage.advance(ms(200));
+    assert!(stage.media.sender_report(key, 0, stage.ntp(stage.elapsed()), 0, stage.now));
 }
 
 #[test]

@@ -84,11 +84,12 @@ impl Worker {
     fn remove_relayed(&mut self, now: Instant, (key, track): (RoomKey, TrackId)) {
         let Some(room) = self.rooms.get_mut(key) else { return };
         let Some(gone) = room.relays.incoming.remove(&track) else { return };
+        // Unless it is published here by now.
         if room.tracks.get(&track) == Some(&gone.rings) {
             room.tracks.remove(&track);
+            room.rings.remove(gone.rings);
+            self.with_media(key, |media| media.remove_publication(now, track));
         }
-        room.rings.remove(gone.rings);
-        self.with_media(key, |media| media.remove_publication(now, track));
     }
 
     /// Hop 4 of a packet that another worker received.

@@ -47,7 +47,7 @@ impl Worker {
         self.release_room(key);
     }
 
-    /// A packet goes to these workers as it is.
+    /// A packet goes to these workers as it is; its track was interrupted so often.
     #[inline]
     pub(crate) fn relay(
         &mut self,
@@ -55,8 +55,8 @@ impl Worker {
         (room, track): (RoomId, TrackId),
         received: &Received,
         (descriptor, payload): (&[u8], &[u8]),
+        interruptions: u8,
     ) {
-        let interruptions = self.interruptions((room, track), received.media);
         for other in relays.iter() {
             let Some(peering) = self.relays.links.get_mut(&usize::from(other)) else { continue };
             let packet = Packet::new(room, track, received, (descriptor, payload), interruptions);
@@ -69,13 +69,6 @@ impl Worker {
                 }
             }
         }
-    }
-
-    /// How often a microphone was not forwarded for a while because others were louder: of its numbers then nothing crosses.
-    fn interruptions(&self, (room, track): (RoomId, TrackId), media: MediaKind) -> u8 {
-        let room = self.rooms.find(room).filter(|_| media == MediaKind::Audio);
-        let media = room.and_then(|key| self.rooms.get(key)?.media.as_ref());
-        media.and_then(|media| Some(media.interruptions(media.key(track)?))).unwrap_or(0)
     }
 
     /// A sender report goes to all that get something of the track, for every layer: a receiver there may be switched to it

@@ -371,3 +371,64 @@ fn a_worker_that_is_stuck_loses_packets_and_delays_nobody() {
         relayed_packets(near, "out") > packets
     });
 }
+
+/// The end of a first worker that does not run, towards a second one that does.
+fn unheard(room: u64) -> (World, Link, udp::Poller) {
+    let mesh = Mesh::default();
+    let poller = udp::Poller::new().expect("a descriptor");
+    mesh.join(0, poller.waker());
+    let far = World::spawn("127.0.0.1:0", &[], 1_024, 1, &mesh);
+    set_relayed(&far, room, VIDEO, Some(relayed(MediaKind::Video, 3)));
+    far.snapshot(room);
+    let link = mesh.open(0, 1).expect("not taken");
+    (far, link, poller)
+}
+
+/// What the second worker says of its wishes, oldest first.
+fn wishes(link: &mut Link) -> Vec<Layers> {
+    let mut bytes = Vec::new();
+    let records = std::iter::from_fn(|| link.receiver.next(&mut bytes));
+    let wished = records.filter_map(|record| match record {
+        Record::Message(_, VIDEO, Message::Wanted(layers)) => Some(layers),
+        _ => None,
+    });
+    wished.collect()
+}
+
+#[test]
+fn who_did_not_hear_what_is_wanted_is_told_again_when_he_says_so() {
+    let room = 7_131;
+    let (mut far, mut link, _poller) = unheard(room);
+    let mut carl = far.connect(7_132, room);
+    carl.subscribe(&far, "v", CodecKind::Vp8, 1);
+    let all = [0, 1, 2].iter().fold(Layers::default(), |all, layer| all.with(*layer));
+    // What he believes to be wanted; the answer to the last of it ends it.
+    for (believed, what) in [
+        (&[][..], "nothing is known of it, so it may be any"),
+        (&[Layers::default()], "he has not heard it"),
+        (&[all, Layers::default().with(1)], "once, where he did not know"),
+    ] {
+        for relayed in believed.iter().copied() {
+            let state = sfu::RelayState::default();
+            link.sender.message(RoomId(room), VIDEO, Message::State { state, relayed });
+        }
+        link.sender.wake();
+        let mut answers = Vec::new();
+        far.wait(what, |_| {
+            answers.extend(wishes(&mut link));
+            !answers.is_empty()
+        });
+        assert_eq!(answers, [all], "{what}");
+    }
+}
+
+#[test]
+fn a_track_that_is_published_here_stays_when_it_comes_no_more_from_elsewhere() {
+    let room = 7_141;
+    let (mut far, _link, _poller) = unheard(room);
+    let (mut alice, mut carl) = (far.connect(7_142, room), far.connect(7_143, room));
+    alice.publish(&far, "v", CodecKind::Vp8, 1);
+    carl.subscribe(&far, "v", CodecKind::Vp8, 1);
+    set_relayed(&far, room, VIDEO, None);
+    deliver(&mut far, &mut alice, &mut [&mut carl], 3);
+}
