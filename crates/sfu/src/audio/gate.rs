@@ -7,12 +7,13 @@ use super::Audio;
 use crate::media::Sink;
 use crate::packet::Packet;
 use crate::publication::Publication;
+use crate::segment::Stream;
 
 /// The interruption of one publication.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Gate {
-    /// The first packet that was withheld; `None` while packets pass.
-    from: Option<u64>,
+    /// The first packet that was withheld, and of which stream; `None` while packets pass.
+    from: Option<(Stream, u64)>,
     /// How often it was interrupted, modulo 256.
     interruptions: u8,
 }
@@ -41,7 +42,8 @@ impl<S: Sink> Publication<S> {
         index: u32,
     ) -> bool {
         if !packet.newest {
-            return self.gate.from.is_none_or(|from| packet.sequence() < from);
+            let before = |(stream, from)| packet.stream == stream && packet.sequence() < from;
+            return self.gate.from.is_none_or(before);
         }
         let passes = match packet.received.extensions.audio_level {
             Some(level) => audio.hear(now, index, level),
@@ -50,7 +52,7 @@ impl<S: Sink> Publication<S> {
         if passes {
             self.gate.from = None;
         } else if self.gate.from.is_none() {
-            self.gate.from = Some(packet.sequence());
+            self.gate.from = Some((packet.stream, packet.sequence()));
             self.interrupt_all();
         }
         passes

@@ -2,7 +2,7 @@
 
 use base::model::TrackSource;
 use base::{CodecKind, TrackId};
-use sfu::LOUDEST;
+use sfu::{LOUDEST, Layers};
 
 use crate::support::*;
 use crate::voices::*;
@@ -79,6 +79,20 @@ fn who_begins_to_speak_is_heard_from_the_first_word_on() {
         assert!(voices.stage.take(ear(n)).len() == 50, "and all that follows");
         voices.sound(n, ROOM).play(100);
     }
+}
+
+#[test]
+fn who_joins_and_speaks_is_not_heard_while_all_places_are_held_by_others_as_loud() {
+    let mut voices = large_room(LOUDEST);
+    (0..LOUDEST).for_each(|n| _ = voices.sound(n, Sound::Level(25)));
+    voices.play(100);
+    voices.open(3);
+    voices.stage.subscribe(track(LOUDEST), ear(LOUDEST));
+    voices.sound(LOUDEST, Sound::Level(25)).play(100);
+    assert_eq!(voices.stage.take(ear(LOUDEST)).len(), 0, "not its first packet either");
+    assert_eq!(voices.forwarded(), (0..LOUDEST).collect::<Vec<_>>());
+    voices.sound(LOUDEST, Sound::Level(18)).play(100);
+    assert_eq!(voices.stage.take(ear(LOUDEST)).len(), 5, "until it is clearly louder");
 }
 
 #[test]
@@ -194,6 +208,25 @@ fn a_straggler_from_before_the_interruption_finds_its_place_and_one_from_after_i
     let first = before.received.sequence;
     assert_eq!(inputs, [first, first + 2, first + 1]);
     assert_eq!(numbers, [0, 2, 1]);
+}
+
+#[test]
+fn stragglers_of_a_stream_that_begins_while_it_is_withheld_are_withheld_too() {
+    let mut voices = large_room(LOUDEST + 1);
+    let n = (0..=LOUDEST).find(|n| !voices.forwarded().contains(n)).unwrap();
+    voices.sound(n, Sound::Nothing);
+    voices.stage.media.set_relay(track(n), 1, Some(Layers::default().with(0)));
+    // Its sender is replaced, and numbers begin anew.
+    let source = &mut voices.microphones[n].source;
+    (source.ssrc, source.sequence) = (77, 1_000);
+    let mut sent: Vec<Sent> =
+        (0..4).map(|at| source.frame(ms(4_000 + at * 20), false, 1).remove(0)).collect();
+    sent.iter_mut().for_each(|sent| sent.received.extensions.audio_level = Some(70));
+    sent.swap(1, 2);
+    for sent in &sent {
+        voices.stage.deliver(track(n), sent);
+        assert!(voices.stage.relayed.is_empty(), "{}", sent.received.sequence);
+    }
 }
 
 #[test]
