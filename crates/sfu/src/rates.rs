@@ -51,12 +51,11 @@ pub(crate) struct Rates {
 }
 
 impl Rates {
-    /// A packet of so many bytes, payload and descriptor, arrived. Returns true when rates changed by it.
+    /// A packet of so many bytes, payload and descriptor, arrived.
     #[inline]
-    pub fn count(&mut self, now: Instant, place: Place, bytes: usize) -> bool {
+    pub fn count(&mut self, now: Instant, place: Place, bytes: usize) {
         let since = *self.since.get_or_insert(now);
-        let folded = now.saturating_duration_since(since) >= WINDOW;
-        if folded {
+        if now.saturating_duration_since(since) >= WINDOW {
             self.fold(now, since);
         }
         if place.key {
@@ -67,7 +66,6 @@ impl Rates {
         let column = if self.keyframe == Some(place.timestamp) { KEYFRAMES } else { temporal };
         let cell = &mut self.bytes[usize::from(place.spatial).min(SPATIAL - 1)][column];
         *cell = cell.saturating_add((bytes + PACKET_OVERHEAD) as u32);
-        folded
     }
 
     #[cold]

@@ -244,18 +244,30 @@ impl<S: Sink> Publication<S> {
         if cap.is_settled() && std::mem::replace(&mut row.paused, paused) != paused {
             events.push_back(Event::StreamState { track: self.track, sink, active: !paused });
         }
-        if before == cap {
+        // What waits for the keyframe of a lower layer may have become too much by now.
+        if before == cap && !stop {
             return;
         }
-        let level = |cap: Cap| if let Cap::UpTo(level, _) = cap { level } else { u8::MAX };
-        row.hasty = level(cap) < level(before);
-        self.select(at);
+        if before != cap {
+            row.hasty = is_cut(before, cap);
+            self.select(at);
+        }
         if stop {
             self.rows[at].pause();
         }
         self.ask_for(now, at, events);
         self.note_wanted(events);
     }
+}
+
+/// What is sent is to be of a lower layer. Who waited or was paused got none that is above any.
+fn is_cut(before: Cap, cap: Cap) -> bool {
+    let highest = |cap| match cap {
+        Cap::Free => u8::MAX,
+        Cap::UpTo(level, _) => level,
+        Cap::Waiting | Cap::Paused => 0,
+    };
+    highest(cap) < highest(before)
 }
 
 /// Bits per second of all that comes on a layer.
@@ -278,7 +290,7 @@ fn size_weight<S>(row: &Subscription<S>) -> f32 {
 }
 
 /// Where on this ladder a receiver with this cap stands: on its step or, where that is worth it no more, on the best that
-/// costs no more.
+/// costs no more, or, where it is not told apart any more, on the lowest of its level or of those below.
 fn before(cap: Cap, ladder: &[Step], rungs: &[Rung]) -> Before {
     let (level, temporal) = match cap {
         Cap::Waiting => return Before::New,
@@ -289,5 +301,47 @@ fn before(cap: Cap, ladder: &[Step], rungs: &[Rung]) -> Before {
     let same = ladder.iter().position(|step| (step.level, step.temporal) == (level, temporal));
     let cost = || Some(rungs.iter().find(|rung| (rung.level, rung.up_to()) == (level, temporal))?.cost);
     let no_dearer = || cost().and_then(|cost| ladder.iter().rposition(|step| step.cost <= cost));
-    same.or_else(no_dearer).map_or(Before::New, |step| Before::Sent(step as u8))
+    let not_above = || {
+        let level = ladder.iter().filter(|step| step.level <= level).map(|step| step.level).max()?;
+        ladder.iter().position(|step| step.level == level)
+    };
+    same.or_else(no_dearer).or_else(not_above).map_or(Before::New, |step| Before::Sent(step as u8))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_sent_more_than_before_is_not_in_haste() {
+        let up_to = |level| Cap::UpTo(level, u8::MAX);
+        for (before, cap) in [(up_to(2), up_to(1)), (Cap::Free, up_to(1)), (up_to(1), Cap::Paused)] {
+            assert!(is_cut(before, cap), "{before:?} {cap:?}");
+        }
+        for (before, cap) in [(Cap::Waiting, up_to(2)), (Cap::Paused, up_to(1)), (up_to(1), up_to(2))] {
+            assert!(!is_cut(before, cap), "{before:?} {cap:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_sent_stays_what_is_sent_when_its_layers_are_told_apart_no_more() {
+        let rung =
+            |level, temporal, halvings, cost| Rung { level, temporal, halvings, height: 180 << level, cost };
+        let taste = Taste { most: (2, u8::MAX), rendered: None, screen: false };
+        let stands = |cap, rungs: &[Rung]| {
+            let mut ladder = Vec::new();
+            build(rungs, taste, &mut ladder);
+            before(cap, &ladder, rungs)
+        };
+        let apart = [rung(0, 0, 1, 100), rung(0, 1, 0, 150), rung(1, 0, 1, 300), rung(1, 1, 0, 500)];
+        assert_eq!(stands(Cap::UpTo(0, 0), &apart), Before::Sent(0));
+        assert_eq!(stands(Cap::UpTo(1, u8::MAX), &apart), Before::Sent(3));
+        // A publisher that begins anew, of which nothing was measured yet.
+        let whole = [rung(0, 0, 0, 150), rung(1, 0, 0, 500)];
+        assert_eq!(stands(Cap::UpTo(0, 0), &whole), Before::Sent(0));
+        assert_eq!(stands(Cap::UpTo(1, 0), &whole), Before::Sent(1));
+        assert_eq!(stands(Cap::UpTo(2, 0), &apart), Before::Sent(2), "a layer that died");
+        assert_eq!(stands(Cap::UpTo(0, 0), &whole[1..]), Before::New, "all that is there is above");
+        assert_eq!(stands(Cap::Waiting, &whole), Before::New);
+    }
 }
