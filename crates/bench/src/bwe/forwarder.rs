@@ -1,5 +1,5 @@
 //! A server with one publisher and one subscriber: `sfu::Media` with its allocation forwards a camera under our congestion
-//! control, and pacing and retransmission are modelled on the worker's (`docs/pacing.md`).
+//! control, paced by the worker's pacer; its queue and retransmission are modelled on the worker's (`docs/pacing.md`).
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use base::model::TrackSource;
 use base::ring::PayloadRing;
 use base::{Bitrate, Codec, CodecKind, MediaKind, Mid, ParticipantId, TrackId};
-use rtc::cc::{Config, Controller, PacingBudget};
+use rtc::cc::{Config, Controller};
 use rtc::streams::TransportFeedbackHistory;
 use sfu::{Event, Media, PublicationSpec, Sink, TrackKey};
 use sim::{Endpoint, Transmit};
@@ -17,6 +17,8 @@ use wire::rtcp;
 
 use super::camera::{Camera, OVERHEAD, SIZES};
 use super::node::{Kind, Payload, SenderLog, Wire};
+use super::pacer::{Pacer, Resending};
+use super::queue::Queue;
 use super::repair::Repair;
 use super::viewer::Shown;
 
@@ -25,17 +27,6 @@ const SOUND: TrackId = TrackId(2);
 const FIRST_SEQUENCE: u64 = 1;
 /// An estimate is told anew when it has moved by this share, as a peer does.
 const TOLD_SHARE: f64 = 0.05;
-/// Pacing, as multiples of the estimate: of a path that carries all that is wanted, of one that is not known yet, and of
-/// one that has shown its limit.
-const UNLIMITED: f64 = 6.0;
-const UNKNOWN: f64 = 2.5;
-const LIMITED: f64 = 1.5;
-const UNKNOWN_FOR: Duration = Duration::from_secs(5);
-const UNKNOWN_LEAST: Bitrate = Bitrate::kbps(2_500);
-/// More than this does not wait.
-const MAX_WAIT: Duration = Duration::from_millis(600);
-/// A keyframe makes useless what is in front of it when this much waits.
-const SUPERSEDED: Duration = Duration::from_millis(100);
 /// Sound: a payload of so many bytes each 20 ms, 40 kbit/s with what packets add.
 const SOUND_INTERVAL: Duration = Duration::from_millis(20);
 const SOUND_BYTES: usize = 56;
@@ -63,16 +54,15 @@ pub struct Forwarder {
     ring: PayloadRing,
     controller: Controller,
     history: TransportFeedbackHistory,
-    budget: PacingBudget,
+    pacer: Pacer,
     wanted: Bitrate,
-    told: f64,
-    /// The estimate fell, or rose no more, below what is wanted.
-    shown_limit: bool,
+    /// The estimate as it was told last.
+    told: Bitrate,
     sound_at: Instant,
     sounds: u64,
     /// Bytes of sound that is to leave at once.
     sound: VecDeque<usize>,
-    queue: VecDeque<Shown>,
+    queue: Queue,
     repair: Repair,
     log: SenderLog,
 }
@@ -106,15 +96,14 @@ impl Forwarder {
             ring: PayloadRing::new(1 << 20, 1 << 12),
             controller: Controller::new(begins, config),
             history: TransportFeedbackHistory::new(begins),
-            budget: PacingBudget::new(begins, UNKNOWN_LEAST),
+            pacer: Pacer::new(begins, config.start, Bitrate(0)),
             wanted: Bitrate(0),
-            told: 0.0,
-            shown_limit: false,
+            told: Bitrate(0),
             sound_at: begins,
             sounds: 1_000,
             sound: VecDeque::new(),
-            queue: VecDeque::new(),
-            repair: Repair::new(begins),
+            queue: Queue::default(),
+            repair: Repair::new(),
             log: SenderLog::default(),
         })
     }
@@ -125,29 +114,15 @@ impl Forwarder {
 
     fn note(&mut self, now: Instant) {
         let target = self.controller.target();
-        let before = self.log.targets.last().map_or(0, |(_, target)| target.0);
         if !self.log.note(now, target) {
             return;
         }
-        let enough = target.0 as f64 >= 1.15 * self.wanted.0 as f64;
-        self.shown_limit = !enough && (self.shown_limit || target.0 < before);
-        self.pace(now, target, enough);
-        let moved = (target.0 as f64 - self.told).abs() > TOLD_SHARE * self.told;
+        let moved = target.0.abs_diff(self.told.0) as f64 > TOLD_SHARE * self.told.0 as f64;
         if moved {
-            self.told = target.0 as f64;
+            self.told = target;
+            self.pacer.set(now, target, self.wanted);
             self.media.set_estimate(now, (), Some(target));
         }
-    }
-
-    fn pace(&mut self, now: Instant, target: Bitrate, enough: bool) {
-        let times = |factor: f64| Bitrate((target.0 as f64 * factor) as u64);
-        let rate = match () {
-            () if enough => times(UNLIMITED),
-            () if !self.shown_limit && now < self.begins + UNKNOWN_FOR => times(UNKNOWN).max(UNKNOWN_LEAST),
-            () => times(LIMITED),
-        };
-        self.budget.set_rate(rate);
-        self.repair.set_estimate(target);
     }
 
     fn forward(&mut self, now: Instant, received: &Received, payload: &[u8]) {
@@ -162,7 +137,7 @@ impl Forwarder {
         for decision in out {
             let rewrite = decision.rewrite;
             let size = rewrite.payload_len(payload.len()) + OVERHEAD;
-            self.queue.push_back(Shown {
+            self.queue.push(Shown {
                 sequence: rewrite.sequence,
                 timestamp: rewrite.timestamp,
                 begins: decision.begins,
@@ -200,18 +175,33 @@ impl Forwarder {
         self.sound.extend(sizes);
     }
 
-    /// Whole frames that wait too long are dropped, up to a keyframe if there is one.
+    /// Whole frames that wait too long are dropped.
     fn trim(&mut self, now: Instant) {
-        let wait = self.budget.time(self.queue.iter().map(|packet| packet.size).sum());
-        let keyframe = self.queue.iter().rposition(|packet| packet.begins);
-        match keyframe {
-            Some(at) if at > 0 && wait > SUPERSEDED => drop(self.queue.drain(..at)),
-            None if wait > MAX_WAIT => {
-                self.queue.clear();
-                self.media.interrupt(now, TRACK, Subscriber::Eye);
-            }
-            _ => {}
+        self.pacer.review(now);
+        let Self { pacer, queue, .. } = self;
+        if queue.trim(|bytes| pacer.time(bytes)) {
+            self.media.interrupt(now, TRACK, Subscriber::Eye);
         }
+    }
+
+    /// What is to be sent again, if any of it may leave.
+    fn resend(&mut self, now: Instant) -> Option<Shown> {
+        while self.repair.is_asked() {
+            let resending = self.pacer.resending(now);
+            if resending == Resending::Later {
+                return None;
+            }
+            let shown = self.repair.poll()?;
+            if self.pacer.is_narrow() && self.repair.is_superseded(&shown) {
+                continue;
+            }
+            if resending == Resending::Now {
+                self.repair.sent_again(&shown);
+                return Some(shown);
+            }
+            self.media.keyframe_wanted(now, TRACK, Subscriber::Eye);
+        }
+        None
     }
 
     fn drive_media(&mut self, now: Instant) {
@@ -223,6 +213,7 @@ impl Forwarder {
                 Event::RequestKeyframe { layer, .. } => self.camera.ask(now, layer),
                 Event::Wanted { bitrate, .. } => {
                     self.wanted = bitrate;
+                    self.pacer.set(now, self.told, bitrate);
                     self.controller.set_wanted(now, bitrate);
                 }
                 _ => {}
@@ -231,8 +222,10 @@ impl Forwarder {
     }
 
     fn send(&mut self, now: Instant, size: usize, kind: Kind, shown: Option<Shown>) -> Transmit<Payload> {
-        if kind != Kind::Padding {
-            self.budget.on_sent(now, size);
+        match kind {
+            Kind::Padding => {}
+            Kind::Again => self.pacer.on_resent(now, size),
+            _ => self.pacer.on_sent(now, size),
         }
         let tag = self.controller.on_sent(now, size);
         let number = self.history.register(now, size, tag);
@@ -303,7 +296,9 @@ impl Endpoint for Forwarder {
         if self.log.targets.is_empty() {
             return Some(self.begins);
         }
-        let room = (!self.queue.is_empty() || self.repair.is_asked()).then(|| self.budget.room_at());
+        let waiting = !self.queue.is_empty() || self.repair.is_asked();
+        self.pacer.settle(waiting);
+        let room = self.pacer.poll_timeout();
         let own = [self.controller.poll_timeout(), self.media.poll_timeout(), room];
         own.into_iter().flatten().chain([self.camera.poll_timeout(), self.sound_at]).min()
     }
@@ -315,15 +310,14 @@ impl Endpoint for Forwarder {
         if let Some(size) = self.sound.pop_front() {
             return Some(self.send(now, size, Kind::Control, None));
         }
+        if let Some(shown) = self.resend(now) {
+            return Some(self.send(now, shown.size, Kind::Again, Some(shown)));
+        }
         let probe = self.controller.poll_probe(now);
-        if self.budget.has_room(now) || probe.is_some() {
-            if let Some(shown) = self.repair.poll() {
-                return Some(self.send(now, shown.size, Kind::Again, Some(shown)));
-            }
-            if let Some(shown) = self.queue.pop_front() {
-                self.repair.sent(now, shown);
-                return Some(self.send(now, shown.size, Kind::Media(shown.timestamp), Some(shown)));
-            }
+        let open = self.pacer.is_open(now) && self.pacer.has_room(now);
+        if let Some(shown) = self.queue.pop(open || probe.is_some()) {
+            self.repair.sent(now, shown);
+            return Some(self.send(now, shown.size, Kind::Media(shown.timestamp), Some(shown)));
         }
         let (least, most) = PADDING_BYTES;
         Some(self.send(now, probe?.bytes.clamp(least, most), Kind::Padding, None))

@@ -8,7 +8,12 @@ mod figures;
 mod forwarder;
 mod node;
 mod ours;
+/// The worker's own, which it keeps to itself.
+#[path = "../../../worker/src/pacer.rs"]
+#[allow(dead_code, reason = "some of what it tells is of use to the worker alone")]
+mod pacer;
 mod plot;
+mod queue;
 mod receiver;
 mod reference;
 mod repair;

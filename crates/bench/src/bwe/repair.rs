@@ -1,10 +1,7 @@
-//! Retransmission as a peer and the worker's pacer do it, for one stream.
+//! Retransmission as a peer does it, for one stream. What of it leaves is for the pacer to say.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
-
-use base::Bitrate;
-use rtc::cc::PacingBudget;
 
 use super::viewer::Shown;
 
@@ -16,9 +13,6 @@ const MOST: u32 = 8;
 /// A stream may repeat a quarter of what it sent, and has so many bytes of that in advance at most.
 const PART: i64 = 4;
 const CREDIT: i64 = 48_000;
-/// The share of the estimate that goes to retransmission, and how far it may run ahead of that.
-const SHARE: u64 = 2;
-const AHEAD: Duration = Duration::from_millis(500);
 
 struct Kept {
     packet: Shown,
@@ -31,23 +25,22 @@ struct Kept {
 pub struct Repair {
     kept: BTreeMap<u64, Kept>,
     asked: VecDeque<u64>,
-    budget: PacingBudget,
     credit: i64,
+    /// The first packet of the newest keyframe that has left.
+    keyframe: u64,
 }
 
 impl Repair {
-    pub fn new(now: Instant) -> Self {
-        let budget = PacingBudget::new(now, Bitrate::kbps(150)).with_ahead(AHEAD);
-        Self { kept: BTreeMap::new(), asked: VecDeque::new(), budget, credit: CREDIT }
-    }
-
-    pub fn set_estimate(&mut self, estimate: Bitrate) {
-        self.budget.set_rate(Bitrate(estimate.0 / SHARE));
+    pub fn new() -> Self {
+        Self { kept: BTreeMap::new(), asked: VecDeque::new(), credit: CREDIT, keyframe: 0 }
     }
 
     /// A packet leaves for the first time.
     pub fn sent(&mut self, now: Instant, packet: Shown) {
         self.credit = (self.credit + packet.size as i64 / PART).min(CREDIT);
+        if packet.begins {
+            self.keyframe = packet.sequence;
+        }
         self.kept.retain(|_, kept| now < kept.sent + KEPT);
         self.kept.insert(packet.sequence, Kept { packet, sent: now, again: None, times: 0 });
     }
@@ -58,15 +51,10 @@ impl Repair {
         let sequence = newest.wrapping_sub(u64::from((*newest as u16).wrapping_sub(low)));
         let Some(kept) = self.kept.get_mut(&sequence).filter(|kept| now < kept.sent + KEPT) else { return };
         let spacing = rtt.unwrap_or(SPACING);
-        if kept.times >= MOST || kept.again.is_some_and(|again| now < again + spacing) {
-            return;
-        }
-        kept.again = Some(now);
-        kept.times += 1;
-        // Beyond the share it is not sent: its receiver asks again.
-        if self.credit > 0 && self.budget.has_room(now) {
-            self.credit -= kept.packet.size as i64;
-            self.budget.on_sent(now, kept.packet.size);
+        let again = kept.again.is_none_or(|again| now >= again + spacing);
+        if self.credit > 0 && kept.times < MOST && again {
+            kept.again = Some(now);
+            kept.times += 1;
             self.asked.push_back(sequence);
         }
     }
@@ -79,5 +67,15 @@ impl Repair {
     pub fn poll(&mut self) -> Option<Shown> {
         let sequence = self.asked.pop_front()?;
         self.kept.get(&sequence).map(|kept| kept.packet)
+    }
+
+    /// A keyframe has left since.
+    pub fn is_superseded(&self, packet: &Shown) -> bool {
+        packet.sequence < self.keyframe
+    }
+
+    /// It is sent again.
+    pub fn sent_again(&mut self, packet: &Shown) {
+        self.credit -= packet.size as i64;
     }
 }
