@@ -147,8 +147,16 @@ impl Flush<'_> {
     }
 
     fn leave(&mut self, queue: &mut Queue, count: usize) {
+        let before = self.scratch.overruns.len();
         self.seal(&queue.entries()[..count]);
         queue.advance(count);
+        let Scratch { overruns, interrupted, .. } = self.scratch;
+        for overrun in &overruns[before..] {
+            // What follows is of no use either, and must not take up the budget.
+            let dropped = queue.give_up(overrun.section, interrupted);
+            self.counts.paced_frames_dropped += dropped.frames as u64;
+            self.counts.dropped_paced += dropped.packets as u64;
+        }
     }
 
     /// `true`: more than a tick may have.

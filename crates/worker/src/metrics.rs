@@ -104,9 +104,10 @@ counts! {
     dropped_relay => "stoa_worker_dropped_total", "reason" = "relay_full";
     /// Packets beyond what one receiver may have in one tick.
     dropped_outbox => "stoa_worker_dropped_total", "reason" = "outbox_full";
-    /// Video that waited longer for its receiver's budget than it is worth.
+    /// Video that waited longer for its receiver's budget than it is worth, or depends on what was overwritten while it did.
     dropped_paced => "stoa_worker_dropped_total", "reason" = "pacing_queue_full";
-    /// Packets asked for again beyond the share of the estimate that retransmissions have.
+    /// Packets asked for again that are beyond the share of the estimate that retransmissions have, or that a keyframe which has
+    /// left makes useless on a thin path.
     dropped_resends => "stoa_worker_dropped_total", "reason" = "retransmission_share";
     /// The kernel's send buffer stayed full.
     dropped_send_full => "stoa_worker_dropped_total", "reason" = "send_buffer_full";

@@ -16,7 +16,7 @@ const RESENDS_AHEAD: Duration = Duration::from_millis(500);
 /// In hundredths of what is wanted: an estimate above this shows that a path that once was the limit is so no more.
 const WIDE: u64 = 115;
 
-/// By then probes have found out what there is.
+/// So long after more is wanted than the estimate, probes have found out what there is.
 const NEW: Duration = Duration::from_secs(5);
 /// A new line is sent up to 2 Mbit/s whatever its estimate is (`docs/allocation.md`); that must be able to leave.
 const AT_FIRST: Bitrate = Bitrate::kbps(2_500);
@@ -28,7 +28,7 @@ enum Path {
     /// reason to hold frames back: in 5 ms leaves what six times 1.2 times the wanted rate brings in 36 ms, a frame of 30 a
     /// second. Keyframes are spread all the same.
     Wide,
-    /// Not known yet: the estimate is low because little was asked of it. As libwebrtc does, and [`AT_FIRST`] in any case.
+    /// Not known (yet): the estimate is low because little was asked of it. As libwebrtc does, and [`AT_FIRST`] in any case.
     Unknown,
     /// The estimate has fallen or no longer rises, and less than all is carried: what leaves faster queues on the path, in
     /// front of audio, and looks like congestion. A keyframe comes no later when it waits here.
@@ -62,7 +62,8 @@ pub(crate) struct Pacer {
     estimate: Bitrate,
     wanted: Bitrate,
     path: Path,
-    began: Instant,
+    /// Since when the path is [`Path::Unknown`], if it is.
+    unknown_since: Instant,
     link: PacingBudget,
     /// All that leaves, at the estimate.
     total: PacingBudget,
@@ -80,7 +81,7 @@ impl Pacer {
             estimate,
             wanted,
             path: Path::Unknown,
-            began: now,
+            unknown_since: now,
             link: PacingBudget::new(now, estimate),
             total: PacingBudget::new(now, estimate).with_ahead(UNUSED_AHEAD),
             resends: PacingBudget::new(now, estimate).with_ahead(RESENDS_AHEAD),
@@ -93,7 +94,10 @@ impl Pacer {
 
     /// What the path carries, and what would be sent if it carried more.
     pub(crate) fn set(&mut self, now: Instant, estimate: Bitrate, wanted: Bitrate) {
-        let known = estimate < self.estimate || now.saturating_duration_since(self.began) > NEW;
+        if self.path == Path::Wide {
+            self.unknown_since = now;
+        }
+        let known = estimate < self.estimate || now.saturating_duration_since(self.unknown_since) > NEW;
         self.path = match self.path {
             _ if estimate.0.saturating_mul(100) >= wanted.0.saturating_mul(WIDE) => Path::Wide,
             Path::Narrow => Path::Narrow,
@@ -271,6 +275,19 @@ mod tests {
         assert_eq!(pacer.rate(), AT_FIRST);
         pacer.review(start + NEW + MS);
         assert_eq!(pacer.rate(), Bitrate::kbps(880));
+    }
+
+    #[test]
+    fn who_wants_video_long_after_sound_is_not_taken_to_have_met_a_limit() {
+        let start = Instant::now();
+        let mut pacer = pacer(start, 300, 60);
+        let later = start + 10 * NEW;
+        pacer.set(later, Bitrate::kbps(300), Bitrate::kbps(2_000));
+        assert_eq!(pacer.rate(), AT_FIRST);
+        pacer.review(later + NEW);
+        assert_eq!(pacer.rate(), AT_FIRST);
+        pacer.review(later + NEW + MS);
+        assert_eq!(pacer.rate(), Bitrate::kbps(330));
     }
 
     /// Bytes sent again in ten seconds of which far more is asked for, beside video of so many kbit/s.

@@ -127,6 +127,19 @@ impl Queue {
         self.retain(|_, entry| entry.section != section, |_| {});
     }
 
+    /// A frame of the section is lost on the way out: it can go on with a keyframe alone. If none waits, the section goes into
+    /// `interrupted`.
+    #[cold]
+    pub(crate) fn give_up(&mut self, section: SendIndex, interrupted: &mut Vec<SendIndex>) -> Dropped {
+        self.leaving = self.leaving.filter(|(of, _)| *of != section);
+        let begins = self.newest_keyframes().into_iter().find(|(_, of)| *of == section).map(|(at, _)| at);
+        if begins.is_none() && !interrupted.contains(&section) {
+            interrupted.push(section);
+        }
+        let stays = |at| begins.is_some_and(|begins| at >= begins);
+        self.retain(|at, entry| entry.section != section || stays(at), |_| {})
+    }
+
     /// Drops what takes too long, when so many bytes take so much `time`. Who loses a frame on which later ones may depend goes
     /// into `interrupted`: it can go on with a keyframe alone.
     pub(crate) fn trim(
@@ -199,7 +212,8 @@ impl Queue {
 
     /// Keeps what is to stay, by its place, and the rest of the frame that is leaving.
     fn retain(&mut self, stays: impl Fn(usize, &Entry) -> bool, mut drop: impl FnMut(&Entry)) -> Dropped {
-        let (mut dropped, mut last, mut to) = (Dropped::default(), None, self.left);
+        let (mut packets, mut frames, mut to) = (0, Vec::new(), self.left);
+        let waited = self.left..self.left + self.waited;
         for at in self.left..self.entries.len() {
             let entry = self.entries[at];
             if self.leaving == Some(frame(&entry)) || stays(at, &entry) {
@@ -208,13 +222,18 @@ impl Queue {
                 continue;
             }
             self.bytes -= usize::from(entry.len);
-            dropped.packets += 1;
-            dropped.frames += usize::from(last.replace(frame(&entry)) != Some(frame(&entry)));
+            self.waited -= usize::from(waited.contains(&at));
+            packets += 1;
+            if frames.last() != Some(&frame(&entry)) {
+                frames.push(frame(&entry));
+            }
             drop(&entry);
         }
         self.entries.truncate(to);
-        self.waited = self.waited.min(self.len());
-        dropped
+        // Those of several streams lie between one another.
+        frames.sort_unstable();
+        frames.dedup();
+        Dropped { frames: frames.len(), packets }
     }
 }
 
@@ -372,6 +391,38 @@ mod tests {
         bench.push(1, 2, 100, false);
         assert_eq!(bench.trim(), Dropped { frames: 1, packets: 100 });
         assert_eq!(bench.interrupted, [bench.sections[1]]);
+    }
+
+    #[test]
+    fn a_stream_that_lost_a_frame_goes_on_with_the_keyframe_that_waits_or_not_at_all() {
+        let mut bench = Bench::new();
+        bench.push(0, 1, 10, true);
+        bench.push(1, 1, 5, false);
+        bench.push(0, 2, 3, false);
+        bench.queue.advance(4);
+        let section = bench.sections[0];
+        let given_up = |bench: &mut Bench| bench.queue.give_up(section, &mut bench.interrupted);
+        bench.push(0, 3, 4, true);
+        bench.push(0, 4, 4, false);
+        assert_eq!(given_up(&mut bench), Dropped { frames: 2, packets: 9 });
+        assert_eq!(bench.timestamps(), [1, 3, 4]);
+        assert_eq!(bench.interrupted, []);
+        bench.queue.advance(6);
+        assert_eq!(given_up(&mut bench), Dropped { frames: 2, packets: 7 });
+        assert_eq!(bench.interrupted, [section]);
+        assert!(bench.queue.is_empty() && bench.queue.bytes() == 0);
+    }
+
+    #[test]
+    fn frames_that_lie_between_one_another_are_counted_once_and_so_is_what_waits() {
+        let mut bench = Bench::new();
+        (0..300).for_each(|number| bench.push(number % 2, 1, 1, false));
+        assert_eq!(bench.queue.settle(), 300);
+        bench.push(0, 2, 100, true);
+        assert_eq!(bench.trim(), Dropped { frames: 1, packets: 150 });
+        assert_eq!(bench.queue.settle(), 100, "those that are new, though fewer wait than before");
+        (0..500).for_each(|number| bench.push(number % 2, 3, 1, false));
+        assert_eq!(bench.trim(), Dropped { frames: 3, packets: 650 });
     }
 
     #[test]

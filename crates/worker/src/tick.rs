@@ -428,19 +428,25 @@ impl Worker {
         let lag = now.saturating_duration_since(began).as_micros() as u64;
         self.counts.ticks += 1;
         self.counts.lag_max_us = self.counts.lag_max_us.max(lag);
+        self.publish_when_due(now);
         self.counts.peers = self.peers.len() as u64;
         self.counts.rooms = self.rooms.len() as u64;
         self.counts.events_delayed = self.events.delayed;
         self.io.count(&mut self.counts);
         self.metrics.store(&self.counts);
         self.metrics.observe_lag(lag);
+    }
+
+    /// Publishes what is known of all peers, if it is time.
+    pub(crate) fn publish_when_due(&mut self, now: Instant) {
         match self.publish_at {
             Some(at) if at <= now => {
                 self.publish_at = None;
                 self.publish_peers();
             }
-            // What wakes an idle worker for nothing but this must not make it publish again.
-            None if self.peers.len() > 0 => self.publish_at = Some(now + PUBLISH),
+            // What wakes an idle worker for nothing but this must not make it publish again. Of those who have just left it is
+            // told that they are gone.
+            None if self.peers.len() > 0 || self.counts.peers > 0 => self.publish_at = Some(now + PUBLISH),
             _ => {}
         }
     }

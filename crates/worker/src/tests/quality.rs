@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use base::MediaKind::{Audio, Video};
+use contract::media::Command;
 use sim::Schedule;
 
 use super::lab::{FRAME, LAYERS, Lab, MS};
@@ -191,6 +192,47 @@ fn who_loses_frames_because_they_waited_too_long_gets_a_keyframe_and_until_then_
 }
 
 #[test]
+fn a_keyframe_whose_payload_is_gone_before_it_left_does_not_hold_up_the_next_one() {
+    let (mut lab, alice) = room();
+    let bob = thin(&mut lab);
+    // Three seconds of the line.
+    lab.people[alice].source(1, 0).factor = 200;
+    lab.people[alice].source(1, 0).keyframe = true;
+    lab.run(100 * MS);
+    assert!(lab.waiting(bob).1 > SECOND, "{:?}", lab.waiting(bob));
+    // Published anew, it has other rings.
+    lab.people[alice].source(1, 0).factor = 6;
+    lab.people[alice].sections.receive[0].sizes = vec![(320, 180), (640, 360), (1_280, 720)];
+    lab.update(alice);
+    let gone = lab.now;
+    lab.run(3 * SECOND);
+    let shown = lab.people[bob].decoders[&1].shown.iter().find(|shown| shown.at > gone);
+    let shown = shown.expect("it goes on").at - gone;
+    assert!(lab.worker.counts.dropped_overrun > 0);
+    assert!(shown < 700 * MS, "{shown:?}");
+    assert!(lab.people[bob].decoders[&1].useless <= 4, "no more than what had left before");
+}
+
+#[test]
+fn who_wants_video_long_after_sound_sees_it_as_soon_as_who_comes_for_it() {
+    let first = |wait: Duration| {
+        let (mut lab, alice) = room();
+        lab.publish(alice, 3, Video, &[1_500]);
+        let bob = lab.connect("rate=20mbit,queue=300ms,delay=15ms");
+        lab.subscribe(bob, 2, Audio);
+        lab.run(wait);
+        // 100 kB.
+        lab.people[alice].source(3, 0).factor = 16;
+        lab.subscribe(bob, 3, Video);
+        let began = lab.now;
+        lab.run(5 * SECOND);
+        lab.people[bob].decoders[&3].shown[0].at - began
+    };
+    let (early, late) = (first(SECOND), first(20 * SECOND));
+    assert!(late < early + 100 * MS, "{late:?} and {early:?}");
+}
+
+#[test]
 fn many_streams_that_all_begin_at_once_do_not_burst() {
     let mut lab = Lab::new();
     let alice = lab.connect("delay=10ms");
@@ -215,7 +257,7 @@ fn many_streams_that_all_begin_at_once_do_not_burst() {
 }
 
 #[test]
-fn a_receiver_without_feedback_has_no_limit_and_one_with_remb_alone_that_sends_none_keeps_the_picture() {
+fn a_receiver_that_negotiated_remb_alone_and_sends_none_keeps_the_picture() {
     let (mut lab, _) = room();
     let bob = lab.connect("delay=15ms");
     lab.people[bob].remb = true;
@@ -265,4 +307,27 @@ fn a_line_that_loses_packets_shows_a_fluent_picture() {
         assert!(all >= 15 * 25, "{line}: {all} pictures in 15 s");
         assert!(good * 2 > all, "{line}: {good} of {all} in layer {least}");
     }
+}
+
+#[test]
+fn when_the_last_one_leaves_no_stream_is_told_as_paused() {
+    let (mut lab, alice) = room();
+    let bob = lab.connect("rate=20mbit,delay=15ms");
+    lab.people[bob].silent = true;
+    lab.subscribe(bob, 1, Video);
+    lab.run(20 * SECOND);
+    let publish = |lab: &mut Lab| {
+        lab.worker.publish_when_due(lab.now);
+        lab.worker.counts.peers = lab.worker.peers.len() as u64;
+        lab.now += SECOND;
+    };
+    (0..2).for_each(|_| publish(&mut lab));
+    assert_eq!(lab.worker.counts.paused, 1);
+    for person in [alice, bob] {
+        let peer = lab.people[person].id;
+        lab.command(Command::RemovePeer { peer });
+    }
+    lab.worker.take_commands(lab.now);
+    (0..2).for_each(|_| publish(&mut lab));
+    assert_eq!(lab.worker.counts.paused, 0);
 }
