@@ -61,10 +61,10 @@ impl AckedRate {
         self.variance = sample_variance * predicted / total;
     }
 
-    /// The last sample, or the estimate where that is less. While packets queue, a sample is exact: they arrive as fast as
-    /// the bottleneck lets them.
-    pub(super) fn least_bps(&self) -> Option<f64> {
-        self.kbps.map(|kbps| kbps.min(self.latest) * 1_000.0)
+    /// The last sample as it was, in bit/s. While packets queue it is exact: they arrive as fast as the bottleneck lets
+    /// them, whatever was sent before.
+    pub(super) fn latest_bps(&self) -> Option<f64> {
+        self.kbps.map(|_| self.latest * 1_000.0)
     }
 
     /// In bit/s.

@@ -175,7 +175,7 @@ impl Controller {
                 now_us: self.micros(now),
                 usage: self.usage(now),
                 acked: self.acked.bps(),
-                bottleneck: self.acked.least_bps(),
+                bottleneck: self.acked.latest_bps(),
                 limited,
                 useful: self.planner.useful(),
                 rtt_us: self.rtt_us.unwrap_or(DEFAULT_RTT_US),

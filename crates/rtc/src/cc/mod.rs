@@ -5,7 +5,8 @@
 //!
 //! 1. `groups`: packets that left together are one measurement.
 //! 2. `trend`: is the queue growing? (`queue`: how long is it?)
-//! 3. `rate`: additive increase, multiplicative decrease, around the `capacity` and what is `acked`.
+//! 3. `rate`: additive increase, multiplicative decrease, around the `capacity` and what is `acked`; `compete`: beside
+//!    somebody who keeps the queue full.
 //! 4. `loss`: does the loss grow with our rate?
 //! 5. `probe` and `cluster`: asking the path for more, unless there is no use for it; `limited`: is it the application
 //!    that sends little?
