@@ -8,6 +8,7 @@ use base::ring::Slot;
 use base::{CodecKind, MediaKind, Mid};
 
 use crate::ext::{ByteRange, Extensions};
+use crate::red::Red;
 
 /// An authenticated, decrypted, deduplicated RTP packet of a known media section. RTX is already unwrapped.
 #[derive(Clone, Debug)]
@@ -41,6 +42,26 @@ pub struct Received {
 }
 
 impl Received {
+    /// The packet before this one, from the copy that this one carries of it (RFC 2198): what to pass on when it was lost. It is
+    /// plain Opus, without header extensions. `None`: there is no copy.
+    pub fn previous(&self, datagram: &[u8]) -> Option<Self> {
+        if self.codec != CodecKind::Red {
+            return None;
+        }
+        let payload = datagram.get(self.payload.clone())?;
+        let copy = Red::parse(payload)?.blocks(payload).last().filter(|copy| !copy.range.is_empty())?;
+        let start = self.payload.start;
+        Some(Self {
+            codec: CodecKind::Opus,
+            sequence: self.sequence.checked_sub(1)?,
+            timestamp: self.timestamp.wrapping_sub(u32::from(copy.offset)),
+            marker: false,
+            extensions: Extensions::default(),
+            payload: start + copy.range.start..start + copy.range.end,
+            ..self.clone()
+        })
+    }
+
     /// Where its dependency descriptor lies in the datagram, if it is kept for receivers: 1 to 255 bytes.
     ///
     /// VP8's own payload descriptor says what receivers need; its layers are told by that alone.
@@ -186,6 +207,23 @@ mod tests {
     fn rewrite(descriptor: u8) -> Rewrite {
         let described = Some(crate::dd::Patch::default());
         Rewrite { descriptor, described, ..Rewrite::plain(1, 1, CodecKind::Av1) }
+    }
+
+    #[test]
+    fn a_redundant_packet_has_the_one_before_it() {
+        let mut datagram = vec![0; 6];
+        datagram.extend((0x8000_0000u32 | 111 << 24 | 1_920 << 10 | 3).to_be_bytes());
+        datagram.extend((0x8000_0000u32 | 111 << 24 | 960 << 10 | 5).to_be_bytes());
+        datagram.push(111);
+        datagram.extend(b"oldnewernewest");
+        let whole = Received { payload: 6..datagram.len(), timestamp: 100, ..received(CodecKind::Red, None) };
+        let previous = whole.previous(&datagram).expect("there is a copy");
+        assert_eq!((previous.codec, previous.sequence), (CodecKind::Opus, 0));
+        assert_eq!(previous.timestamp, 100u32.wrapping_sub(960));
+        assert_eq!(&datagram[previous.payload.clone()], b"newer");
+        assert!(Received { codec: CodecKind::Opus, ..whole.clone() }.previous(&datagram).is_none());
+        assert!(Received { sequence: 0, ..whole.clone() }.previous(&datagram).is_none(), "nothing before");
+        assert!(Received { payload: 6..9, ..whole }.previous(&datagram).is_none(), "cut off");
     }
 
     #[test]

@@ -336,7 +336,7 @@ impl Worker {
         };
         let (mid, kind) = (section.mid, section.media);
         let rings = self.rooms.add_rings(room, track, Source::Peer(key, mid), kind, spec.layers)?;
-        Some(Published { mid, track, key: track_key, rings, spec })
+        Some(Published { mid, track, key: track_key, rings, spec, newest: None })
     }
 
     /// Unless another connection of the participant publishes the track by now.

@@ -58,6 +58,8 @@ counts! {
     split_out => "stoa_worker_split_messages_total";
     /// RTP packets handed to the forwarding decision.
     forwarded_in => "stoa_worker_media_packets_received_total";
+    /// Of these, lost packets of sound that were made good from the next one's redundancy.
+    made_good => "stoa_worker_media_packets_made_good_total";
     /// RTP packets handed to other workers.
     relayed_out => "stoa_worker_relayed_packets_total", "direction" = "out";
     /// RTP packets that came from other workers.

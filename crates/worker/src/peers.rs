@@ -9,6 +9,7 @@ use base::model::{Quality, TrackSettings};
 use base::{Bitrate, Codec, Mid, ParticipantId, PeerId, TrackId};
 use contract::media::{SendSection, SetupTimes};
 use rtc::SendIndex;
+use wire::media::Received;
 
 use crate::outbox::Outbox;
 use crate::pacer::Pacer;
@@ -31,6 +32,8 @@ pub(crate) struct Published {
     pub(crate) rings: RingsKey,
     /// What the publication was made from, to see whether it changed.
     pub(crate) spec: sfu::PublicationSpec,
+    /// The highest number that came, of sound.
+    pub(crate) newest: Option<u64>,
 }
 
 /// A send section that a subscription feeds.
@@ -149,6 +152,16 @@ impl Peer {
 
     pub(crate) fn published(&self, mid: Mid) -> Option<&Published> {
         self.published.iter().find(|published| published.mid == mid)
+    }
+
+    /// A packet of sound came. True when packets are missing right before it.
+    pub(crate) fn note_sound(&mut self, received: &Received) -> bool {
+        let Some(published) = self.published.iter_mut().find(|each| each.mid == received.mid) else {
+            return false;
+        };
+        let newest = published.newest;
+        published.newest = newest.max(Some(received.sequence));
+        newest.is_some_and(|newest| received.sequence > newest + 1)
     }
 
     /// What feeds a send section.

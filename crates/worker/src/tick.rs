@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::TrackId;
+use base::{MediaKind, TrackId};
 use contract::media::Command;
 use udp::{Datagram, Slab};
 use wire::media::{Decision, Received};
@@ -221,7 +221,27 @@ impl Worker {
         };
         let (room, track) = (peer.room, published.track);
         let origin = Origin { room, track, key: published.key, rings: published.rings };
+        if received.media == MediaKind::Audio {
+            self.make_good(now, publisher, &origin, received, datagram);
+        }
         self.distribute(now, &origin, received, datagram);
+    }
+
+    /// What was lost right before a redundant packet is passed on from the copy in it. So the redundancy that receivers get is
+    /// left to the losses of their own lines. Should it come after all, it is dropped as a duplicate.
+    fn make_good(
+        &mut self,
+        now: Instant,
+        publisher: PeerKey,
+        origin: &Origin,
+        received: &Received,
+        datagram: &[u8],
+    ) {
+        let missing = self.peers.get_mut(publisher).is_some_and(|peer| peer.note_sound(received));
+        if missing && let Some(previous) = received.previous(datagram) {
+            self.counts.made_good += 1;
+            self.distribute(now, origin, &previous, datagram);
+        }
     }
 
     /// Hop 4: the payload is stored once, and it is decided who gets it, changed how; and which other workers as it is.
@@ -446,7 +466,7 @@ impl Worker {
             }
             // What wakes an idle worker for nothing but this must not make it publish again. Of those who have just left it is
             // told that they are gone.
-            None if self.peers.len() > 0 || self.counts.peers > 0 => self.publish_at = Some(now + PUBLISH),
+            None if self.peers.len() > 0 => self.publish_at = Some(now + PUBLISH),
             _ => {}
         }
     }

@@ -70,6 +70,37 @@ fn a_receiver_without_redundancy_gets_opus_and_one_with_it_gets_all_in_its_own_p
 }
 
 #[test]
+fn what_the_publisher_lost_is_made_good_from_the_next_packet() {
+    let mut world = World::new();
+    let (mut alice, mut bob, mut carl) =
+        (world.connect(605, 1), world.connect(606, 1), world.connect(607, 1));
+    publish(&mut alice, &world);
+    bob.subscribe(&world, "a", CodecKind::Opus, 5);
+    carl.subscribe(&world, "a", CodecKind::Opus, 5);
+    carl.sections.send[0].codecs = vec![RED, OPUS];
+    carl.update(&world);
+    let sent = redundant(codec(CodecKind::Opus).payload_type, &[5; 80]);
+    world.run(&mut [&mut alice, &mut bob, &mut carl], "heard by both", |_, clients| {
+        clients[0].send_loud("a", CodecKind::Red, 20, &sent);
+        clients[1..].iter().all(|client| client.got.len() >= 3)
+    });
+    [&mut bob, &mut carl].into_iter().for_each(|client| client.got.clear());
+    world.run(&mut [&mut alice, &mut bob, &mut carl], "every other packet lost", |_, clients| {
+        clients[0].lose_sound();
+        clients[0].send_loud("a", CodecKind::Red, 20, &sent);
+        clients[1..].iter().all(|client| client.got.len() >= 10)
+    });
+    for client in [bob, carl] {
+        let numbers: Vec<u64> = client.got.iter().map(|(received, _)| received.sequence).collect();
+        assert!(numbers.windows(2).all(|pair| pair[1] == pair[0] + 1), "{numbers:?}");
+        let times: Vec<u32> = client.got.iter().map(|(received, _)| received.timestamp).collect();
+        assert!(times.windows(2).all(|pair| pair[1] == pair[0] + 960), "{times:?}");
+        let copies = client.got.iter().filter(|(_, payload)| *payload == [9; 30]).count();
+        assert!(copies >= 4, "{copies} of {}", client.got.len());
+    }
+}
+
+#[test]
 fn what_was_unwrapped_is_sent_again_unwrapped() {
     let mut world = World::new();
     let (mut alice, mut bob) = (world.connect(611, 1), world.connect(612, 1));

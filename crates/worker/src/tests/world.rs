@@ -433,6 +433,12 @@ impl Client {
         self.send(name, CodecKind::Opus, self.timestamp, false, payload);
     }
 
+    /// A packet of sound that is numbered, and lost on its way.
+    pub(super) fn lose_sound(&mut self) {
+        self.timestamp += 960;
+        self.sequence += 1;
+    }
+
     /// Sends 20 ms of sound with this level, in -dBov.
     pub(super) fn send_loud(&mut self, name: &str, kind: CodecKind, level: u8, payload: &[u8]) {
         self.timestamp += 960;
