@@ -4,6 +4,10 @@
 mod bwe;
 mod forward;
 
+/// Counts what is allocated, for `forward memory`.
+#[global_allocator]
+static ALLOCATOR: &stats_alloc::StatsAlloc<std::alloc::System> = &stats_alloc::INSTRUMENTED_SYSTEM;
+
 fn main() -> std::process::ExitCode {
     let mut args = std::env::args().skip(1);
     let result = match args.next().as_deref() {

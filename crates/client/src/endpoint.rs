@@ -3,12 +3,12 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use base::ring::PayloadRing;
 use base::{CodecKind, Mid};
 use rtc::{Config, DtlsRole, Fingerprint, IceCredentials, IceRole, Peer, SendIndex, WallClock};
-use udp::{Batch, Options, Slab, Socket};
+use udp::{Batch, Datagram, Options, Slab, Socket};
 use wire::media::{Received, Rewrite};
 
 /// Sent payloads kept for retransmission: about a second of 2 Mbit/s.
@@ -24,6 +24,14 @@ pub struct Remote {
     pub fingerprint: Fingerprint,
     /// Where it can be reached.
     pub candidates: Vec<SocketAddr>,
+}
+
+/// A datagram that has come.
+pub struct Arrival<'a> {
+    /// When it arrived at the machine, where the socket was asked to tell.
+    pub at: Option<SystemTime>,
+    /// The datagram.
+    pub datagram: Datagram<'a>,
 }
 
 /// The numbering of one outgoing stream.
@@ -116,12 +124,25 @@ impl Endpoint {
         slab: &mut Slab,
         mut media: impl FnMut(&Received, &[u8]),
     ) -> io::Result<usize> {
-        let count = self.socket.receive(slab)?;
-        for index in 0..count {
-            let Some(datagram) = slab.get(index) else { break };
-            if let Some(received) = self.peer.receive(now, datagram.source, datagram.bytes) {
+        self.receive_by(now, slab, |peer, Arrival { datagram, .. }| {
+            if let Some(received) = peer.receive(now, datagram.source, datagram.bytes) {
                 media(&received, &datagram.bytes[received.payload.clone()]);
             }
+        })
+    }
+
+    /// The same, where `take` hands each datagram to the peer, or does not: for measurements.
+    pub fn receive_by(
+        &mut self,
+        now: Instant,
+        slab: &mut Slab,
+        mut take: impl FnMut(&mut Peer, Arrival<'_>),
+    ) -> io::Result<usize> {
+        let count = self.socket.receive(slab)?;
+        for index in 0..count {
+            let at = slab.arrived(index);
+            let Some(datagram) = slab.get(index) else { break };
+            take(&mut self.peer, Arrival { at, datagram });
         }
         if count > 0 || self.peer.poll_timeout().is_some_and(|due| due <= now) {
             self.peer.handle_timeout(now);

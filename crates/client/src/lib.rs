@@ -32,7 +32,7 @@ mod socket;
 mod vp8;
 
 pub use counters::{Counters, Timing, TrackCounters};
-pub use endpoint::{Endpoint, Outgoing, Remote};
+pub use endpoint::{Arrival, Endpoint, Outgoing, Remote};
 pub use error::{ConnectError, PublishError};
 pub use event::{Ended, Event, Events, Message, Packet, Participant, Track};
 pub use options::{LocalTrack, Options};

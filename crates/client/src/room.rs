@@ -31,7 +31,7 @@ const EVENTS: usize = 4_096;
 const REQUESTS: usize = 64;
 /// A client's socket carries a handful of tracks: a quarter of a second of 16 Mbit/s.
 const SOCKET: udp::Options =
-    udp::Options { receive_buffer: 512 * 1024, send_buffer: 512 * 1024, coalesce: true };
+    udp::Options { receive_buffer: 512 * 1024, send_buffer: 512 * 1024, coalesce: true, timestamps: false };
 
 /// A participant's place in a room. Dropping it leaves.
 pub struct Room {

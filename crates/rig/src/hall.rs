@@ -163,7 +163,7 @@ impl Hall {
 
 impl Person {
     fn new(now: Instant, clock: WallClock, config: &Arc<rtc::Config>, number: u64) -> Self {
-        let options = Options { receive_buffer: 1 << 20, send_buffer: 1 << 18, coalesce: false };
+        let options = Options { coalesce: false, ..Options::default() };
         let socket = Socket::bind(SocketAddr::new(IP, 0), &options).expect("a socket on this machine");
         let role = IceRole::Full {
             local: credentials('c', number),

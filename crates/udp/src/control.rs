@@ -1,11 +1,12 @@
 //! Control messages (`cmsg(3)`): segment sizes and local addresses that travel beside a datagram.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
 
 use crate::address::{Family, raw_v4, raw_v6};
 
-/// Room for what we send (segment size, packet info) and what we ask for (segment size, packet info, drop count).
-const ROOM: usize = 96;
+/// Room for what we send (segment size, packet info) and what we ask for (segment size, packet info, drop count, time).
+const ROOM: usize = 128;
 
 /// Buffer for control messages, aligned as the kernel's headers want it.
 #[derive(Clone, Copy)]
@@ -23,6 +24,8 @@ pub(crate) struct Info {
     pub(crate) local: Option<IpAddr>,
     /// Datagrams that found the socket's queue full, since it was made.
     pub(crate) overflow: Option<u32>,
+    /// When it arrived, since the Unix epoch.
+    pub(crate) arrived: Option<Duration>,
 }
 
 impl Control {
@@ -113,6 +116,11 @@ pub(crate) unsafe fn decode(header: &libc::msghdr) -> Info {
             (libc::SOL_SOCKET, libc::SO_RXQ_OVFL) => {
                 // SAFETY: the kernel puts a u32 here (socket(7)).
                 info.overflow = Some(unsafe { value::<u32>(next) });
+            }
+            (libc::SOL_SOCKET, libc::SCM_TIMESTAMPNS) => {
+                // SAFETY: the kernel puts a timespec here (socket(7)).
+                let time = unsafe { value::<libc::timespec>(next) };
+                info.arrived = Some(Duration::new(time.tv_sec as u64, time.tv_nsec as u32));
             }
             _ => {}
         }

@@ -4,6 +4,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::Range;
 use std::os::fd::AsRawFd;
+use std::time::SystemTime;
 
 use crate::Socket;
 use crate::address::RawAddress;
@@ -29,6 +30,7 @@ pub struct Datagram<'a> {
 struct Meta {
     source: SocketAddr,
     local: Option<IpAddr>,
+    arrived: Option<SystemTime>,
     range: Range<usize>,
 }
 
@@ -78,6 +80,11 @@ impl Slab {
         Some(Datagram { source: meta.source, local: meta.local, bytes })
     }
 
+    /// When one of them arrived at the machine, where the socket was asked to tell ([`crate::Options::timestamps`]).
+    pub fn arrived(&self, index: usize) -> Option<SystemTime> {
+        self.datagrams.get(index)?.arrived
+    }
+
     /// Datagrams that the kernel dropped because the socket's queue was full: the newest count (wraps).
     pub fn overflow(&self) -> u32 {
         self.overflow
@@ -98,11 +105,12 @@ impl Slab {
             self.truncated += 1;
             return;
         }
+        let arrived = info.arrived.map(|since_epoch| SystemTime::UNIX_EPOCH + since_epoch);
         let start = index * STRIDE;
         let step = info.segment.unwrap_or(len).max(1);
         for at in (0..len).step_by(step) {
             let range = start + at..start + (at + step).min(len);
-            self.datagrams.push(Meta { source, local: info.local, range });
+            self.datagrams.push(Meta { source, local: info.local, arrived, range });
         }
     }
 }

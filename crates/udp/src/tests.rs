@@ -196,3 +196,26 @@ fn an_address_that_is_taken_is_an_error() {
     let first = bind("127.0.0.1:0");
     assert!(Socket::bind(first.local_addr(), &Options::default()).is_err());
 }
+
+#[test]
+fn a_datagram_that_waited_tells_when_it_came() {
+    let options = Options { timestamps: true, ..Options::default() };
+    for address in ["127.0.0.1:0", "[::]:0"] {
+        let to = Socket::bind(address.parse().unwrap(), &options).unwrap();
+        let port = to.local_addr().port();
+        let from = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut slab = Slab::new();
+        // The kernel begins to note times a moment after the first socket of the machine asks for them.
+        from.send_to(b"first", ("127.0.0.1", port)).unwrap();
+        std::thread::sleep(Duration::from_millis(100));
+        to.receive(&mut slab).unwrap();
+        let before = std::time::SystemTime::now();
+        from.send_to(b"x", ("127.0.0.1", port)).unwrap();
+        let sent = std::time::SystemTime::now();
+        std::thread::sleep(Duration::from_millis(50));
+        assert_eq!(to.receive(&mut slab).unwrap(), 1);
+        let arrived = slab.arrived(0).expect("it was asked for");
+        // The kernel's clock is read a little differently from ours.
+        assert!(before - Duration::from_millis(5) <= arrived && arrived <= sent + Duration::from_millis(25));
+    }
+}

@@ -1,11 +1,13 @@
-//! What the publisher sends: when, how much, in which frames.
+//! What a publisher sends, and when.
 
 use std::time::Duration;
 
-/// One RTP packet of a video stream.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+use base::MediaKind;
+
+/// One packet.
+#[derive(Clone, Copy, Debug)]
 pub struct Packet {
-    /// When it is sent, from the start of the pattern.
+    /// When it leaves, from the start of the pattern.
     pub at: Duration,
     /// Payload bytes.
     pub payload: usize,
@@ -18,6 +20,8 @@ pub struct Packet {
 /// A stream of packets that is played in a loop.
 #[derive(Clone, Debug)]
 pub struct Pattern {
+    /// Sound or picture.
+    pub media: MediaKind,
     /// In order of time.
     pub packets: Vec<Packet>,
     /// When it starts over.
@@ -30,8 +34,20 @@ const RECORDING: &str = include_str!("../../recordings/chromium-720p-vp8.csv");
 impl Pattern {
     /// Frames of ten packets of 1,100 bytes, 30 a second, each frame sent at once.
     pub fn frames_of_ten() -> Self {
-        let packet = |i| Packet { at: Duration::ZERO, payload: 1_100, first: i == 0, last: i == 9 };
-        Self { packets: (0..10).map(packet).collect(), length: Duration::from_nanos(33_333_333) }
+        Self::frames(10, Duration::from_nanos(33_333_333))
+    }
+
+    /// Frames of so many packets of 1,100 bytes, each sent at once, this far apart.
+    pub fn frames(packets: usize, interval: Duration) -> Self {
+        let last = packets - 1;
+        let packet = |i| Packet { at: Duration::ZERO, payload: 1_100, first: i == 0, last: i == last };
+        Self { media: MediaKind::Video, packets: (0..packets).map(packet).collect(), length: interval }
+    }
+
+    /// Opus at 32 kbit/s, a packet each 20 ms.
+    pub fn sound() -> Self {
+        let packet = Packet { at: Duration::ZERO, payload: 80, first: true, last: true };
+        Self { media: MediaKind::Audio, packets: vec![packet], length: Duration::from_millis(20) }
     }
 
     /// Sizes and timings recorded from a Chromium publisher. Each line: microseconds since the first packet, payload
@@ -55,6 +71,16 @@ impl Pattern {
             });
         }
         let last = packets.last().ok_or("the recording is empty")?.at;
-        Ok(Self { packets, length: last + Duration::from_millis(33) })
+        Ok(Self { media: MediaKind::Video, packets, length: last + Duration::from_millis(33) })
+    }
+
+    /// The same frames with so many packets each, of the same size: a lower simulcast layer.
+    pub fn scaled(&self, packets: usize) -> Self {
+        let firsts = self.packets.iter().filter(|packet| packet.first);
+        let frame = |first: &Packet| {
+            let at = first.at;
+            (0..packets).map(move |i| Packet { at, payload: 900, first: i == 0, last: i + 1 == packets })
+        };
+        Self { packets: firsts.flat_map(frame).collect(), ..self.clone() }
     }
 }

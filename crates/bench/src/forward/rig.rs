@@ -1,120 +1,111 @@
-//! A worker with real sockets, one publisher and many subscribers, connected and subscribed.
+//! A worker with real sockets and its clients, connected and subscribed as a scene says.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use base::model::Quality;
-use base::{
-    Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, NtpTime, ParticipantId, PeerId, RoomId,
-    TrackId,
-};
+use base::{NtpTime, PeerId};
 use client::{Endpoint, Remote};
-use contract::media::{self, Command, Event, WorkerHandle};
+use contract::media::{self, Command, Event, Sections, WorkerHandle};
 use rtc::{Certificate, Config, IceCredentials, WallClock};
 use udp::{Options, Slab};
-use worker::{Metrics, WorkerConfig};
+use worker::{Mesh, Metrics, WorkerConfig};
+
+use super::scene::{Connection, Role, Scene};
 
 /// Where everything runs.
 pub const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
-const ROOM: RoomId = RoomId(1);
-const TRACK: TrackId = TrackId(1);
-const CONNECT_WITHIN: Duration = Duration::from_secs(30);
+const CONNECT_WITHIN: Duration = Duration::from_secs(60);
 
 /// A running worker and its clients.
 pub struct Rig {
-    pub worker: WorkerHandle,
     pub metrics: Arc<Metrics>,
-    pub publisher: Endpoint,
-    pub subscribers: Vec<Endpoint>,
+    /// In the order of the scene's connections.
+    pub endpoints: Vec<Endpoint>,
+    pub wall: WallClock,
+    /// The moment of `wall` on the system's clock.
+    pub since: SystemTime,
+    worker: WorkerHandle,
     events: async_channel::Receiver<Event>,
     thread: Option<std::thread::JoinHandle<()>>,
 }
 
-/// The mid of the one media section of every connection.
-pub fn mid() -> Mid {
-    Mid::new(b"0").expect("one printable byte")
-}
-
 impl Rig {
-    /// Starts the worker and connects everybody, telling how far it is.
-    pub fn start(subscribers: usize) -> Result<Self, String> {
-        let now = Instant::now();
-        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        let clock = WallClock { at: now, ntp: NtpTime::from_unix(since_epoch) };
+    /// Starts the worker and connects everybody.
+    pub fn start(scene: &Scene) -> Result<Self, String> {
+        let (now, since) = (Instant::now(), SystemTime::now());
+        let since_epoch = since.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let wall = WallClock { at: now, ntp: NtpTime::from_unix(since_epoch) };
         let (tell, events) = async_channel::bounded(65_536);
         let metrics = Arc::new(Metrics::default());
         let (worker, thread) = worker::spawn(worker_config(config(1)?, metrics.clone()), tell)
             .map_err(|error| format!("the worker does not start: {error}"))?;
-        // One certificate for all clients: two hundred key generations would only lengthen the set-up.
+        // One certificate for all clients: hundreds of key generations would only lengthen the set-up.
         let client_config = config(2)?;
         let bind = |seed| {
-            Endpoint::bind(IP, &client_options(), clock, &client_config, seed)
+            Endpoint::bind(IP, &client_options(), wall, &client_config, seed)
                 .map_err(|error| format!("a client's socket: {error}"))
         };
-        let publisher = bind(1_000)?;
-        let subscribers = (0..subscribers as u64).map(|i| bind(2_000 + i)).collect::<Result<Vec<_>, _>>()?;
-        let mut rig = Self { worker, metrics, publisher, subscribers, events, thread: Some(thread) };
-        rig.introduce(client_config.certificate().fingerprint())?;
+        let numbers = 0..scene.connections.len() as u64;
+        let endpoints = numbers.map(|number| bind(1_000 + number)).collect::<Result<Vec<_>, _>>()?;
+        let mut rig = Self { metrics, endpoints, wall, since, worker, events, thread: Some(thread) };
+        for (number, connection) in scene.connections.iter().enumerate() {
+            rig.introduce(number, connection, client_config.certificate().fingerprint())?;
+        }
         rig.connect()?;
         Ok(rig)
     }
 
-    /// Tells the worker about everybody, and everybody about the worker.
-    fn introduce(&mut self, client_fingerprint: [u8; 32]) -> Result<(), String> {
+    /// Tells the worker about a client, and the client about the worker.
+    fn introduce(
+        &mut self,
+        number: usize,
+        connection: &Connection,
+        fingerprint: rtc::Fingerprint,
+    ) -> Result<(), String> {
         let now = Instant::now();
-        let info = self.worker.info.clone();
-        for index in 0..=self.subscribers.len() {
-            let endpoint = if index == 0 { &mut self.publisher } else { &mut self.subscribers[index - 1] };
-            let peer = PeerId(index as u64 + 1);
-            let local = media::IceCredentials {
-                ufrag: format!("s{index:08}"),
-                password: format!("server-password-{index:08}"),
-            };
-            let theirs = endpoint.credentials();
-            let remote =
-                media::IceCredentials { ufrag: theirs.ufrag.clone(), password: theirs.password.clone() };
-            let sections = if index == 0 { publish() } else { subscribe(index as u32) };
-            let participant = ParticipantId(index as u64 + 1);
-            let commands = [
-                Command::AddPeer { peer, room: ROOM, participant, local: local.clone() },
-                Command::SetRemote {
-                    peer,
-                    remote,
-                    fingerprint: media::Fingerprint(client_fingerprint),
-                    role: media::DtlsRole::Server,
-                },
-                Command::SetSections { peer, sections: sections.clone() },
-            ];
-            commands.into_iter().try_for_each(|command| send(&self.worker, command))?;
-            let (receive, send) = mirrored(&sections);
-            endpoint.peer().set_sections(now, &receive, &send);
-            endpoint.connect(
-                now,
-                &Remote {
-                    credentials: IceCredentials { ufrag: local.ufrag, password: local.password },
-                    fingerprint: info.fingerprint.0,
-                    candidates: info.candidates.clone(),
-                },
-            );
+        let (info, peer, sections) = (self.worker.info.clone(), peer(number), sections(connection));
+        let endpoint = &mut self.endpoints[number];
+        let local = media::IceCredentials {
+            ufrag: format!("s{number:08}"),
+            password: format!("server-password-{number:08}"),
+        };
+        let theirs = endpoint.credentials();
+        let remote = media::IceCredentials { ufrag: theirs.ufrag.clone(), password: theirs.password.clone() };
+        let Connection { room, participant, .. } = *connection;
+        let (receive, send) = rig::mirrored(&sections);
+        endpoint.peer().set_sections(now, &receive, &send);
+        endpoint.connect(
+            now,
+            &Remote {
+                credentials: IceCredentials { ufrag: local.ufrag.clone(), password: local.password.clone() },
+                fingerprint: info.fingerprint.0,
+                candidates: info.candidates.clone(),
+            },
+        );
+        self.command(Command::AddPeer { peer, room, participant, local })?;
+        let fingerprint = media::Fingerprint(fingerprint);
+        self.command(Command::SetRemote { peer, remote, fingerprint, role: media::DtlsRole::Server })?;
+        if let Role::Subscribes(subscriber) = &connection.role {
+            for want in &subscriber.wants {
+                let (track, settings) = (want.track.id, want.settings);
+                self.command(Command::SetTrackSettings { peer, track, settings })?;
+            }
         }
-        Ok(())
+        self.command(Command::SetSections { peer, sections })
     }
 
     fn connect(&mut self) -> Result<(), String> {
-        let (deadline, total) = (Instant::now() + CONNECT_WITHIN, self.subscribers.len() + 1);
-        let (mut slab, mut connected, mut shown) = (Slab::new(), 0, 0);
+        let (deadline, total) = (Instant::now() + CONNECT_WITHIN, self.endpoints.len());
+        let (mut slab, mut connected) = (Slab::new(), 0);
         while connected < total {
             let now = Instant::now();
-            for endpoint in self.subscribers.iter_mut().chain([&mut self.publisher]) {
+            for endpoint in &mut self.endpoints {
                 endpoint.receive(now, &mut slab, |_, _| {}).map_err(|error| error.to_string())?;
                 while endpoint.peer().poll_event().is_some() {}
             }
             connected += self.drain_events();
-            if connected >= shown + 50 || connected == total {
-                shown = connected;
-                eprintln!("  {connected} of {total} connected");
-            }
             if now > deadline {
                 return Err(format!("{connected} of {total} connections came up in {CONNECT_WITHIN:?}"));
             }
@@ -135,6 +126,26 @@ impl Rig {
         }
         connected
     }
+
+    /// The server forgets a connection.
+    pub fn remove(&mut self, number: usize) -> Result<(), String> {
+        self.command(Command::RemovePeer { peer: peer(number) })
+    }
+
+    /// The server ends all that a connection receives and sends.
+    pub fn clear_sections(&mut self, number: usize) -> Result<(), String> {
+        self.command(Command::SetSections { peer: peer(number), sections: Sections::default() })
+    }
+
+    fn command(&self, command: Command) -> Result<(), String> {
+        for _ in 0..10_000 {
+            if self.worker.try_send(command.clone()) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        Err("the worker does not take commands".to_owned())
+    }
 }
 
 impl Drop for Rig {
@@ -146,14 +157,17 @@ impl Drop for Rig {
     }
 }
 
-fn send(worker: &WorkerHandle, command: Command) -> Result<(), String> {
-    for _ in 0..1_000 {
-        if worker.try_send(command.clone()) {
-            return Ok(());
+fn peer(number: usize) -> PeerId {
+    PeerId(number as u64 + 1)
+}
+
+fn sections(connection: &Connection) -> Sections {
+    match &connection.role {
+        Role::Publishes(published) => {
+            rig::publish(&published.iter().map(|each| each.track.clone()).collect::<Vec<_>>())
         }
-        std::thread::sleep(Duration::from_millis(1));
+        Role::Subscribes(subscriber) => rig::subscribe(subscriber.wants.iter().map(|want| &want.track)),
     }
-    Err("the worker does not take commands".to_owned())
 }
 
 fn config(serial: u8) -> Result<Arc<Config>, String> {
@@ -170,88 +184,14 @@ fn worker_config(config: Arc<Config>, metrics: Arc<Metrics>) -> WorkerConfig {
         seed: 1,
         commands: 1_024,
         metrics,
-        mesh: worker::Mesh::default(),
-        // Every packet that is read is to be forwarded.
+        mesh: Mesh::default(),
+        // All microphones, as in the published scenarios.
         loudest: 0,
     }
 }
 
-/// As the budget says: receivers without coalescing, so that every datagram is delivered on its own.
+/// As the budget says: receivers without coalescing, so that every datagram is delivered on its own. They are told when a
+/// datagram came, so that neither latency nor feedback suffers when this program reads it late.
 fn client_options() -> Options {
-    Options { receive_buffer: 1 << 20, send_buffer: 1 << 18, coalesce: false }
-}
-
-fn vp8() -> Codec {
-    Codec {
-        kind: CodecKind::Vp8,
-        payload_type: 96,
-        rtx: Some(97),
-        nack: true,
-        pli: true,
-        fir: true,
-        transport_cc: true,
-        remb: false,
-        ccfb: false,
-    }
-}
-
-fn extensions() -> ExtensionMap {
-    let mut map = ExtensionMap::default();
-    for (id, extension) in
-        [(1, Extension::Mid), (2, Extension::TransportSequence), (3, Extension::AbsSendTime)]
-    {
-        map.set(extension, id);
-    }
-    map
-}
-
-fn publish() -> media::Sections {
-    let receive = media::ReceiveSection {
-        mid: mid(),
-        media: MediaKind::Video,
-        codecs: vec![vp8()],
-        extensions: extensions(),
-        rids: Vec::new(),
-        ssrcs: vec![(10, Some(11))],
-        sizes: Vec::new(),
-        source: base::model::TrackSource::Camera,
-        track: Some(TRACK),
-    };
-    media::Sections { receive: vec![receive], send: Vec::new() }
-}
-
-fn subscribe(index: u32) -> media::Sections {
-    let send = media::SendSection {
-        mid: mid(),
-        media: MediaKind::Video,
-        track: TRACK,
-        ssrc: 1_000 + 2 * index,
-        rtx_ssrc: Some(1_001 + 2 * index),
-        codecs: vec![vp8()],
-        extensions: extensions(),
-        cname: "bench".to_owned(),
-    };
-    media::Sections { receive: Vec::new(), send: vec![send] }
-}
-
-/// The same sections seen from the other side.
-fn mirrored(sections: &media::Sections) -> (Vec<rtc::ReceiveSection>, Vec<rtc::SendSection>) {
-    let receive = sections.send.iter().map(|section| rtc::ReceiveSection {
-        mid: section.mid,
-        media: section.media,
-        codecs: section.codecs.clone(),
-        extensions: section.extensions,
-        rids: Vec::new(),
-        ssrcs: vec![(section.ssrc, section.rtx_ssrc)],
-    });
-    let send = sections.receive.iter().map(|section| rtc::SendSection {
-        mid: section.mid,
-        media: section.media,
-        ssrc: section.ssrcs[0].0,
-        rtx_ssrc: section.ssrcs[0].1,
-        codecs: section.codecs.clone(),
-        extensions: section.extensions,
-        cname: "bench".to_owned(),
-    });
-    (receive.collect(), send.collect())
+    Options { receive_buffer: 1 << 20, send_buffer: 1 << 18, coalesce: false, timestamps: true }
 }

@@ -1,9 +1,11 @@
-//! The publisher's side of the load: plays a pattern as VP8 with a time stamp in every payload.
+//! The publisher's side of the load: plays a pattern with a time stamp in every payload.
 
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
-use base::{CodecKind, Mid};
+use base::{MediaKind, Mid};
 use client::{Endpoint, Outgoing};
+use rig::Kind;
+use rtc::{Clock, WallClock};
 
 use super::pattern::Pattern;
 
@@ -11,53 +13,114 @@ use super::pattern::Pattern;
 const STAMP: usize = 24;
 /// What is sent of a packet that is too small to carry a stamp.
 const MIN_PAYLOAD: usize = STAMP + 8;
-/// A keyframe this often.
-const KEYFRAME_EVERY: u64 = 300;
+/// V bit, and -30 dBov.
+const LOUD: u8 = 0x80 | 30;
 
 /// Plays a pattern through an endpoint.
 pub struct Source {
     pattern: Pattern,
+    kind: Kind,
     stream: Outgoing,
     epoch: Instant,
     lap_start: Instant,
     next: usize,
     frame: u64,
+    timestamp: u32,
+    keyframe: bool,
     payload: Vec<u8>,
+    /// How many receive it.
+    receivers: usize,
+    /// Packets sent, times their receivers.
+    expected: u64,
 }
 
 impl Source {
-    /// Starts at `now`; stamps count from `epoch`.
-    pub fn new(pattern: Pattern, mid: Mid, epoch: Instant, now: Instant) -> Self {
-        let stream = Outgoing::new(mid, CodecKind::Vp8, 1_000);
-        Self { pattern, stream, epoch, lap_start: now, next: 0, frame: 0, payload: Vec::new() }
+    /// Starts at `start`.
+    pub fn new(pattern: Pattern, kind: Kind, mid: Mid, receivers: usize, start: Instant) -> Self {
+        let mut stream = Outgoing::new(mid, kind.codec, 1_000);
+        stream.audio_level = (kind.media == MediaKind::Audio).then_some(LOUD);
+        Self {
+            pattern,
+            kind,
+            stream,
+            epoch: start,
+            lap_start: start,
+            next: 0,
+            frame: 0,
+            timestamp: 0,
+            keyframe: true,
+            payload: Vec::new(),
+            receivers,
+            expected: 0,
+        }
     }
 
-    /// Plays another pattern from now on.
-    pub fn play(&mut self, pattern: Pattern, now: Instant) {
+    /// Plays another pattern, or the same one anew, from `start` on.
+    pub fn play(&mut self, pattern: Pattern, start: Instant) {
         self.pattern = pattern;
-        self.lap_start = now;
-        self.next = 0;
+        self.restart(start);
     }
 
-    /// Sends what is due. Returns the number of packets.
-    pub fn send(&mut self, now: Instant, endpoint: &mut Endpoint) -> usize {
-        let mut sent = 0;
-        loop {
+    /// Goes on at `start` with a new frame.
+    pub fn restart(&mut self, start: Instant) {
+        self.lap_start = start;
+        self.next = 0;
+        self.frame += 1;
+        self.keyframe = true;
+    }
+
+    /// What it plays.
+    pub fn pattern(&self) -> &Pattern {
+        &self.pattern
+    }
+
+    /// The section by which it is sent.
+    pub fn mid(&self) -> Mid {
+        self.stream.mid
+    }
+
+    /// Its next frame is a keyframe.
+    pub fn ask_for_keyframe(&mut self) {
+        self.keyframe = true;
+    }
+
+    /// Packets that its receivers should have got so far, together.
+    pub fn expected(&self) -> u64 {
+        self.expected
+    }
+
+    /// When the next packet is due.
+    pub fn due(&self) -> Instant {
+        self.lap_start + self.pattern.packets[self.next].at
+    }
+
+    /// Queues what is due; the endpoint is flushed by the caller.
+    pub fn send(&mut self, now: Instant, wall: &WallClock, endpoint: &mut Endpoint) {
+        while self.due() <= now {
             let packet = self.pattern.packets[self.next];
-            if self.lap_start + packet.at > now {
-                break;
+            if packet.first {
+                self.begin_frame(now, wall, endpoint);
             }
             self.write_payload(packet.payload.max(MIN_PAYLOAD), packet.first);
-            let timestamp = (self.frame * 3_000) as u32;
-            endpoint.send(now, &mut self.stream, timestamp, packet.last, &self.payload);
-            sent += 1;
-            self.frame += u64::from(packet.last);
+            let marker = packet.last && self.kind.media == MediaKind::Video;
+            if endpoint.send(now, &mut self.stream, self.timestamp, marker, &self.payload) {
+                self.expected += self.receivers as u64;
+            }
+            if packet.last {
+                self.frame += 1;
+                self.keyframe = false;
+            }
             self.advance(now);
         }
-        if sent > 0 {
-            endpoint.flush(now);
+    }
+
+    fn begin_frame(&mut self, now: Instant, wall: &WallClock, endpoint: &mut Endpoint) {
+        let elapsed = now.saturating_duration_since(self.epoch);
+        self.timestamp = (elapsed.as_micros() * u128::from(self.kind.codec.clock_rate()) / 1_000_000) as u32;
+        if let Some(index) = endpoint.peer().send_index(self.stream.mid) {
+            let clock = Clock { ntp: wall.ntp(now), rtp: self.timestamp, at: now };
+            endpoint.peer().set_clock(index, clock);
         }
-        sent
     }
 
     fn advance(&mut self, now: Instant) {
@@ -70,27 +133,20 @@ impl Source {
         }
     }
 
-    /// VP8 payload descriptor with 15-bit picture id, TL0PICIDX and TID (RFC 7741 section 4.2), then a frame header.
     fn write_payload(&mut self, len: usize, first: bool) {
-        let picture = (self.frame & 0x7fff) as u16;
-        let keyframe = self.frame.is_multiple_of(KEYFRAME_EVERY);
         self.payload.clear();
-        self.payload.push(0x80 | if first { 0x10 } else { 0 });
-        self.payload.push(0xe0);
-        self.payload.extend_from_slice(&(picture | 0x8000).to_be_bytes());
-        self.payload.push(self.frame as u8);
-        self.payload.push(0x20);
-        // First byte of the frame: P = 0 on keyframes; then start code and 1280x720.
-        let header = [u8::from(!keyframe), 0, 0, 0x9d, 0x01, 0x2a, 0x00, 0x05, 0xd0, 0x02];
-        self.payload.extend_from_slice(&header);
-        self.payload.resize(len, 0x5a);
-        let stamp = self.epoch.elapsed().as_nanos() as u64;
-        self.payload[STAMP..STAMP + 8].copy_from_slice(&stamp.to_be_bytes());
+        match self.kind.media {
+            MediaKind::Audio => rig::opus(len, &mut self.payload),
+            MediaKind::Video => rig::vp8(self.frame, first, self.keyframe, len, &mut self.payload),
+        }
+        let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        self.payload[STAMP..STAMP + 8].copy_from_slice(&(since_epoch.as_nanos() as u64).to_be_bytes());
     }
 }
 
-/// How long ago the payload was sent; `None` when it carries no stamp.
-pub fn age(payload: &[u8], epoch: Instant) -> Option<Duration> {
+/// How long before `arrived` the payload was sent; `None` when it carries no stamp.
+pub fn age(payload: &[u8], arrived: SystemTime) -> Option<Duration> {
     let stamp = payload.get(STAMP..STAMP + 8)?.try_into().ok()?;
-    epoch.elapsed().checked_sub(Duration::from_nanos(u64::from_be_bytes(stamp)))
+    let sent = Duration::from_nanos(u64::from_be_bytes(stamp));
+    arrived.duration_since(SystemTime::UNIX_EPOCH).ok()?.checked_sub(sent)
 }

@@ -1,0 +1,107 @@
+//! What a packet costs, held against the floor in alternating rounds of one run.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::floor::{Cost, Floor};
+use super::load::{Load, Round, percentile};
+use super::pattern::Pattern;
+use super::rig::IP;
+use super::scene::Scene;
+use super::{millis, rounded};
+
+const SUBSCRIBERS: usize = 200;
+const ROUND: Duration = Duration::from_secs(2);
+const ROUNDS: usize = 5;
+
+/// Frames of ten packets, and a recorded publisher, to two hundred receivers each, of whom one in twenty has a bad line.
+pub fn run(out: &mut Map<String, Value>) -> Result<(), String> {
+    println!("cost: one publisher, {SUBSCRIBERS} subscribers, 5 % of them lossy");
+    let mut load = Load::start(&Scene::one_to_many(&Pattern::frames_of_ten(), SUBSCRIBERS))?;
+    let synthetic = measure(&mut load, "frames of ten", &Pattern::frames_of_ten())?;
+    let recorded = measure(&mut load, "recorded from Chromium", &Pattern::recorded()?)?;
+    let forward = &synthetic.forward;
+    out.insert("pps_per_core".into(), json!((1e9 / forward.per_packet_ns()).round()));
+    out.insert("floor_ratio".into(), json!(rounded(synthetic.ratio())));
+    out.insert("subscribers".into(), json!(SUBSCRIBERS));
+    out.insert("segments_per_send".into(), json!(rounded(forward.segments())));
+    out.insert("room_of_200_latency_p99_ms".into(), json!(millis(percentile(&synthetic.ages, 99))));
+    out.insert("recorded_floor_ratio".into(), json!(rounded(recorded.ratio())));
+    out.insert("recorded_segments_per_send".into(), json!(rounded(recorded.forward.segments())));
+    Ok(())
+}
+
+/// What was measured with one pattern.
+struct Outcome {
+    forward: Cost,
+    floor: Cost,
+    ages: Vec<Duration>,
+}
+
+impl Outcome {
+    fn ratio(&self) -> f64 {
+        self.forward.per_packet_ns() / self.floor.per_packet_ns()
+    }
+}
+
+fn measure(load: &mut Load, name: &str, pattern: &Pattern) -> Result<Outcome, String> {
+    println!("  {name}, {ROUNDS} rounds of {ROUND:?} each way:");
+    load.play(pattern);
+    load.warm_up()?;
+    let floor = floor(load)?;
+    let mut outcome = Outcome { forward: Cost::default(), floor: Cost::default(), ages: Vec::new() };
+    for _ in 0..ROUNDS {
+        let Round { cost, video, complete, .. } = load.measure(ROUND)?;
+        let below = floor_round(load, &floor, pattern, cost.segments())?;
+        show(&cost, &below, complete);
+        outcome.forward.add(cost);
+        outcome.floor.add(below);
+        outcome.ages.extend(video);
+        // Everybody plays on before the next round counts.
+        load.play(pattern);
+        load.play_for(Duration::from_millis(200))?;
+    }
+    outcome.ages.sort_unstable();
+    println!(
+        "    ratio {:.3}; {:.0} packets/s/core; publisher to subscriber {} ms median, {} ms p99",
+        outcome.ratio(),
+        1e9 / outcome.forward.per_packet_ns(),
+        millis(percentile(&outcome.ages, 50)),
+        millis(percentile(&outcome.ages, 99)),
+    );
+    Ok(outcome)
+}
+
+fn show(forward: &Cost, floor: &Cost, complete: f64) {
+    println!(
+        "    forward {:5.0} ns, {:5.2} segments per send, {:5.1} % of what is wanted; floor {:5.0} ns, {:5.2}",
+        forward.per_packet_ns(),
+        forward.segments(),
+        complete * 100.0,
+        floor.per_packet_ns(),
+        floor.segments(),
+    );
+}
+
+/// The same destinations, cipher and sizes as the packets forwarded so far.
+fn floor(load: &mut Load) -> Result<Floor, String> {
+    let header = load.header();
+    let subscribers = &mut load.rig.endpoints[1..];
+    let cipher = match subscribers[0].peer().snapshot().profile {
+        Some(rtc::srtp::Profile::AeadAes256Gcm) => &ring::aead::AES_256_GCM,
+        Some(rtc::srtp::Profile::AeadAes128Gcm) => &ring::aead::AES_128_GCM,
+        other => return Err(format!("the floor has no cipher for {other:?}")),
+    };
+    let destinations = subscribers.iter().map(|endpoint| endpoint.socket().local_addr()).collect();
+    Ok(Floor { destinations, header, cipher })
+}
+
+/// The floor on a thread of its own, while this one goes on reading the same sockets.
+fn floor_round(load: &mut Load, floor: &Floor, pattern: &Pattern, segments: f64) -> Result<Cost, String> {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| floor.run(IP, pattern, ROUND, segments));
+        load.listen_while(|_| !thread.is_finished())?;
+        thread.join().map_err(|_| "the floor panicked".to_owned())?
+    })
+}
