@@ -24,7 +24,7 @@ const BETA: f64 = 0.7;
 const SEGMENT_BITS: f64 = 1_460.0 * 8.0;
 /// The queue grows again when it is so much longer than it was at its shortest since our cut, smoothed with this time
 /// constant. Should it neither fall nor grow for so long (or two round trips), nobody fills it: the route is longer.
-const GROWN_US: f64 = 6_000.0;
+const GROWN_US: f64 = 8_000.0;
 const GROWN_SEGMENTS: f64 = 0.25;
 const SMOOTHING_US: f64 = 150_000.0;
 const STILL_US: i64 = 2_000_000;
