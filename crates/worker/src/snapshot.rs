@@ -11,6 +11,7 @@ use crate::slots::RoomKey;
 /// The room as JSON text; `null` when there is none.
 pub(crate) fn room(now: Instant, room: Option<(RoomKey, &Room)>, peers: &Peers) -> String {
     let Some((key, room)) = room else { return "null".to_owned() };
+    let media = room.media.as_ref().map(|media| media.snapshot(now));
     let members = peers.iter().filter(|(_, each)| each.room == key).map(|(_, each)| peer(each));
     json!({
         "room": room.id.to_string(),
@@ -18,7 +19,8 @@ pub(crate) fn room(now: Instant, room: Option<(RoomKey, &Room)>, peers: &Peers) 
         "peers": members.collect::<Vec<_>>(),
         "payload_ring_bytes": room.rings.iter().map(|(_, rings)| rings.memory()).sum::<usize>(),
         "relays": relays(room),
-        "tracks": room.media.as_ref().map(|media| tracks(now, media, peers)),
+        "tracks": media.as_ref().map(|media| tracks(media, peers)),
+        "allocation": media.as_ref().map(|media| allocation(media, peers)),
     })
     .to_string()
 }
@@ -85,8 +87,22 @@ fn counters(counters: &rtc::Counters) -> Map<String, Value> {
     some.map(|(name, count)| (name.to_owned(), count.into())).collect()
 }
 
-fn tracks(now: Instant, media: &sfu::Media<Sink>, peers: &Peers) -> Vec<Value> {
-    media.snapshot(now).publications.iter().map(|each| track(each, peers)).collect()
+fn tracks(media: &sfu::Snapshot<Sink>, peers: &Peers) -> Vec<Value> {
+    media.publications.iter().map(|each| track(each, peers)).collect()
+}
+
+/// What the connections carry, by receiver.
+fn allocation(media: &sfu::Snapshot<Sink>, peers: &Peers) -> Vec<Value> {
+    let receivers = media.receivers.iter().map(|each| {
+        json!({
+            "peer": peers.get(each.receiver).map(|peer| peer.id.to_string()),
+            "estimate_bits_per_second": each.estimate.0,
+            "video_bits_per_second": each.video.0,
+            "audio_bits_per_second": each.audio.0,
+            "wanted_bits_per_second": each.wanted.0,
+        })
+    });
+    receivers.collect()
 }
 
 fn track(track: &sfu::PublicationSnapshot<Sink>, peers: &Peers) -> Value {
@@ -111,6 +127,8 @@ fn track(track: &sfu::PublicationSnapshot<Sink>, peers: &Peers) -> Value {
             "target_layer": each.target,
             "current_layer": each.current,
             "spatial_and_temporal": each.within,
+            "limit": each.limit,
+            "paused": each.paused,
             "waits_for_keyframe": each.waiting,
             "forwarded": each.forwarded,
             "begun": each.begun,

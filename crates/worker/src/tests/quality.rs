@@ -331,3 +331,20 @@ fn when_the_last_one_leaves_no_stream_is_told_as_paused() {
     (0..2).for_each(|_| publish(&mut lab));
     assert_eq!(lab.worker.counts.paused, 0);
 }
+
+#[test]
+fn the_snapshot_tells_why_a_picture_is_small() {
+    let (mut lab, _) = room();
+    thin(&mut lab);
+    let key = lab.worker.rooms.find(base::RoomId(1)).expect("there");
+    let room = lab.worker.rooms.get(key).map(|room| (key, room));
+    let text = crate::snapshot::room(lab.now, room, &lab.worker.peers);
+    let told: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let receiver = &told["tracks"][0]["receivers"][0];
+    assert_eq!((receiver["limit"][0].as_u64(), &receiver["paused"]), (Some(0), &false.into()), "{text}");
+    let line = &told["allocation"][0];
+    assert_eq!(line["peer"], receiver["peer"]);
+    let rate = |name: &str| line[name].as_u64().expect("a number");
+    assert!(rate("video_bits_per_second") + rate("audio_bits_per_second") < rate("estimate_bits_per_second"));
+    assert!(rate("estimate_bits_per_second") < rate("wanted_bits_per_second"));
+}
