@@ -9,7 +9,7 @@ pub(crate) const PACKET_OVERHEAD: usize = 44;
 /// Spatial layers told apart; higher ones count to the last.
 const SPATIAL: usize = 4;
 /// Temporal layers told apart; higher ones count to the last.
-pub(crate) const TEMPORAL: usize = 4;
+const TEMPORAL: usize = 4;
 /// Keyframes have a column of their own.
 const COLUMNS: usize = TEMPORAL + 1;
 const KEYFRAMES: usize = TEMPORAL;
@@ -110,6 +110,11 @@ impl Rates {
         let row = self.smooth.get(usize::from(spatial)).filter(|_| self.known)?;
         let temporal = usize::from(temporal).min(TEMPORAL - 1);
         Some(row[..=temporal].iter().sum::<f32>() + row[KEYFRAMES])
+    }
+
+    /// The same of all spatial layers together.
+    pub fn of_all(&self, temporal: u8) -> Option<f32> {
+        self.known.then(|| (0..SPATIAL as u8).filter_map(|spatial| self.of(spatial, temporal)).sum())
     }
 
     /// What is known of keyframes of one spatial layer.

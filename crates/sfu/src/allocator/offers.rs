@@ -11,7 +11,7 @@ use super::ladder::{MOST_RUNGS, Rung, Step, Taste, build};
 use crate::layer::Layer;
 use crate::media::{Event, Events, Sink};
 use crate::publication::Publication;
-use crate::rates::{self, TEMPORAL};
+use crate::rates;
 use crate::select;
 use crate::subscription::Subscription;
 
@@ -147,8 +147,8 @@ impl<S: Sink> Publication<S> {
         let layers = layer.rates.temporal_layers();
         for temporal in 0..layers {
             let halvings = layers - 1 - temporal;
-            let part: f32 = (0..TEMPORAL as u8).filter_map(|spatial| layer.rates.of(spatial, temporal)).sum();
-            let cost = if halvings == 0 { whole } else { part as u32 };
+            let part = || layer.rates.of_all(temporal).unwrap_or_default() as u32;
+            let cost = if halvings == 0 { whole } else { part() };
             list.push(Rung { level, temporal, halvings, height, cost: cost.max(1) });
         }
     }
@@ -272,8 +272,7 @@ fn is_cut(before: Cap, cap: Cap) -> bool {
 
 /// Bits per second of all that comes on a layer.
 fn level_cost(layer: &Layer, now: Instant, guess: f32) -> f32 {
-    let spatial = (0..TEMPORAL as u8).filter_map(|spatial| layer.rates.of(spatial, u8::MAX));
-    let measured = Some(spatial.sum::<f32>()).filter(|sum| *sum > 0.0);
+    let measured = layer.rates.of_all(u8::MAX).filter(|sum| *sum > 0.0);
     let told = || {
         Some(layer.meter.bitrate(now)).filter(|rate| *rate > Bitrate(0)).map(|rate| rate.0 as f32 * OVERHEAD)
     };
