@@ -348,3 +348,47 @@ fn the_snapshot_tells_why_a_picture_is_small() {
     assert!(rate("video_bits_per_second") + rate("audio_bits_per_second") < rate("estimate_bits_per_second"));
     assert!(rate("estimate_bits_per_second") < rate("wanted_bits_per_second"));
 }
+
+/// A line that changes, loses and is cut at random, beside a publisher whose streams stop, go on and begin with large keyframes.
+fn torment(lab: &mut Lab, alice: usize, bob: usize, random: &mut sim::Random) {
+    let mut one_of = |values: &[u64]| values[random.number() as usize % values.len()];
+    for _ in 0..12 {
+        let now = lab.now;
+        let kbps = one_of(&[50, 120, 300, 700, 1_500, 5_000]);
+        lab.people[bob].follow(now, &Schedule::rates(&[(0, kbps)]));
+        lab.people[bob].deaf = one_of(&[0, 0, 0, 50, 300, 1_000]) as u32;
+        let (track, layer, factor) = [(1, 0, 60), (3, 0, 6), (4, 2, 6)][one_of(&[0, 1, 2]) as usize];
+        let source = lab.people[alice].source(track, layer);
+        (source.factor, source.keyframe, source.off) = (factor, true, !source.off && factor == 6);
+        lab.run(one_of(&[200, 700, 1_500, 3_000]) as u32 * MS);
+    }
+    lab.people[bob].deaf = 0;
+    lab.people[alice].sources.iter_mut().for_each(|source| (source.factor, source.off) = (6, false));
+}
+
+#[test]
+fn whatever_happened_on_a_line_everything_is_back_when_it_is_good_again() {
+    for seed in 0..3 {
+        let (mut lab, alice) = room();
+        lab.publish(alice, 3, Video, &[800]);
+        lab.publish(alice, 4, Video, &LAYERS);
+        let bob = lab.connect("rate=5mbit,queue=300ms,delay=25ms");
+        watch(&mut lab, bob);
+        lab.subscribe(bob, 3, Video);
+        lab.subscribe(bob, 4, Video);
+        torment(&mut lab, alice, bob, &mut sim::Random::new(seed));
+        let now = lab.now;
+        lab.people[bob].follow(now, &Schedule::rates(&[(0, 10_000)]));
+        lab.run(40 * SECOND);
+        let from = lab.now - SECOND;
+        for (track, highest) in [(1, 2), (3, 0), (4, 2)] {
+            let decoder = &lab.people[bob].decoders[&track];
+            let freeze = decoder.longest_freeze(from, lab.now);
+            assert!(freeze < 100 * MS, "{seed}: {track} stands still for {freeze:?}");
+            let low = decoder.shown.iter().any(|shown| shown.at >= from && shown.layer < highest);
+            assert!(!low, "{seed}: {track} is not in full");
+        }
+        let sound = worst_delay(&lab, bob, from);
+        assert!(sound < 150 * MS, "{seed}: {sound:?}");
+    }
+}
