@@ -18,6 +18,8 @@ const WIDE: u64 = 115;
 
 /// So long after more is wanted than the estimate, probes have found out what there is.
 const NEW: Duration = Duration::from_secs(5);
+/// Whose estimate fell so lately is known: as long as allocation does not trust it.
+const DISTRUST: Duration = Duration::from_secs(30);
 /// A new line is sent up to 2 Mbit/s whatever its estimate is (`docs/allocation.md`); that must be able to leave.
 const AT_FIRST: Bitrate = Bitrate::kbps(2_500);
 
@@ -64,6 +66,8 @@ pub(crate) struct Pacer {
     path: Path,
     /// Since when the path is [`Path::Unknown`], if it is.
     unknown_since: Instant,
+    /// When the estimate fell last.
+    fell_at: Option<Instant>,
     link: PacingBudget,
     /// All that leaves, at the estimate.
     total: PacingBudget,
@@ -82,6 +86,7 @@ impl Pacer {
             wanted,
             path: Path::Unknown,
             unknown_since: now,
+            fell_at: None,
             link: PacingBudget::new(now, estimate),
             total: PacingBudget::new(now, estimate).with_ahead(UNUSED_AHEAD),
             resends: PacingBudget::new(now, estimate).with_ahead(RESENDS_AHEAD),
@@ -97,7 +102,11 @@ impl Pacer {
         if self.path == Path::Wide {
             self.unknown_since = now;
         }
-        let known = estimate < self.estimate || now.saturating_duration_since(self.unknown_since) > NEW;
+        if estimate < self.estimate {
+            self.fell_at = Some(now);
+        }
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let known = since(self.unknown_since) > NEW || self.fell_at.is_some_and(|at| since(at) < DISTRUST);
         self.path = match self.path {
             _ if estimate.0.saturating_mul(100) >= wanted.0.saturating_mul(WIDE) => Path::Wide,
             Path::Narrow => Path::Narrow,
@@ -157,11 +166,11 @@ impl Pacer {
         self.path == Path::Narrow
     }
 
-    /// May a retransmission leave?
-    pub(crate) fn resending(&self, now: Instant) -> Resending {
+    /// May a retransmission leave? `waiting`: there is video that waits, which uses what is left of the estimate.
+    pub(crate) fn resending(&self, now: Instant, waiting: bool) -> Resending {
         match () {
             () if !self.is_open(now) || !self.has_room(now) => Resending::Later,
-            () if self.total.has_room(now) || self.resends.has_room(now) => Resending::Now,
+            () if self.resends.has_room(now) || !waiting && self.total.has_room(now) => Resending::Now,
             () => Resending::Never,
         }
     }
@@ -290,6 +299,19 @@ mod tests {
         assert_eq!(pacer.rate(), Bitrate::kbps(330));
     }
 
+    #[test]
+    fn who_wants_more_on_a_line_that_fell_lately_is_paced_with_care() {
+        let start = Instant::now();
+        let mut pacer = pacer(start, 3_000, 500);
+        pacer.set(start, Bitrate::kbps(1_000), Bitrate::kbps(500));
+        assert_eq!(pacer.rate(), Bitrate::kbps(6_000));
+        let mut later = pacer.clone();
+        pacer.set(start + DISTRUST / 2, Bitrate::kbps(1_000), Bitrate::kbps(2_000));
+        assert_eq!(pacer.rate(), Bitrate::kbps(1_100));
+        later.set(start + DISTRUST, Bitrate::kbps(1_000), Bitrate::kbps(2_000));
+        assert_eq!(later.rate(), Bitrate::kbps(2_500));
+    }
+
     /// Bytes sent again in ten seconds of which far more is asked for, beside video of so many kbit/s.
     fn resent(pacer: &mut Pacer, start: Instant, kbps: u64) -> usize {
         let (mut sent, mut refused) = (0, 0);
@@ -299,7 +321,7 @@ mod tests {
                 pacer.on_sent(now, kbps as usize);
             }
             for _ in 0..10 {
-                match pacer.resending(now) {
+                match pacer.resending(now, false) {
                     Resending::Now => {
                         pacer.on_resent(now, PACKET);
                         sent += PACKET;

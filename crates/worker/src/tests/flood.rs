@@ -3,8 +3,10 @@
 
 use std::time::Duration;
 
-use base::CodecKind;
 use base::MediaKind::{Audio, Video};
+use base::model::TrackSettings;
+use base::{CodecKind, TrackId};
+use contract::media::Command;
 
 use super::lab::{LAYERS, Lab, MS};
 
@@ -90,6 +92,31 @@ fn who_always_asks_for_keyframes_does_not_get_one_each_time() {
     }
     let keyframes = lab.people[alice].source(1, 2).keyframes - before;
     assert!((10..=21).contains(&keyframes), "{keyframes} in ten seconds");
+    assert_unaffected(&lab, carol, began);
+}
+
+#[test]
+fn who_wants_something_else_all_the_time_disturbs_nobody() {
+    let (mut lab, [alice, carol, mallory]) = room();
+    lab.subscribe(mallory, 1, Video);
+    lab.run(2 * SECOND);
+    let (began, peer) = (lab.now, lab.people[mallory].id);
+    let keyframes = |lab: &mut Lab| [0, 1, 2].map(|layer| lab.people[alice].source(1, layer).keyframes);
+    let before = keyframes(&mut lab);
+    for round in 0..2_000u32 {
+        let settings = TrackSettings {
+            disabled: round % 7 == 0,
+            quality: (round % 3) as u8,
+            priority: round % 5,
+            fps: round % 40,
+            ..TrackSettings::default()
+        };
+        lab.command(Command::SetTrackSettings { peer, track: TrackId(1), settings });
+        lab.run(5 * MS);
+    }
+    let asked = keyframes(&mut lab).into_iter().zip(before).map(|(after, before)| after - before);
+    let most = asked.max().expect("three layers");
+    assert!((5..=21).contains(&most), "{most} keyframes of a layer in ten seconds");
     assert_unaffected(&lab, carol, began);
 }
 
