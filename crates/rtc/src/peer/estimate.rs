@@ -94,14 +94,10 @@ impl Path {
     }
 
     /// An estimate that is worth telling.
-    fn changed(&mut self) -> Option<Bitrate> {
+    fn changed(&self) -> Option<Bitrate> {
         let target = self.controller.as_ref()?.target();
         let told = self.told.map_or(0.0, |told| told.0 as f64);
-        if (target.0 as f64 - told).abs() <= told * TOLD_SHARE {
-            return None;
-        }
-        self.told = Some(target);
-        self.told
+        ((target.0 as f64 - told).abs() > told * TOLD_SHARE).then_some(target)
     }
 }
 
@@ -138,16 +134,22 @@ impl Peer {
     /// Tells a new estimate, in place of one that was not read yet.
     pub(super) fn tell_estimate(&mut self) {
         let Some(estimate) = self.send.path.changed() else { return };
+        let full = self.events.len() >= Self::MAX_EVENTS;
         let waiting = self.events.iter_mut().find(|event| matches!(event, Event::Estimate(_)));
         match waiting {
             Some(event) => *event = Event::Estimate(estimate),
-            None => self.push_minor(Event::Estimate(estimate)),
+            // It counts as told only when it is: else the owner would go on with an old one.
+            None if full => return,
+            None => self.events.push_back(Event::Estimate(estimate)),
         }
+        self.send.path.told = Some(estimate);
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use base::{Codec, CodecKind, ExtensionMap, MediaKind, Mid};
 
     use super::*;
@@ -199,6 +201,28 @@ mod tests {
         let mut both = path(section(true, true, true));
         assert!(both.feedback && both.by_stream.is_none());
         assert!(both.on_sent(now, 1_000, true).is_some());
+    }
+
+    #[test]
+    fn an_estimate_that_found_no_room_among_the_events_is_told_later() {
+        let now = Instant::now();
+        let wall = WallClock { at: now, ntp: base::NtpTime(0) };
+        let certificate = crate::Certificate::generate([9; 16]).expect("a certificate");
+        let config = Arc::new(crate::Config::new(certificate).expect("a configuration"));
+        let local =
+            crate::IceCredentials { ufrag: "user".into(), password: "password of 22 characters".into() };
+        let ice = crate::IceRole::Lite { local, candidate: ([10, 0, 0, 1], 7_882).into() };
+        let mut peer = Peer::new(now, wall, &config, ice, 1);
+        peer.set_sections(now, &[], &[section(true, false, false)]);
+        peer.events.extend((0..Peer::MAX_EVENTS).map(|_| Event::FirstMedia));
+        peer.tell_estimate();
+        while let Some(event) = peer.poll_event() {
+            assert!(matches!(event, Event::FirstMedia), "{event:?}");
+        }
+        peer.tell_estimate();
+        let told = peer.poll_event();
+        let told = if let Some(Event::Estimate(estimate)) = told { Some(estimate) } else { None };
+        assert!(told.is_some() && told == peer.estimate(), "{told:?}");
     }
 
     #[test]
