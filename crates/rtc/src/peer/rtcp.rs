@@ -222,7 +222,7 @@ impl Peer {
         let (mut loss, mut count, mut rtt, mut jitter) = (0.0, 0.0f32, None, Duration::ZERO);
         for outgoing in self.send.all().filter(|o| o.stream.sent_packets() > 0) {
             let reception = outgoing.stream.reception();
-            loss += reception.loss;
+            loss += reception.loss_now(now);
             count += 1.0;
             jitter = jitter.max(reception.jitter);
             rtt = rtt.into_iter().chain(reception.rtt).min();

@@ -9,6 +9,8 @@ use wire::rtcp::ReportBlock;
 const INTERVAL: Duration = Duration::from_secs(1);
 /// Sender reports whose echo is recognised.
 const REMEMBERED: usize = 4;
+/// What was reported this long ago says nothing of now: a stream that stopped is reported no more. Audio is reported every 5 s.
+const STALE: Duration = Duration::from_secs(11);
 /// Longer is no round trip but a broken clock.
 const MAX_RTT: Duration = Duration::from_secs(10);
 
@@ -43,6 +45,16 @@ pub struct Reception {
     pub jitter: Duration,
     /// Round trip, smoothed; unknown until a sender report was echoed.
     pub rtt: Option<Duration>,
+    /// When the last report came.
+    pub at: Option<Instant>,
+}
+
+impl Reception {
+    /// The loss, as far as it was reported lately.
+    pub fn loss_now(&self, now: Instant) -> f32 {
+        let fresh = self.at.is_some_and(|at| now.saturating_duration_since(at) < STALE);
+        if fresh { self.loss } else { 0.0 }
+    }
 }
 
 /// The reporting side of one sent stream.
@@ -79,6 +91,7 @@ impl Reports {
 
     pub(super) fn receive(&mut self, now: Instant, block: &ReportBlock, clock_rate: u32) {
         self.heard = true;
+        self.reception.at = Some(now);
         self.reception.loss = f32::from(block.fraction_lost) / 256.0;
         self.reception.cumulative_lost = block.cumulative_lost;
         let micros = u64::from(block.jitter) * 1_000_000 / u64::from(clock_rate.max(1));
@@ -161,6 +174,16 @@ mod tests {
         let odd = ReportBlock { jitter: u32::MAX, fraction_lost: 255, ..block(0, MS) };
         reports.receive(now, &odd, 0);
         assert!(reports.reception().loss < 1.0);
+    }
+
+    #[test]
+    fn the_loss_of_a_stream_that_is_reported_no_more_is_none_of_now() {
+        let start = Instant::now();
+        let (mut reports, _) = reports(start);
+        assert_eq!(reports.reception().loss_now(start), 0.0);
+        reports.receive(start, &ReportBlock { fraction_lost: 128, ..ReportBlock::default() }, 90_000);
+        assert_eq!(reports.reception().loss_now(start + 5_500 * MS), 0.5);
+        assert_eq!(reports.reception().loss_now(start + STALE), 0.0);
     }
 
     #[test]
