@@ -466,7 +466,7 @@ impl Worker {
             }
             // What wakes an idle worker for nothing but this must not make it publish again. Of those who have just left it is
             // told that they are gone.
-            None if self.peers.len() > 0 => self.publish_at = Some(now + PUBLISH),
+            None if self.peers.len() > 0 || self.counts.peers > 0 => self.publish_at = Some(now + PUBLISH),
             _ => {}
         }
     }
