@@ -65,6 +65,12 @@ impl fmt::Display for TokenError {
 
 impl std::error::Error for TokenError {}
 
+/// The token in the value of an `Authorization` header, when it is a bearer's (RFC 6750 section 2.1).
+pub fn bearer(authorization: &str) -> Option<&str> {
+    let (scheme, token) = authorization.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
 /// Signs `claims` with an API key. The key becomes the issuer; everything else is written as it is.
 pub fn mint(api_key: &str, secret: &str, claims: &Claims) -> String {
     let claims = Claims { iss: api_key.to_owned(), ..claims.clone() };

@@ -11,5 +11,5 @@ mod jwt;
 mod keys;
 
 pub use claims::{Claims, Denied, VideoGrants};
-pub use jwt::{LEEWAY, MAX_TOKEN_LEN, TokenError, Verified, mint, verify};
+pub use jwt::{LEEWAY, MAX_TOKEN_LEN, TokenError, Verified, bearer, mint, verify};
 pub use keys::{ApiKeys, DEVELOPMENT_KEY, DEVELOPMENT_SECRET, MIN_SECRET_LEN, WeakSecret, check_secret};

@@ -194,9 +194,7 @@ fn admit(
 
 /// The token of an `Authorization: Bearer …` header.
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<&str> {
-    let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
-    let (scheme, token) = value.split_once(' ')?;
-    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+    auth::bearer(headers.get(header::AUTHORIZATION)?.to_str().ok()?)
 }
 
 /// Any origin may call and read everything, refusals too: tokens are what protects, not origins. Without these headers a

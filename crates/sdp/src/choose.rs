@@ -38,6 +38,24 @@ impl Accepted {
     pub fn has(&self, kind: CodecKind) -> bool {
         self.codecs.iter().any(|codec| codec.kind == kind)
     }
+
+    /// Only the first codec, so that it is certain what the other side sends.
+    #[must_use]
+    pub fn first_alone(mut self) -> Self {
+        self.codecs.truncate(1);
+        let kept = |line: &CodecLine| {
+            self.codecs
+                .iter()
+                .any(|codec| codec.payload_type == line.payload_type || codec.rtx == Some(line.payload_type))
+        };
+        self.lines.retain(kept);
+        self
+    }
+
+    /// Retransmissions were accepted for some codec.
+    pub fn has_rtx(&self) -> bool {
+        self.codecs.iter().any(|codec| codec.rtx.is_some())
+    }
 }
 
 /// The codec that a line names, when it is one that Stoa knows and accepts in principle.

@@ -1,6 +1,6 @@
 //! What a description says, as plain values.
 
-use base::{Mid, Rid};
+use base::{MediaKind, Mid, Rid};
 
 /// Which way media flows, seen from the side that wrote it (RFC 3264 section 5.1).
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -77,6 +77,18 @@ pub struct Ice {
     pub ufrag: String,
     /// Password, 22 to 256 characters.
     pub password: String,
+}
+
+impl Ice {
+    /// Credentials from random bytes: 72 bits of user fragment, since servers find connections by it, and 144 of password
+    /// (RFC 8445 section 5.3 asks for 24 and 128).
+    pub fn from_random(bytes: [u8; 36]) -> Self {
+        const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+        let text =
+            |bytes: &[u8]| bytes.iter().map(|byte| char::from(ALPHABET[usize::from(byte & 63)])).collect();
+        let (ufrag, password) = bytes.split_at(12);
+        Self { ufrag: text(ufrag), password: text(password) }
+    }
 }
 
 /// Keeps the password out of logs.
@@ -219,6 +231,20 @@ pub struct Section {
 }
 
 impl Section {
+    /// In use, and in the bundle: a section outside it would need a transport of its own, which Stoa does not offer.
+    pub fn is_live(&self) -> bool {
+        !self.rejected && self.bundled
+    }
+
+    /// Audio or video; `None` for anything else.
+    pub fn media_kind(&self) -> Option<MediaKind> {
+        match self.kind {
+            SectionKind::Audio => Some(MediaKind::Audio),
+            SectionKind::Video => Some(MediaKind::Video),
+            SectionKind::Data | SectionKind::Other => None,
+        }
+    }
+
     /// Rids in which the writer sends, lowest layer first; empty without simulcast.
     ///
     /// The order written is that of the writer's encodings, which some clients give highest first. LiveKit's clients name

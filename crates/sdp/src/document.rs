@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use base::{MediaKind, Mid, Rid};
 use sdp_types::{Connection, Media, Origin, Session, Time};
 
-use crate::description::{CodecLine, Direction, ExtensionLine, Ice, Setup};
+use crate::description::{CodecLine, Direction, ExtensionLine, Ice, Section, Setup};
 use crate::lines::format_fingerprint;
 
 /// Offer or answer.
@@ -37,7 +37,7 @@ pub struct Downlink {
     pub stream: String,
     /// Track id.
     pub track: String,
-    /// Our SSRC.
+    /// Our SSRC. 0: not said, since the section may carry one stream after another; packets are then known by its mid.
     pub ssrc: u32,
     /// Our SSRC for retransmissions.
     pub rtx_ssrc: Option<u32>,
@@ -77,6 +77,17 @@ pub enum OutBody {
         /// Largest message that we take, in bytes.
         max_message_size: u64,
     },
+}
+
+impl OutBody {
+    /// The answer to a section of an offer that is not taken.
+    pub fn rejected(section: &Section) -> Self {
+        Self::Rejected {
+            media: section.media.clone(),
+            proto: section.proto.clone(),
+            formats: section.formats.clone(),
+        }
+    }
 }
 
 /// A section to write.
@@ -196,7 +207,7 @@ fn rejected(mid: Mid, name: &str, proto: &str, formats: &str) -> Media {
 }
 
 /// A host candidate (RFC 8839 section 5.1) with the recommended priority (RFC 8445 section 5.1.2.1).
-fn candidate(index: usize, address: SocketAddr) -> String {
+pub(crate) fn candidate(index: usize, address: SocketAddr) -> String {
     let local_preference = 65_535u32.saturating_sub(index as u32);
     let priority = (126 << 24) | (local_preference << 8) | 255;
     format!("{} 1 udp {priority} {} {} typ host", index + 1, address.ip(), address.port())
@@ -223,7 +234,7 @@ fn write_body(media: &mut Media, body: &OutBody) {
         let names: Vec<&str> = rids.iter().map(Rid::as_str).collect();
         media.add_attribute_with_value("simulcast", format!("recv {}", names.join(";")));
     }
-    if let Some(downlink) = downlink {
+    if let Some(downlink) = downlink.as_ref().filter(|downlink| downlink.ssrc != 0) {
         write_ssrcs(media, downlink);
     }
 }

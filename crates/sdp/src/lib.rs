@@ -13,6 +13,7 @@ mod choose;
 mod description;
 mod document;
 mod error;
+mod fragment;
 mod lines;
 mod offered;
 mod parse;
@@ -25,6 +26,7 @@ pub use description::{
 };
 pub use document::{Document, Downlink, OutBody, OutSection, Role, Transport};
 pub use error::Error;
+pub use fragment::{Fragment, MAX_FRAGMENT_LEN, parse_fragment, write_fragment};
 pub use lines::{format_fingerprint, parse_fingerprint};
 pub use offered::{offered_codecs, offered_extensions, offered_red};
 pub use parse::parse;

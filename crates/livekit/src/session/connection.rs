@@ -7,8 +7,6 @@ use rand::Rng;
 use rand::rngs::StdRng;
 use sdp::{Description, Document, Ice, OutSection, Role, Setup, Transport};
 
-const ICE_ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
 /// A connection of the participant.
 #[derive(Debug)]
 pub(crate) struct Connection {
@@ -23,7 +21,7 @@ impl Connection {
     pub fn new(rng: &mut StdRng) -> Self {
         Self {
             peer: PeerId(rng.random()),
-            local: random_ice(rng),
+            local: Ice::from_random(rng.random()),
             remote: None,
             session_id: rng.random(),
             version: 0,
@@ -49,7 +47,7 @@ impl Connection {
             return Ok(());
         }
         if self.remote.is_some() && offered {
-            self.local = random_ice(rng);
+            self.local = Ice::from_random(rng.random());
             requests.push(Request::RestartIce { peer: self.peer, local: credentials(&self.local) });
         }
         // In answers `passive` leaves the handshake to us; everything else makes us wait for it.
@@ -93,13 +91,4 @@ impl Connection {
 
 fn credentials(ice: &Ice) -> IceCredentials {
     IceCredentials { ufrag: ice.ufrag.clone(), password: ice.password.clone() }
-}
-
-/// 72 bits of user fragment, since workers find connections by it, and 144 of password (RFC 8445 section 5.3 asks for 24
-/// and 128).
-fn random_ice(rng: &mut StdRng) -> Ice {
-    let mut text = |len: usize| -> String {
-        (0..len).map(|_| char::from(ICE_ALPHABET[rng.random_range(0..ICE_ALPHABET.len())])).collect()
-    };
-    Ice { ufrag: text(12), password: text(24) }
 }

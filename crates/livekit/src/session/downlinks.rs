@@ -232,7 +232,7 @@ impl Downlinks {
                 media: slot.kind,
                 track: known.track.id,
                 ssrc: known.ssrc,
-                rtx_ssrc: has_rtx(accepted).then_some(known.rtx_ssrc),
+                rtx_ssrc: accepted.has_rtx().then_some(known.rtx_ssrc),
                 codecs: accepted.codecs.clone(),
                 extensions: accepted.map,
                 cname: cname(known),
@@ -269,11 +269,6 @@ impl Downlink {
             cname: cname(self),
         }
     }
-}
-
-/// RTX was accepted for some codec.
-pub(crate) fn has_rtx(accepted: &Accepted) -> bool {
-    accepted.codecs.iter().any(|codec| codec.rtx.is_some())
 }
 
 fn cname(known: &Downlink) -> String {

@@ -15,7 +15,7 @@ use sdp::{
 use crate::metrics::count;
 
 use super::Session;
-use super::downlinks::{MAX_SLOTS, Slot, Streams, has_rtx};
+use super::downlinks::{MAX_SLOTS, Slot, Streams};
 use super::uploads::{MAX_TRACKS, Match, UpSection};
 
 /// Largest data-channel message that we take, as told in SDP.
@@ -98,9 +98,9 @@ impl Session {
 
     fn uplink_sections(&self, description: &Description) -> Vec<UpSection> {
         let sending =
-            description.sections.iter().filter(|section| is_live(section) && section.direction.sends());
+            description.sections.iter().filter(|section| section.is_live() && section.direction.sends());
         let uplink = |section: &Section| {
-            let kind = media_kind(section)?;
+            let kind = section.media_kind()?;
             let msid = section.msid.as_ref().map(|msid| msid.track.clone()).unwrap_or_default();
             let red = self.state.config.red
                 && kind == MediaKind::Audio
@@ -138,9 +138,9 @@ impl Session {
 
     fn answer_section(&self, section: &Section) -> OutSection {
         let body = match section.kind {
-            _ if !is_live(section) => rejected(section),
+            _ if !section.is_live() => OutBody::rejected(section),
             SectionKind::Data => OutBody::Data { max_message_size: MAX_MESSAGE_SIZE },
-            _ => self.answer_media(section).unwrap_or_else(|| rejected(section)),
+            _ => self.answer_media(section).unwrap_or_else(|| OutBody::rejected(section)),
         };
         OutSection { mid: section.mid, body }
     }
@@ -152,7 +152,7 @@ impl Session {
 
     /// `None`: nothing in it is acceptable.
     fn answer_media(&self, section: &Section) -> Option<OutBody> {
-        let kind = media_kind(section)?;
+        let kind = section.media_kind()?;
         let uplink = self.uploads.section(section.mid);
         let slot = self.downlinks.slots.iter().find(|slot| slot.mid == section.mid && self.params.single);
         let downlink = slot.and_then(|slot| Some((slot, self.downlinks.in_slot(slot)?)));
@@ -164,7 +164,7 @@ impl Session {
         if accepted.codecs.is_empty() {
             return None;
         }
-        let rtx = has_rtx(&accepted);
+        let rtx = accepted.has_rtx();
         Some(OutBody::Media {
             kind,
             direction: Direction::of(downlink.is_some(), uplink.is_some()),
@@ -202,26 +202,13 @@ impl Session {
     }
 }
 
-/// Sections outside the bundle would need a transport of their own, which no client of this protocol asks for.
-fn is_live(section: &Section) -> bool {
-    !section.rejected && section.bundled
-}
-
-fn media_kind(section: &Section) -> Option<MediaKind> {
-    match section.kind {
-        SectionKind::Audio => Some(MediaKind::Audio),
-        SectionKind::Video => Some(MediaKind::Video),
-        SectionKind::Data | SectionKind::Other => None,
-    }
-}
-
 /// Sections in which the client receives.
 fn offered_slots(description: &Description, policy: &Policy) -> Vec<Slot> {
     let receiving =
-        description.sections.iter().filter(|section| is_live(section) && section.direction.receives());
+        description.sections.iter().filter(|section| section.is_live() && section.direction.receives());
     let slot = |section: &Section| {
         let accepted = choose(section, policy);
-        Some(Slot::new(section.mid, media_kind(section)?, Some(accepted)))
+        Some(Slot::new(section.mid, section.media_kind()?, Some(accepted)))
     };
     receiving.filter_map(slot).take(MAX_SLOTS).collect()
 }
@@ -235,14 +222,6 @@ fn accepted_extensions(
         (Some(uplink), _) => uplink.accepted.extensions.clone(),
         (None, Some(accepted)) => accepted.extensions.clone(),
         (None, None) => choose(section, &Policy::default()).extensions,
-    }
-}
-
-fn rejected(section: &Section) -> OutBody {
-    OutBody::Rejected {
-        media: section.media.clone(),
-        proto: section.proto.clone(),
-        formats: section.formats.clone(),
     }
 }
 
