@@ -105,16 +105,21 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let livekit =
         livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config);
     let sessions = livekit.sessions.clone();
+    let whip =
+        whip::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, whip::Config::default());
     let health = Health::default();
     let admin = Admin {
         control: handle,
         keys: settings.keys.clone(),
         debug_token: settings.debug_token,
         health: health.clone(),
-        sources: sources(&workers.metrics, control.metrics(), &livekit.metrics),
+        sources: sources(&workers.metrics, control.metrics(), &livekit.metrics, &whip.metrics),
         now: time::unix_millis,
     };
-    let routes = Router::new().merge(livekit::router(livekit)).merge(admin::router(admin));
+    let routes = Router::new()
+        .merge(livekit::router(livekit))
+        .merge(whip::router(whip))
+        .merge(admin::router(admin));
     let routes = if settings.development {
         let app = app::App { keys: settings.keys, tls: settings.tls.is_some() };
         routes.merge(app::router(app)).merge(page::router())
@@ -219,6 +224,7 @@ fn sources(
     workers: &[Arc<worker::Metrics>],
     control: &Arc<control::Metrics>,
     livekit: &Arc<livekit::Metrics>,
+    whip: &Arc<whip::Metrics>,
 ) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for (index, metrics) in workers.iter().enumerate() {
@@ -238,6 +244,10 @@ fn sources(
     let livekit = Arc::clone(livekit);
     sources.push(Box::new(move |visit| {
         livekit.for_each(|name, labels, value| visit(&format!("stoa_{name}"), labels, value as f64));
+    }));
+    let whip = Arc::clone(whip);
+    sources.push(Box::new(move |visit| {
+        whip.for_each(|name, labels, value| visit(&format!("stoa_{name}"), labels, value as f64));
     }));
     let started = time::since_epoch().as_secs_f64();
     sources.push(Box::new(move |visit| {

@@ -7,6 +7,8 @@ import { SUITE } from "./paths.mjs";
 
 const FILES = {
   "/": ["harness/index.html", "text/html; charset=utf-8"],
+  "/whip.html": ["harness/whip.html", "text/html; charset=utf-8"],
+  "/whip.js": ["harness/whip.js", "text/javascript"],
   "/harness.js": ["harness/harness.js", "text/javascript"],
   "/media.js": ["harness/media.js", "text/javascript"],
   "/onsets.js": ["harness/onsets.js", "text/javascript"],

@@ -1,0 +1,143 @@
+//! What a WHEP player receives: the room's tracks, in as many sections as it offered.
+//!
+//! Nothing is negotiated after the answer, so every section is answered as sending, whether there is a track for it or not.
+//! A track that comes later takes a free section. Each has an SSRC of its own, which is not written into the answer: browsers
+//! take a stream for the section whose mid its packets name, but once an SSRC is named they play no other there.
+
+use std::sync::Arc;
+
+use base::model::Track;
+use base::{MediaKind, ParticipantId, TrackId};
+use contract::media::{Sections, SendSection};
+use rand::Rng;
+use rand::rngs::StdRng;
+use sdp::{Direction, Downlink, OutBody, OutSection};
+
+use super::offer::{Line, Offer};
+
+/// The stream that all sections belong to. Many players show the first stream of the first track, and nothing else.
+const STREAM: &str = "stoa";
+
+/// The sections of a session that plays, and the tracks of the room.
+#[derive(Debug)]
+pub(crate) struct Playing {
+    tracks: Vec<Offered>,
+    slots: Vec<Slot>,
+}
+
+/// A track of the room that may be played.
+#[derive(Debug)]
+struct Offered {
+    track: Arc<Track>,
+    publisher: ParticipantId,
+}
+
+/// A section of the player. It is free while it sends nothing.
+#[derive(Debug)]
+struct Slot {
+    line: Line,
+    carries: Option<(ParticipantId, SendSection)>,
+}
+
+impl Playing {
+    pub fn new(offer: &Offer) -> Self {
+        let lines = offer.lines.iter();
+        let slot = |line: &Line| Slot { line: line.clone(), carries: None };
+        Self { tracks: Vec::new(), slots: lines.map(slot).collect() }
+    }
+
+    /// A track to play, or news of one.
+    pub fn subscribe(&mut self, track: Arc<Track>, publisher: ParticipantId) {
+        match self.tracks.iter_mut().find(|known| known.track.id == track.id) {
+            Some(known) => known.track = track,
+            None => self.tracks.push(Offered { track, publisher }),
+        }
+    }
+
+    /// A track is gone. True when a section has become free.
+    pub fn unsubscribe(&mut self, track: TrackId) -> bool {
+        self.tracks.retain(|known| known.track.id != track);
+        let slot = self.slots.iter_mut().find(|slot| slot.track() == Some(track));
+        slot.map(|slot| slot.carries = None).is_some()
+    }
+
+    /// Puts tracks into free sections. Pictures first, and to a picture its own sound: who has one section of each wants one
+    /// person in both. True when something has changed.
+    pub fn assign(&mut self, rng: &mut StdRng) -> bool {
+        let mut changed = false;
+        for kind in [MediaKind::Video, MediaKind::Audio] {
+            for index in 0..self.slots.len() {
+                let slot = &self.slots[index];
+                if slot.carries.is_some() || slot.line.kind != kind {
+                    continue;
+                }
+                if let Some(carries) = self.next(&slot.line, rng) {
+                    self.slots[index].carries = Some(carries);
+                    changed = true;
+                }
+            }
+        }
+        changed
+    }
+
+    /// The track for a free section: of somebody who is seen or heard already before others, else the oldest.
+    fn next(&self, line: &Line, rng: &mut StdRng) -> Option<(ParticipantId, SendSection)> {
+        let is_played = |track: TrackId| self.slots.iter().any(|slot| slot.track() == Some(track));
+        let fits = |known: &&Offered| {
+            known.track.kind == line.kind
+                && line.accepted.has(known.track.codec)
+                && !is_played(known.track.id)
+        };
+        let is_present = |known: &&Offered| {
+            self.slots.iter().filter_map(|slot| slot.carries.as_ref()).any(|(who, _)| *who == known.publisher)
+        };
+        let known = self.tracks.iter().filter(fits).find(is_present);
+        let known = known.or_else(|| self.tracks.iter().find(fits))?;
+        Some((known.publisher, line.send(known.track.id, rng)))
+    }
+
+    pub fn sections(&self) -> Sections {
+        let send = self.slots.iter().filter_map(|slot| Some(slot.carries.as_ref()?.1.clone()));
+        Sections { receive: Vec::new(), send: send.collect() }
+    }
+
+    pub fn answer(&self, offer: &Offer) -> Vec<OutSection> {
+        offer.answer(|_, line| {
+            let mut body = line.body(Direction::SendOnly);
+            if let OutBody::Media { downlink, .. } = &mut body {
+                *downlink = Some(Downlink {
+                    stream: STREAM.to_owned(),
+                    track: format!("{STREAM}-{}", line.mid),
+                    ssrc: 0,
+                    rtx_ssrc: None,
+                    cname: String::new(),
+                });
+            }
+            body
+        })
+    }
+}
+
+impl Slot {
+    fn track(&self) -> Option<TrackId> {
+        self.carries.as_ref().map(|(_, section)| section.track)
+    }
+}
+
+impl Line {
+    fn send(&self, track: TrackId, rng: &mut StdRng) -> SendSection {
+        // Random 32 bits: that a session's few streams collide is less likely than that its packets are lost for good.
+        // 0 stands for "unknown" in several places of the protocol stack.
+        let mut ssrc = || rng.random_range(1..=u32::MAX);
+        SendSection {
+            mid: self.mid,
+            media: self.kind,
+            track,
+            ssrc: ssrc(),
+            rtx_ssrc: self.accepted.has_rtx().then(ssrc),
+            codecs: self.accepted.codecs.clone(),
+            extensions: self.accepted.map,
+            cname: STREAM.to_owned(),
+        }
+    }
+}
