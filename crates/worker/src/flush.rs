@@ -82,7 +82,7 @@ impl Flush<'_> {
             }
             outbox.clear_audio();
         }
-        let left = self.peer.rtc.has_resends() && self.resend();
+        let left = self.peer.rtc.has_resends() && self.resend(&outbox.video);
         if !outbox.video.is_empty() {
             self.send_video(&mut outbox.video);
         }
@@ -160,15 +160,15 @@ impl Flush<'_> {
     }
 
     /// `true`: more than a tick may have.
-    fn resend(&mut self) -> bool {
+    fn resend(&mut self, queue: &Queue) -> bool {
         for _ in 0..MAX_RESENDS {
             let pacer = self.peer.pacer.as_ref();
-            let resending = pacer.map_or(Resending::Now, |pacer| pacer.resending(self.now));
+            let resending = pacer.map_or(Resending::Now, |pacer| pacer.resending(self.now, queue.waits()));
             if resending == Resending::Later {
                 return false;
             }
             let Some(resend) = self.peer.rtc.poll_resend(self.now) else { return false };
-            if self.is_superseded(&resend) {
+            if self.is_superseded(&resend, queue) {
                 self.counts.dropped_resends += 1;
                 continue;
             }
@@ -205,10 +205,11 @@ impl Flush<'_> {
         sent.unwrap_or(0)
     }
 
-    /// A keyframe has left since: its receiver goes on with that, and a thin line has no room for what is not shown.
-    fn is_superseded(&self, resend: &rtc::Resend) -> bool {
+    /// A keyframe has left since, or waits: its receiver goes on with that, and a thin line has no room for what is not shown.
+    fn is_superseded(&self, resend: &rtc::Resend, queue: &Queue) -> bool {
         let narrow = self.peer.pacer.as_ref().is_some_and(Pacer::is_narrow);
-        let keyframe = || self.peer.subscribed(resend.index).map(|subscribed| subscribed.keyframe);
+        let left = || self.peer.subscribed(resend.index).map(|subscribed| subscribed.keyframe);
+        let keyframe = || queue.keyframe(resend.index).max(left());
         narrow && keyframe().is_some_and(|keyframe| resend.rewrite.sequence < keyframe)
     }
 

@@ -48,6 +48,8 @@ pub(crate) struct Queue {
     leaving: Option<Frame>,
     /// A keyframe came since it was last looked for what it makes useless.
     keyframe: bool,
+    /// Where the newest keyframe of each section begins that came since nothing waited.
+    keyframes: Vec<(SendIndex, u64)>,
     /// Beyond [`MAX_WAIT`], what keyframes take that came while something waited.
     raised: Duration,
     /// A packet found no room.
@@ -62,10 +64,29 @@ impl Queue {
         self.full |= !fits;
         if fits {
             self.bytes += usize::from(entry.len);
-            self.keyframe |= entry.begins;
+            if entry.begins {
+                self.note_keyframe(&entry);
+            }
             self.entries.push(entry);
         }
         fits
+    }
+
+    #[cold]
+    fn note_keyframe(&mut self, entry: &Entry) {
+        self.keyframe = true;
+        self.keyframes.retain(|(section, _)| *section != entry.section);
+        self.keyframes.push((entry.section, entry.rewrite.sequence));
+    }
+
+    /// The number of the packet with which the newest keyframe of the section begins that waits or left while something waited.
+    pub(crate) fn keyframe(&self, section: SendIndex) -> Option<u64> {
+        self.keyframes.iter().find(|(of, _)| *of == section).map(|(_, sequence)| *sequence)
+    }
+
+    /// Something is here that came before this tick.
+    pub(crate) fn waits(&self) -> bool {
+        self.waited > 0
     }
 
     #[inline]
@@ -96,6 +117,7 @@ impl Queue {
         self.entries.shrink_to(KEPT_ENTRIES);
         (self.left, self.bytes, self.waited) = (0, 0, 0);
         (self.keyframe, self.raised, self.full) = (false, Duration::ZERO, false);
+        self.keyframes.clear();
         self.leaving = None;
     }
 
@@ -124,6 +146,7 @@ impl Queue {
     /// The section is another stream from now on.
     pub(crate) fn forget(&mut self, section: SendIndex) {
         self.leaving = self.leaving.filter(|(of, _)| *of != section);
+        self.keyframes.retain(|(of, _)| *of != section);
         self.retain(|_, entry| entry.section != section, |_| {});
     }
 

@@ -71,7 +71,8 @@ impl Forwarder {
     /// # Errors
     /// The room is full, which one track does not do.
     pub fn new(begins: Instant, camera: Camera) -> Result<Self, String> {
-        let mut media = Media::new(7);
+        let (mut media, config) = (Media::new(7), Config::default());
+        media.set_estimate(begins, (), Some(config.start));
         let sizes = if camera.streams() == 3 { SIZES.to_vec() } else { vec![SIZES[2]] };
         let mut publish = |track, layers, sizes, source| {
             let audio = source == TrackSource::Microphone;
@@ -86,7 +87,6 @@ impl Forwarder {
         let full = |full: sfu::Full| full.to_string();
         let key = publish(TRACK, camera.streams(), sizes, TrackSource::Camera).map_err(full)?;
         let sound_key = publish(SOUND, 1, Vec::new(), TrackSource::Microphone).map_err(full)?;
-        let config = Config::default();
         Ok(Self {
             begins,
             camera,
@@ -98,7 +98,7 @@ impl Forwarder {
             history: TransportFeedbackHistory::new(begins),
             pacer: Pacer::new(begins, config.start, Bitrate(0)),
             wanted: Bitrate(0),
-            told: Bitrate(0),
+            told: config.start,
             sound_at: begins,
             sounds: 1_000,
             sound: VecDeque::new(),
@@ -187,12 +187,12 @@ impl Forwarder {
     /// What is to be sent again, if any of it may leave.
     fn resend(&mut self, now: Instant) -> Option<Shown> {
         while self.repair.is_asked() {
-            let resending = self.pacer.resending(now);
+            let resending = self.pacer.resending(now, !self.queue.is_empty());
             if resending == Resending::Later {
                 return None;
             }
             let shown = self.repair.poll()?;
-            if self.pacer.is_narrow() && self.repair.is_superseded(&shown) {
+            if self.pacer.is_narrow() && self.is_superseded(&shown) {
                 continue;
             }
             if resending == Resending::Now {
@@ -202,6 +202,11 @@ impl Forwarder {
             self.media.keyframe_wanted(now, TRACK, Subscriber::Eye);
         }
         None
+    }
+
+    /// A keyframe has left since, or waits.
+    fn is_superseded(&self, packet: &Shown) -> bool {
+        self.repair.keyframe().max(self.queue.keyframe()).is_some_and(|keyframe| packet.sequence < keyframe)
     }
 
     fn drive_media(&mut self, now: Instant) {

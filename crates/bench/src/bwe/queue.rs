@@ -30,6 +30,11 @@ impl Queue {
         self.packets.is_empty()
     }
 
+    /// Where the newest keyframe begins that waits.
+    pub fn keyframe(&self) -> Option<u64> {
+        self.packets.iter().rfind(|packet| packet.begins).map(|packet| packet.sequence)
+    }
+
     /// The next to leave, if one may.
     pub fn pop(&mut self, may: bool) -> Option<Shown> {
         let packet = if may { self.packets.pop_front()? } else { return None };

@@ -27,19 +27,19 @@ pub struct Repair {
     asked: VecDeque<u64>,
     credit: i64,
     /// The first packet of the newest keyframe that has left.
-    keyframe: u64,
+    keyframe: Option<u64>,
 }
 
 impl Repair {
     pub fn new() -> Self {
-        Self { kept: BTreeMap::new(), asked: VecDeque::new(), credit: CREDIT, keyframe: 0 }
+        Self { kept: BTreeMap::new(), asked: VecDeque::new(), credit: CREDIT, keyframe: None }
     }
 
     /// A packet leaves for the first time.
     pub fn sent(&mut self, now: Instant, packet: Shown) {
         self.credit = (self.credit + packet.size as i64 / PART).min(CREDIT);
         if packet.begins {
-            self.keyframe = packet.sequence;
+            self.keyframe = Some(packet.sequence);
         }
         self.kept.retain(|_, kept| now < kept.sent + KEPT);
         self.kept.insert(packet.sequence, Kept { packet, sent: now, again: None, times: 0 });
@@ -69,9 +69,9 @@ impl Repair {
         self.kept.get(&sequence).map(|kept| kept.packet)
     }
 
-    /// A keyframe has left since.
-    pub fn is_superseded(&self, packet: &Shown) -> bool {
-        packet.sequence < self.keyframe
+    /// Where the newest keyframe begins that has left.
+    pub fn keyframe(&self) -> Option<u64> {
+        self.keyframe
     }
 
     /// It is sent again.

@@ -26,6 +26,9 @@ const SILENCE_REPEAT_US: i64 = 500_000;
 const SILENCE_CUT: f64 = 0.75;
 /// While there is more queue than this, there is nothing to probe for.
 const QUEUED_US: i64 = 15_000;
+/// This much queue, and this many times as much that may be sent as arrives, are overuse.
+const FLOOD_US: i64 = 100_000;
+const FLOOD: f64 = 1.5;
 /// A sender that met the limit of the path within this time is one of those that fill it.
 const LIMIT_MET_US: i64 = 12_000_000;
 /// Of what a sender finds that has met the limit before, it takes this share: others may have found the same.
@@ -192,7 +195,18 @@ impl Controller {
     }
 
     fn usage(&self, now: Instant) -> Usage {
-        if self.micros(now) - self.trend_us > STALE_US { Usage::Normal } else { self.trend.usage() }
+        match self.trend.usage() {
+            _ if self.micros(now) - self.trend_us > STALE_US => Usage::Normal,
+            Usage::Normal if self.is_flooded() => Usage::Over,
+            usage => usage,
+        }
+    }
+
+    /// Much more may be sent than arrives, and there is a long queue already: the trend need not be awaited, which sees a queue
+    /// grow, and not that it is full.
+    fn is_flooded(&self) -> bool {
+        let much_more = |arrives: f64| self.rate.bps() > FLOOD * arrives;
+        self.queue.queue_us() >= FLOOD_US && self.acked.latest_bps().is_some_and(much_more)
     }
 
     fn learn_rtt(&mut self, rtt: Option<Duration>) {

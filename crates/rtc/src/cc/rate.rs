@@ -206,7 +206,9 @@ impl RateControl {
         let too_soon =
             self.decreased_us.is_some_and(|at| input.now_us - at < input.rtt_us.clamp(10_000, 200_000));
         let queued = input.bottleneck.filter(|_| input.queue_us >= QUEUE_US);
-        let acked = queued.or(input.acked).unwrap_or(self.rate);
+        // What begins, or begins again, after a while of little is not in the mean yet.
+        let arrives = input.acked.map(|acked| input.bottleneck.map_or(acked, |latest| latest.max(acked)));
+        let acked = queued.or(arrives).unwrap_or(self.rate);
         if too_soon && acked > self.rate / 2.0 {
             return;
         }

@@ -68,6 +68,8 @@ pub(super) struct Limits {
     pub lowest: u64,
     /// For all, if it is to be more.
     pub climb: u64,
+    /// The same for the lowest steps of what is paused.
+    pub resume: u64,
     /// For the lowest steps of streams that are trusted.
     pub trust: u64,
 }
@@ -85,6 +87,8 @@ pub(super) struct Chooser {
     pub fell: bool,
     /// Not even the lowest steps of it.
     pub short: bool,
+    /// What is sent costs, in bits per second.
+    pub sent: u64,
     order: Vec<u32>,
     heap: BinaryHeap<Candidate>,
 }
@@ -123,7 +127,8 @@ impl Chooser {
         (self.cost, self.trusted) = (0, 0);
         let sent = streams.iter().filter(|stream| !stream.trusted);
         let sent = sent.map(|stream| cost(&steps[stream.ladder.clone()], stream.sent()));
-        self.fell = sent.sum::<u64>() > limits.keep;
+        self.sent = sent.sum();
+        self.fell = self.sent > limits.keep;
         let lowest = streams.iter().filter(|stream| !stream.trusted && stream.sent() > 0);
         let lowest = lowest.map(|stream| cost(&steps[stream.ladder.clone()], 1));
         self.short = self.fell && lowest.sum::<u64>() > limits.keep;
@@ -210,12 +215,13 @@ impl Round<'_> {
 
     /// Up to what the step behind the first `count` may bring the whole.
     fn limit(&self, stream: &Stream, count: usize) -> u64 {
-        let Limits { keep, lowest, climb, .. } = self.limits;
+        let Limits { keep, lowest, climb, resume, .. } = self.limits;
         match stream.before {
             Before::Sent(_) if count == 0 => lowest,
             Before::Sent(step) if count <= usize::from(step) => keep,
             Before::New if count == 0 => climb,
             _ if self.falling => 0,
+            Before::Paused if count == 0 && !self.is_large(stream) => resume,
             _ => climb,
         }
     }

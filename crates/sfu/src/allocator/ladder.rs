@@ -54,8 +54,10 @@ impl Rung {
 }
 
 impl Taste {
-    fn wants(&self, rung: &Rung) -> bool {
-        rung.level <= self.most.0 && rung.temporal <= self.most.1
+    /// `lowest`: the lowest level that is sent.
+    fn wants(&self, rung: &Rung, lowest: u8) -> bool {
+        let stutters = !self.screen && rung.halvings > 1 && rung.level > lowest;
+        rung.level <= self.most.0 && rung.temporal <= self.most.1 && !stutters
     }
 
     fn quality(&self, rung: &Rung) -> f32 {
@@ -71,7 +73,8 @@ impl Taste {
 pub(super) fn build(rungs: &[Rung], taste: Taste, into: &mut Vec<Step>) {
     let mut wanted = [(Rung::default(), 0.0f32); MOST_RUNGS];
     let mut count = 0;
-    for rung in rungs.iter().filter(|rung| taste.wants(rung)).take(MOST_RUNGS) {
+    let level = rungs.iter().map(|rung| rung.level).min().unwrap_or(0);
+    for rung in rungs.iter().filter(|rung| taste.wants(rung, level)).take(MOST_RUNGS) {
         wanted[count] = (*rung, taste.quality(rung));
         count += 1;
     }

@@ -35,6 +35,11 @@ const HUNGRY: Duration = Duration::from_secs(4);
 /// sent are kept so long on a line that is short of them, if it carries all of them but for this share.
 const TENACITY: Duration = Duration::from_secs(2);
 const TENACITY_SHARE: f64 = 1.5;
+/// What is paused goes on with headroom; after so long it is tried without, even where so much less than it takes is there: the
+/// estimate of a line on which little is sent may be low for that alone. What is paused again within [`TRIAL`] is tried after twice the
+/// time, and so on.
+const RETRY: Duration = Duration::from_secs(8);
+const RETRY_SHARE: f64 = 1.25;
 /// Whose estimate fell so lately is not trusted.
 const DISTRUST: Duration = Duration::from_secs(30);
 
@@ -57,6 +62,11 @@ pub(super) struct Line {
     climbed_at: Option<Instant>,
     /// Since when it does not carry even the lowest steps.
     short_since: Option<Instant>,
+    /// When something went on that was paused.
+    resumed_at: Option<Instant>,
+    /// When what is paused is tried again, and how often that failed.
+    retry_at: Option<Instant>,
+    retries: u32,
     /// It was cut before.
     cut: bool,
     failed: Option<Failed>,
@@ -104,15 +114,31 @@ impl Line {
         let calm = self.recent.lowest(now, patience).unwrap_or(self.estimate).min(self.estimate);
         let climb = (for_video(calm, audio) as f64 / HEADROOM) as u64;
         let trust = self.estimate.saturating_mul(TRUSTED_TIMES).min(TRUSTED_MOST);
+        let climb = climb.min(self.barrier(now, keep));
         let patient = self.short_since.is_none_or(|at| now.saturating_duration_since(at) < TENACITY);
         let tenacity = if patient { TENACITY_SHARE } else { 1.0 };
         let lowest = for_video((self.estimate as f64 * tenacity) as u64, audio);
-        Limits { keep, lowest, climb: climb.min(self.barrier(now, keep)), trust }
+        let retried = self.retry_at.is_some_and(|at| at <= now);
+        let retry = for_video((calm as f64 * RETRY_SHARE) as u64, audio);
+        let resume = if retried { retry.max(climb) } else { climb };
+        Limits { keep, lowest, climb, resume, trust }
     }
 
     /// Does it not carry even the lowest steps of what is sent?
     pub fn set_short(&mut self, now: Instant, short: bool) {
         self.short_since = self.short_since.filter(|_| short).or(short.then_some(now));
+    }
+
+    /// Something is paused.
+    pub fn paused(&mut self, now: Instant) {
+        let soon = self.resumed_at.take().is_some_and(|at| now.saturating_duration_since(at) <= TRIAL);
+        self.retries = if soon { self.retries + 1 } else { 0 };
+        self.retry_at = Some(now + RETRY * (1 << self.retries.min(MOST_DOUBLINGS)));
+    }
+
+    /// Something goes on that was paused.
+    pub fn resumed(&mut self, now: Instant) {
+        self.resumed_at = Some(now);
     }
 
     /// Above this nothing climbs, because it failed.

@@ -44,6 +44,9 @@ const WORK: usize = 500;
 const PAUSE: Duration = Duration::from_millis(1);
 /// What going over to lower layers may need for as long as it takes, of the budget.
 const TRANSITION: f64 = 1.25;
+/// What costs so many times what there is has filled the queue of the path, and lost some: spatial layers stop until the keyframe of
+/// the lower ones, behind which nobody asks for what was lost.
+const COLLAPSED: u64 = 2;
 /// What is kept free for sound where there may be any: one voice.
 const VOICE: u64 = 40_000;
 /// Wanted bit rates that grew or shrank by less are not told.
@@ -379,34 +382,37 @@ impl<S: Sink> Round<'_, S> {
             line.was_cut(self.now, sent.sum());
         }
         let mut spare = ((limits.keep as f64 * TRANSITION) as u64).saturating_sub(chosen);
+        let collapsed = chooser.sent > limits.keep.saturating_mul(COLLAPSED);
         for at in 0..self.work.streams.len() {
-            let climbed = self.apply(at, &mut spare);
-            if climbed {
-                line.climbed(self.now);
+            let (before, count) = (self.work.streams[at].before, self.work.chooser.chosen[at]);
+            self.apply(at, &mut spare, collapsed);
+            match before {
+                Before::Sent(_) if count == 0 => line.paused(self.now),
+                Before::Paused if count > 0 => {
+                    line.resumed(self.now);
+                    line.climbed(self.now);
+                }
+                Before::Sent(step) if count > step + 1 => line.climbed(self.now),
+                _ => {}
             }
         }
         chosen
     }
 
-    /// True when the stream gets more than before.
-    fn apply(&mut self, at: usize, spare: &mut u64) -> bool {
+    fn apply(&mut self, at: usize, spare: &mut u64, collapsed: bool) {
         let (stream, (track, sink)) = (&self.work.streams[at], self.work.owners[at]);
         let count = usize::from(self.work.chooser.chosen[at]);
         let step = count.checked_sub(1).map(|last| self.work.steps[stream.ladder.clone()][last]);
         let cap = step.map_or(Cap::Paused, |step| Cap::UpTo(step.level, step.temporal));
-        let Some(publication) = find(self.entries, track) else { return false };
+        let Some(publication) = find(self.entries, track) else { return };
         let outgoing = publication.outgoing(sink, cap);
         let more = outgoing.map(|outgoing| outgoing.saturating_sub(step.map_or(0, |step| step.cost.into())));
-        let stop = more.is_some_and(|more| more > *spare);
+        let mut stop = more.is_some_and(|more| more > *spare);
         if !stop {
             *spare -= more.unwrap_or(0);
         }
+        stop |= collapsed && publication.descends(sink, cap);
         publication.set_cap(self.now, sink, cap, stop, self.events);
-        match stream.before {
-            Before::New => false,
-            Before::Paused => count > 0,
-            Before::Sent(step) => count > usize::from(step) + 1,
-        }
     }
 }
 

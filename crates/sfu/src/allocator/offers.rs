@@ -158,7 +158,17 @@ impl<S: Sink> Publication<S> {
         let living = layer.within.alive();
         let top_height = self.height(count - 1, count);
         let whole = level_cost(layer, now, guess(top_height));
-        if count == 1 || layer.rates.of(0, 0).is_none() {
+        if count > 1 && layer.rates.of(0, 0).is_none() {
+            // As much as pictures of these sizes, in proportion.
+            let share = |height: u32| guess(height) / guess(top_height);
+            let rung = |level| {
+                let height = self.height(level, count);
+                Rung { level, temporal: 0, halvings: 0, height, cost: ((whole * share(height)) as u32).max(1) }
+            };
+            list.extend((0..count).filter(|level| living.has(*level)).map(rung));
+            return;
+        }
+        if count == 1 {
             let layers = layer.rates.temporal_layers();
             for temporal in 0..layers {
                 let halvings = layers - 1 - temporal;
@@ -233,6 +243,14 @@ impl<S: Sink> Publication<S> {
         let current = current.filter(|current| *current > level)?;
         let same = self.rungs.list.iter().filter(|rung| rung.level == current);
         same.min_by_key(|rung| rung.temporal).map(|rung| u64::from(rung.cost))
+    }
+
+    /// Spatial layers of its one stream are to be left out that are sent, which takes no keyframe.
+    pub(super) fn descends(&self, sink: S, cap: Cap) -> bool {
+        let Cap::UpTo(level, _) = cap else { return false };
+        let Some(layer) = self.layers.first().filter(|_| self.count() == 1) else { return false };
+        let current = || self.rows[self.find(sink).ok()?].current_within();
+        current().is_some_and(|(spatial, _)| spatial > level && layer.within.needs(spatial, level))
     }
 
     /// What becomes of the choice. `stop`: what is sent of another layer stops at once.

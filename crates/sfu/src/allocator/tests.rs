@@ -76,7 +76,8 @@ impl Case {
 
 /// In kbit/s; nothing is trusted.
 fn limits(keep: u64, climb: u64) -> Limits {
-    Limits { keep: keep * 1_000, lowest: keep * 1_000, climb: climb * 1_000, trust: 0 }
+    let [keep, climb] = [keep, climb].map(|kbps| kbps * 1_000);
+    Limits { keep, lowest: keep, climb, resume: climb, trust: 0 }
 }
 
 struct Chosen {
