@@ -130,6 +130,8 @@ pub enum Denied {
     NoCreate,
     /// `roomList` is not granted.
     NoList,
+    /// Nothing of the server API is granted.
+    NoServer,
 }
 
 impl fmt::Display for Denied {
@@ -144,6 +146,9 @@ impl fmt::Display for Denied {
                 "the token does not allow creating or deleting rooms (grant roomCreate is missing)"
             }
             Self::NoList => "the token does not allow listing rooms (grant roomList is missing)",
+            Self::NoServer => {
+                "the token does not allow using the server API (none of roomCreate, roomList, roomAdmin is granted)"
+            }
         })
     }
 }
@@ -208,6 +213,18 @@ impl Claims {
     pub fn check_admin(&self, room: &str) -> Result<(), Denied> {
         let grants = self.video.as_ref().filter(|grants| grants.room_admin).ok_or(Denied::NoAdmin)?;
         if grants.room == room { Ok(()) } else { Err(Denied::OtherRoom) }
+    }
+
+    /// May anything of the server API be used? Which, the other checks say.
+    ///
+    /// # Errors
+    /// [`Denied::NoServer`].
+    pub fn check_server(&self) -> Result<(), Denied> {
+        let grants = self.video.as_ref();
+        match grants.is_some_and(|grants| grants.room_create || grants.room_list || grants.room_admin) {
+            true => Ok(()),
+            false => Err(Denied::NoServer),
+        }
     }
 
     /// May rooms be created and deleted?
@@ -389,6 +406,8 @@ mod tests {
         assert_eq!(claims.check_admin("s"), Err(Denied::OtherRoom));
         assert_eq!(claims.check_list(), Err(Denied::NoList));
         assert_eq!(claims.check_create(), Err(Denied::NoCreate));
+        assert_eq!(claims.check_server(), Ok(()));
+        assert_eq!(Claims::join("ann", "r").check_server(), Err(Denied::NoServer));
     }
 
     #[test]

@@ -2,9 +2,11 @@
 //!
 //! - [`session`]: adapters <-> control. An adapter joins a participant, gets a [`session::Session`], sends
 //!   [`session::Request`]s and drains [`session::Event`]s.
+//! - [`admin`]: the server API, and questions about rooms; its types are [`session`]'s, too.
 //! - [`media`]: control <-> worker. Plain data about connections, media sections, publications and subscriptions.
 //!
 //! Nothing here knows SDP, protobuf, HTTP or sockets.
 
+pub mod admin;
 pub mod media;
 pub mod session;

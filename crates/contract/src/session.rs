@@ -11,6 +11,7 @@ use base::model::{
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
 use bytes::Bytes;
 
+pub use crate::admin::{AdminRefused, AdminRequest, Reply, RoomOptions, RpcFailure};
 use crate::media::{
     ChannelSpec, DtlsRole, Event as MediaEvent, Fingerprint, IceCredentials, Sections, WorkerInfo,
 };
@@ -254,6 +255,13 @@ pub enum Request {
         /// What the receivers' channels carry.
         payload: Bytes,
     },
+    /// The answer to a remote procedure call of the server API.
+    RpcAnswer {
+        /// The call's id.
+        id: String,
+        /// What the participant answers.
+        outcome: Result<String, RpcFailure>,
+    },
     /// The participant leaves.
     Leave(LeaveReason),
 }
@@ -301,55 +309,6 @@ pub enum PublishRefused {
     NotAllowed,
     /// Too many tracks.
     LimitExceeded,
-}
-
-/// The server API, and everything else that comes from outside a session. Each carries its reply handle (capacity 1).
-#[derive(Clone, Debug)]
-pub enum AdminRequest {
-    /// Would this join be let in now? Nothing follows from the question.
-    CheckJoin {
-        /// The join.
-        join: Box<Join>,
-        /// Or why not.
-        reply: async_channel::Sender<Result<(), JoinError>>,
-    },
-    /// Rooms, all or those named.
-    ListRooms {
-        /// Empty = all.
-        names: Vec<RoomName>,
-        /// The rooms.
-        reply: async_channel::Sender<Vec<RoomInfo>>,
-    },
-    /// Ends a room. `false`: there is none.
-    DeleteRoom {
-        /// The room.
-        room: RoomName,
-        /// Done?
-        reply: async_channel::Sender<bool>,
-    },
-    /// Participants of a room, hidden ones too; empty when there is no such room.
-    ListParticipants {
-        /// The room.
-        room: RoomName,
-        /// The participants.
-        reply: async_channel::Sender<Vec<Arc<Participant>>>,
-    },
-    /// Removes a participant. `false`: there is none.
-    RemoveParticipant {
-        /// The room.
-        room: RoomName,
-        /// Who.
-        identity: Identity,
-        /// Done?
-        reply: async_channel::Sender<bool>,
-    },
-    /// The room's control and media state as JSON; `None`: there is no such room.
-    Snapshot {
-        /// The room.
-        room: RoomName,
-        /// The state.
-        reply: async_channel::Sender<Option<String>>,
-    },
 }
 
 /// Why a call of the server API got no answer.

@@ -6,7 +6,7 @@ use base::ParticipantId;
 use base::model::DataKind;
 use bytes::Bytes;
 use contract::media::Command;
-use contract::session::DataTarget;
+use contract::session::{AdminRefused, DataTarget};
 
 use crate::metrics::count;
 use crate::room_task::RoomTask;
@@ -16,7 +16,7 @@ pub(crate) const RELIABLE: &str = "_reliable";
 /// Label of the channel on which messages are sent once.
 pub(crate) const LOSSY: &str = "_lossy";
 /// Largest message, in bytes.
-const MAX_MESSAGE: usize = 65_535;
+pub(crate) const MAX_MESSAGE: usize = 65_535;
 
 /// The labels, shared by all commands.
 pub(crate) struct Labels {
@@ -52,10 +52,30 @@ impl RoomTask {
             };
             receivers.retain(may);
         }
+        self.send_copies(&receivers, kind, message);
+    }
+
+    /// Sends the server's message to those it is for.
+    pub(crate) fn announce_data(
+        &mut self,
+        kind: DataKind,
+        target: &DataTarget,
+        message: &Bytes,
+    ) -> Result<(), AdminRefused> {
+        if message.len() > MAX_MESSAGE {
+            return Err(AdminRefused::LimitExceeded);
+        }
+        count(&self.metrics.data_messages);
+        let receivers = self.room.addressed(&target.identities, &target.participants);
+        self.send_copies(&receivers, kind, message);
+        Ok(())
+    }
+
+    fn send_copies(&mut self, receivers: &[ParticipantId], kind: DataKind, message: &Bytes) {
         for receiver in receivers {
             match kind {
-                DataKind::Reliable => self.send_reliable(receiver, message),
-                DataKind::Lossy => self.send_lossy(receiver, message),
+                DataKind::Reliable => self.send_reliable(*receiver, message),
+                DataKind::Lossy => self.send_lossy(*receiver, message),
             }
         }
     }
@@ -68,7 +88,7 @@ impl RoomTask {
         }
     }
 
-    fn send_reliable(&mut self, receiver: ParticipantId, message: &Bytes) {
+    pub(crate) fn send_reliable(&mut self, receiver: ParticipantId, message: &Bytes) {
         let Some(seat) = self.seats.get_mut(&receiver) else { return };
         let Some(peer) = seat.reliable_peer() else {
             if !seat.backlog.push(message.clone()) {

@@ -7,15 +7,17 @@ use std::sync::atomic::Ordering::Relaxed;
 use base::model::{LeaveReason, RoomInfo};
 use base::{RoomId, RoomName, UnixMillis};
 use contract::media::{Command, WorkerHandle};
-use contract::session::{AdminRequest, Call, Join, JoinCall, JoinError};
+use contract::session::{AdminRefused, AdminRequest, Call, Join, JoinCall, JoinError, RoomOptions};
+use room::{Limits, Room};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id as TaskId, JoinError as TaskError, JoinSet};
 use tokio::time::Instant;
 
 use crate::Config;
+use crate::admin::{absent, room_of};
 use crate::metrics::{Metrics, count, uncount};
 use crate::placement::{Placement, Worker};
-use crate::room_task::{RoomTask, ToRoom, check_join, new_room};
+use crate::room_task::{RoomTask, ToRoom, check_join, now};
 use crate::routes::Routes;
 
 /// Longest room name, in bytes.
@@ -106,28 +108,28 @@ impl Door {
     }
 
     fn join(&mut self, call: Box<JoinCall>, at: Instant) {
-        match self.check(&call.join) {
+        match self.place(&call.join.room, call.join.create) {
             Ok(Place::There) => {}
-            Ok(Place::ToBeMade) => self.make(call.join.room.clone()),
+            Ok(Place::ToBeMade) => self.make(call.join.room.clone(), RoomOptions::default()),
             Err(error) => return self.refuse(&call, error),
         }
         let name = call.join.room.clone();
         self.pass(&name, ToRoom::Join { call, at });
     }
 
-    /// What the front door itself has against a join.
-    fn check(&self, join: &Join) -> Result<Place, JoinError> {
+    /// Where this room is, or what the front door itself has against going there.
+    fn place(&self, room: &RoomName, create: bool) -> Result<Place, JoinError> {
         if self.stopping || self.workers.iter().all(|worker| worker.is_gone()) {
             return Err(JoinError::Unavailable);
         }
-        if join.room.as_str().len() > ROOM_NAME_BYTES {
+        if room.as_str().len() > ROOM_NAME_BYTES {
             return Err(JoinError::LimitExceeded);
         }
         // A room that has just ended is made anew.
-        if self.rooms.get(&join.room).is_some_and(|entry| !entry.calls.is_closed()) {
+        if self.rooms.get(room).is_some_and(|entry| !entry.calls.is_closed()) {
             return Ok(Place::There);
         }
-        if !join.create {
+        if !create {
             return Err(JoinError::NoSuchRoom);
         }
         if self.rooms.len() >= self.config.max_rooms {
@@ -137,13 +139,13 @@ impl Door {
     }
 
     fn check_join(&mut self, join: Box<Join>, reply: async_channel::Sender<Result<(), JoinError>>) {
-        match self.check(&join) {
+        match self.place(&join.room, join.create) {
             Ok(Place::There) => {
                 let name = join.room.clone();
                 self.pass(&name, ToRoom::Admin(AdminRequest::CheckJoin { join, reply }));
             }
             Ok(Place::ToBeMade) => {
-                let room = new_room(self.new_info(join.room.clone()));
+                let room = self.new_room(join.room.clone(), RoomOptions::default());
                 answer(&reply, check_join(&room, *join));
             }
             Err(error) => answer(&reply, Err(error)),
@@ -182,14 +184,7 @@ impl Door {
     fn absent(&self, call: ToRoom) {
         match call {
             ToRoom::Join { call, .. } => self.refuse(&call, JoinError::Unavailable),
-            ToRoom::Admin(AdminRequest::CheckJoin { reply, .. }) => {
-                answer(&reply, Err(JoinError::Unavailable));
-            }
-            ToRoom::Admin(AdminRequest::ListParticipants { reply, .. }) => answer(&reply, Vec::new()),
-            ToRoom::Admin(AdminRequest::RemoveParticipant { reply, .. }) => answer(&reply, false),
-            ToRoom::Admin(AdminRequest::Snapshot { reply, .. }) => answer(&reply, None),
-            ToRoom::Admin(AdminRequest::DeleteRoom { reply, .. }) => answer(&reply, false),
-            ToRoom::Admin(AdminRequest::ListRooms { reply, .. }) => answer(&reply, Vec::new()),
+            ToRoom::Admin(request) => absent(request),
             ToRoom::Close { done, .. } => {
                 if let Some(done) = done {
                     answer(&done, true);
@@ -199,17 +194,30 @@ impl Door {
     }
 
     fn admin(&mut self, request: AdminRequest) {
+        if let Some(name) = room_of(&request).cloned() {
+            return self.pass(&name, ToRoom::Admin(request));
+        }
         match request {
             AdminRequest::CheckJoin { join, reply } => self.check_join(join, reply),
+            AdminRequest::CreateRoom { room, options, reply } => answer(&reply, self.create(room, options)),
             AdminRequest::ListRooms { names, reply } => answer(&reply, self.list(&names)),
             AdminRequest::DeleteRoom { room, reply } => self.delete(&room, reply),
-            AdminRequest::ListParticipants { ref room, .. }
-            | AdminRequest::RemoveParticipant { ref room, .. }
-            | AdminRequest::Snapshot { ref room, .. } => {
-                let name = room.clone();
-                self.pass(&name, ToRoom::Admin(request));
-            }
+            other => absent(other),
         }
+    }
+
+    fn create(&mut self, name: RoomName, options: RoomOptions) -> Result<RoomInfo, AdminRefused> {
+        match self.place(&name, true) {
+            Ok(Place::There) => {}
+            Ok(Place::ToBeMade) if options.metadata.len() > self.limits().metadata_bytes => {
+                return Err(AdminRefused::LimitExceeded);
+            }
+            Ok(Place::ToBeMade) => self.make(name.clone(), options),
+            Err(JoinError::LimitExceeded) => return Err(AdminRefused::LimitExceeded),
+            Err(_) => return Err(AdminRefused::Unavailable),
+        }
+        let made = self.rooms.get(&name).map(|entry| entry.info.borrow().clone());
+        made.ok_or(AdminRefused::Unavailable)
     }
 
     fn list(&self, names: &[RoomName]) -> Vec<RoomInfo> {
@@ -234,15 +242,16 @@ impl Door {
         }
     }
 
-    fn make(&mut self, name: RoomName) {
+    fn make(&mut self, name: RoomName, options: RoomOptions) {
         let alive = self.workers.iter().filter(|worker| !worker.is_gone());
         let Some(worker) = alive.min_by_key(|worker| worker.load()).cloned() else { return };
-        let info = self.new_info(name.clone());
+        let room = self.new_room(name.clone(), options);
+        let info = room.info().clone();
         let id = info.id;
         let (calls, queue) = mpsc::channel(ROOM_CALL_QUEUE);
-        let (said, heard) = watch::channel(info.clone());
+        let (said, heard) = watch::channel(info);
         let task = RoomTask::new(
-            info,
+            room,
             queue,
             said,
             Placement::new(Arc::clone(&self.workers), Arc::clone(&worker), self.config.spread_at),
@@ -256,20 +265,27 @@ impl Door {
         self.rooms.insert(name, Entry { id, calls, info: heard });
     }
 
-    fn new_info(&self, name: RoomName) -> RoomInfo {
+    fn new_room(&self, name: RoomName, options: RoomOptions) -> Room {
         let seconds = |time: std::time::Duration| u32::try_from(time.as_secs()).unwrap_or(u32::MAX);
-        RoomInfo {
+        let info = RoomInfo {
             id: RoomId(rand::random()),
             name,
-            metadata: String::new(),
-            empty_timeout_s: seconds(self.config.empty_timeout),
-            departure_timeout_s: seconds(self.config.departure_timeout),
-            max_participants: self.config.max_participants,
+            metadata: options.metadata,
+            empty_timeout_s: options.empty_timeout_s.unwrap_or(seconds(self.config.empty_timeout)),
+            departure_timeout_s: options
+                .departure_timeout_s
+                .unwrap_or(seconds(self.config.departure_timeout)),
+            max_participants: options.max_participants.unwrap_or(self.config.max_participants),
             created_at: wall_clock(),
             participants: 0,
             publishers: 0,
             recording: false,
-        }
+        };
+        Room::new(now(), info, self.limits())
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { remote_unmute: self.config.remote_unmute, ..Limits::default() }
     }
 
     /// Forgets a room and serves again what it left unanswered.

@@ -14,6 +14,7 @@
 //! All decisions about a session are [`room::Room`]'s; this crate has the clock, the randomness and the queues. It knows
 //! nothing of SDP, sockets or protocols.
 
+mod admin;
 mod data;
 mod door;
 mod journey;
@@ -24,6 +25,7 @@ mod relays;
 mod requests;
 mod room_task;
 mod routes;
+mod rpc;
 mod seat;
 mod sections;
 mod snapshot;
@@ -61,6 +63,8 @@ pub struct Config {
     /// then cross; at least 1. Default 16: where a track has 16 receivers, it is estimated to cost some 6 % of sending it to
     /// them for it to cross (`docs/relay.md`).
     pub spread_at: usize,
+    /// The server API may ask participants to unmute. Default false.
+    pub remote_unmute: bool,
 }
 
 impl Default for Config {
@@ -71,6 +75,7 @@ impl Default for Config {
             max_participants: 0,
             max_rooms: 100_000,
             spread_at: 16,
+            remote_unmute: false,
         }
     }
 }

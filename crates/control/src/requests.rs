@@ -44,9 +44,7 @@ impl RoomTask {
                 self.room.mute(now(), id, track, muted);
             }
             Request::UpdateSubscription { tracks, subscribe } => {
-                for track in self.room.update_subscription(now(), id, &tracks, subscribe) {
-                    self.deliver(id, Event::SubscriptionRefused { track });
-                }
+                self.update_subscription(id, &tracks, subscribe);
             }
             Request::TrackSettings { tracks, settings } => self.track_settings(id, &tracks, settings),
             Request::SubscriptionPermission { all, allowed } => {
@@ -57,6 +55,7 @@ impl RoomTask {
                 self.deliver(id, Event::MetadataChanged { request_id, allowed });
             }
             Request::Data { kind, target, payload } => self.send_data(id, kind, &target, &payload),
+            Request::RpcAnswer { id: call, outcome } => self.calls_to.answered(id, call, outcome),
             Request::Leave(reason) => {
                 self.room.leave(now(), id, reason);
             }
@@ -158,6 +157,12 @@ impl RoomTask {
             room::PublishRefused::LimitExceeded => PublishRefused::LimitExceeded,
         });
         self.deliver(id, Event::Published { cid, outcome });
+    }
+
+    pub(crate) fn update_subscription(&mut self, id: ParticipantId, tracks: &[TrackId], subscribe: bool) {
+        for track in self.room.update_subscription(now(), id, tracks, subscribe) {
+            self.deliver(id, Event::SubscriptionRefused { track });
+        }
     }
 
     /// Settings for a track that is not negotiated yet hold from when it is.

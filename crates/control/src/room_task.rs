@@ -9,7 +9,7 @@ use base::model::{LeaveReason, Notice, RoomInfo};
 use base::{Identity, ParticipantId, PeerId, TrackId};
 use contract::media::{Command, Sections};
 use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
-use room::{JoinRefused, Limits, Newcomer, Room};
+use room::{JoinRefused, Newcomer, Room};
 use tokio::sync::{mpsc, watch};
 
 use crate::data::Labels;
@@ -19,6 +19,7 @@ use crate::metrics::{Metrics, count};
 use crate::placement::{Placement, Worker};
 use crate::relays::{Of, Relays};
 use crate::routes::{Routed, Routes};
+use crate::rpc::Rpcs;
 use crate::seat::{Delivery, Seat};
 use crate::wanted::Wanted;
 
@@ -66,6 +67,7 @@ pub(crate) struct RoomTask {
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
     pub(crate) labels: Labels,
     pub(crate) wanted: Wanted,
+    pub(crate) calls_to: Rpcs,
     /// Whose connections are paused, and when its adapter last was seen reading.
     behind: BTreeMap<ParticipantId, Instant>,
     /// What the workers are to be told at the end of this turn; `true`: may be lost.
@@ -86,7 +88,7 @@ pub(crate) struct RoomTask {
 
 impl RoomTask {
     pub fn new(
-        info: RoomInfo,
+        room: Room,
         calls: mpsc::Receiver<ToRoom>,
         said: watch::Sender<RoomInfo>,
         placement: Placement,
@@ -96,9 +98,9 @@ impl RoomTask {
         let (request_sender, requests) = async_channel::bounded(REQUEST_QUEUE);
         let (media_sender, media) = mpsc::unbounded_channel();
         let (gone_sender, gone) = mpsc::unbounded_channel();
-        routes.add_room(info.id, media_sender);
+        routes.add_room(room.info().id, media_sender);
         Self {
-            room: new_room(info),
+            room,
             placement,
             relays: Relays::default(),
             routes,
@@ -108,6 +110,7 @@ impl RoomTask {
             timers: BTreeSet::new(),
             labels: Labels::default(),
             wanted: Wanted::default(),
+            calls_to: Rpcs::default(),
             behind: BTreeMap::new(),
             commands: Vec::new(),
             closing: Vec::new(),
@@ -434,25 +437,6 @@ impl RoomTask {
         }
     }
 
-    fn admin(&mut self, request: AdminRequest) {
-        match request {
-            AdminRequest::CheckJoin { join, reply } => answer(&reply, check_join(&self.room, *join)),
-            AdminRequest::ListParticipants { reply, .. } => {
-                answer(&reply, self.room.participants().cloned().collect());
-            }
-            AdminRequest::RemoveParticipant { identity, reply, .. } => {
-                let id = self.room.find(&identity);
-                let removed =
-                    id.is_some_and(|id| self.room.leave(now(), id, LeaveReason::ParticipantRemoved));
-                self.publish_info();
-                answer(&reply, removed);
-            }
-            AdminRequest::Snapshot { reply, .. } => self.snapshot(reply),
-            // The front door's own.
-            AdminRequest::ListRooms { .. } | AdminRequest::DeleteRoom { .. } => {}
-        }
-    }
-
     fn carry_out(&mut self, event: room::Event) {
         match event {
             room::Event::Notice(id, notice) => self.notify(id, notice),
@@ -491,6 +475,7 @@ impl RoomTask {
         }
         self.placement.leave(worker);
         self.timers.retain(|(_, _, of)| *of != id);
+        self.calls_to.left(id);
         seat.journey.end(now(), reason, &self.metrics);
         // A full queue loses this; that it is closed says the same.
         seat.close(reason);
@@ -504,7 +489,7 @@ impl RoomTask {
     }
 
     /// What the front door lists is what has been answered.
-    fn publish_info(&self) {
+    pub(crate) fn publish_info(&self) {
         self.info.send_if_modified(|info| {
             let is_news = info != self.room.info();
             if is_news {
@@ -513,10 +498,6 @@ impl RoomTask {
             is_news
         });
     }
-}
-
-pub(crate) fn new_room(info: RoomInfo) -> Room {
-    Room::new(now(), info, Limits::default())
 }
 
 /// Would the room let it in?

@@ -15,6 +15,7 @@ mod join;
 mod metrics;
 mod params;
 mod rate;
+mod rpc;
 mod session;
 mod sessions;
 mod shape;

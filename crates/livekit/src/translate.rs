@@ -71,6 +71,7 @@ fn kind(kind: ParticipantKind) -> proto::participant_info::Kind {
 
 fn permissions(permissions: &Permissions) -> proto::ParticipantPermission {
     let sources = permissions.publish_sources.iter().flatten();
+    #[allow(deprecated, reason = "clients tell agents and recorders by them")]
     proto::ParticipantPermission {
         can_subscribe: permissions.subscribe,
         can_publish: permissions.publish,
@@ -79,7 +80,27 @@ fn permissions(permissions: &Permissions) -> proto::ParticipantPermission {
         hidden: permissions.hidden,
         can_update_metadata: permissions.update_own_metadata,
         can_subscribe_metrics: permissions.subscribe_metrics,
+        recorder: permissions.recorder,
+        agent: permissions.agent,
         ..proto::ParticipantPermission::default()
+    }
+}
+
+/// What is not said is not allowed. An empty list of sources allows all of them; sources that nobody knows allow nothing.
+pub(crate) fn parse_permissions(permission: &proto::ParticipantPermission) -> Permissions {
+    let sources = permission.can_publish_sources.iter().map(|source| parse_source(*source));
+    let sources: Vec<TrackSource> = sources.filter(|source| *source != TrackSource::Unknown).collect();
+    #[allow(deprecated, reason = "they are told so, too")]
+    Permissions {
+        publish: permission.can_publish,
+        publish_sources: (!permission.can_publish_sources.is_empty()).then_some(sources),
+        subscribe: permission.can_subscribe,
+        publish_data: permission.can_publish_data,
+        update_own_metadata: permission.can_update_metadata,
+        hidden: permission.hidden,
+        recorder: permission.recorder,
+        agent: permission.agent,
+        subscribe_metrics: permission.can_subscribe_metrics,
     }
 }
 

@@ -42,7 +42,7 @@ use levels::Levels;
 use member::Member;
 use throttle::Throttle;
 use track::Publication;
-pub use track::PublishRefused;
+pub use track::{MuteRefused, PublishRefused};
 
 /// A participant that does not get a media connection within this time is removed.
 pub const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(60);
@@ -65,6 +65,8 @@ pub struct Limits {
     pub audience: usize,
     /// Layers of one track.
     pub layers: usize,
+    /// The server may ask a publisher to unmute.
+    pub remote_unmute: bool,
 }
 
 impl Default for Limits {
@@ -77,6 +79,7 @@ impl Default for Limits {
             metadata_bytes: 64 * 1024,
             audience: 10_000,
             layers: 8,
+            remote_unmute: false,
         }
     }
 }
@@ -245,13 +248,21 @@ impl Room {
         participants: &[ParticipantId],
     ) -> Option<Vec<ParticipantId>> {
         self.members.get(&sender).filter(|member| member.value.permissions.publish_data)?;
+        let mut receivers = self.addressed(identities, participants);
+        receivers.retain(|id| *id != sender);
+        Some(receivers)
+    }
+
+    /// Who gets a data message of the server: everybody, or those of the named identities and sessions. Each once,
+    /// hidden ones too.
+    pub fn addressed(&self, identities: &[Identity], participants: &[ParticipantId]) -> Vec<ParticipantId> {
         if identities.is_empty() && participants.is_empty() {
-            return Some(self.members.keys().copied().filter(|id| *id != sender).collect());
+            return self.members.keys().copied().collect();
         }
         let named = identities.iter().filter_map(|identity| self.find(identity));
         let listed = participants.iter().copied().filter(|id| self.members.contains_key(id));
-        let targets: BTreeSet<ParticipantId> = named.chain(listed).filter(|id| *id != sender).collect();
-        Some(targets.into_iter().collect())
+        let targets: BTreeSet<ParticipantId> = named.chain(listed).collect();
+        targets.into_iter().collect()
     }
 
     fn tell(&mut self, participant: ParticipantId, notice: Notice) {

@@ -38,6 +38,8 @@ impl Room {
             participant.attributes = attributes;
         });
         self.announce_change(now, id);
+        // Its token says who it is, too: with the old one it would join anew as what it was.
+        self.tell(id, Notice::PermissionsChanged);
         true
     }
 

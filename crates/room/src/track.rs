@@ -18,6 +18,15 @@ pub enum PublishRefused {
     LimitExceeded,
 }
 
+/// Why the server may not mute or unmute a track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum MuteRefused {
+    /// The participant has no such track.
+    NoSuchTrack,
+    /// [`Limits::remote_unmute`] is off.
+    UnmuteDisabled,
+}
+
 /// An announced track.
 pub(crate) struct Publication {
     pub publisher: ParticipantId,
@@ -104,22 +113,36 @@ impl Room {
     }
 
     /// The server mutes a track, which holds at once, or asks its publisher to unmute it, which only the publisher can
-    /// do: nobody's microphone is opened from afar. `false`: the participant has no such track.
-    pub fn server_mute(&mut self, now: Instant, id: ParticipantId, track: TrackId, muted: bool) -> bool {
-        if !self.owns(id, track) {
-            return false;
+    /// do: nobody's microphone is opened from afar. Returns the track as it is then.
+    ///
+    /// # Errors
+    /// See [`MuteRefused`]; nothing has changed then.
+    pub fn server_mute(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        track: TrackId,
+        muted: bool,
+    ) -> Result<Track, MuteRefused> {
+        if !muted && !self.limits.remote_unmute {
+            return Err(MuteRefused::UnmuteDisabled);
         }
         if muted {
             self.mute(now, id, track, true);
         }
+        let value = self.own_track(id, track).cloned().ok_or(MuteRefused::NoSuchTrack)?;
         self.tell(id, Notice::MuteRequested { track, muted });
-        true
+        Ok(value)
     }
 
     /// Does the participant publish this track, announced or not?
     pub fn owns(&self, id: ParticipantId, track: TrackId) -> bool {
-        self.publisher(track) == Some(id)
-            || self.members.get(&id).is_some_and(|member| member.pending.iter().any(|t| t.id == track))
+        self.own_track(id, track).is_some()
+    }
+
+    fn own_track(&self, id: ParticipantId, track: TrackId) -> Option<&Track> {
+        let member = self.members.get(&id)?;
+        member.value.tracks.iter().chain(&member.pending).find(|own| own.id == track)
     }
 
     /// Who publishes an announced track.

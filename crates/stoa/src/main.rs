@@ -63,6 +63,7 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
             departure_timeout: config.room_departure_timeout,
             max_participants: config.room_max_participants,
             spread_at: config.room_spread_at,
+            remote_unmute: config.room_remote_unmute,
             ..control::Config::default()
         },
         keys: ApiKeys::new(config.keys),

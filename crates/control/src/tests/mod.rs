@@ -1,4 +1,5 @@
 mod api;
+mod changes;
 mod connections;
 mod log;
 mod sessions;

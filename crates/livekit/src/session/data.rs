@@ -9,7 +9,7 @@ use livekit_protocol::data_packet::Value;
 use prost::Message as _;
 
 use crate::metrics::count;
-use crate::{ids, translate};
+use crate::{ids, rpc, translate};
 
 use super::Session;
 
@@ -32,7 +32,7 @@ impl Session {
 
     /// `None`: malformed, not allowed, or not served.
     fn routed(&self, label: &str, text: bool, payload: &[u8]) -> Option<Request> {
-        if !self.me.permissions.publish_data || label == DATA_TRACK_LABEL {
+        if label == DATA_TRACK_LABEL {
             return None;
         }
         let (kind, mut packet) = match translate::data_kind(label) {
@@ -41,6 +41,13 @@ impl Session {
             // A channel of the application's own: others get its bytes as a message without a topic.
             None => (DataKind::Reliable, wrap(payload)),
         };
+        if let Some((id, outcome)) = rpc::answer(&mut packet) {
+            // Also from who may not send data: the server has asked.
+            return Some(Request::RpcAnswer { id, outcome });
+        }
+        if !self.me.permissions.publish_data {
+            return None;
+        }
         if matches!(packet.value, Some(Value::Transcription(_))) && !self.is_agent() {
             // It would put words into somebody's mouth.
             return None;

@@ -5,11 +5,14 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::model::{LeaveReason, Participant, ParticipantKind, ParticipantState, RoomInfo};
-use base::{Identity, NodeId, ParticipantId, RoomId, RoomName, UnixMillis};
+use base::model::{
+    Encryption, LeaveReason, Participant, ParticipantKind, ParticipantState, RoomInfo, Track, TrackSource,
+};
+use base::{CodecKind, Identity, MediaKind, NodeId, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 use contract::media::{Fingerprint, WorkerInfo};
 use contract::session::{
-    AdminRequest, Call, ControlHandle, Event, Join, JoinError, Joined, Request, Session,
+    AdminRefused, AdminRequest, Call, ControlHandle, Event, Join, JoinError, Joined, Reply, Request,
+    RpcFailure, Session,
 };
 use futures_util::{SinkExt as _, StreamExt as _};
 use livekit_protocol as proto;
@@ -29,6 +32,8 @@ pub struct Server {
     pub sessions: livekit::Sessions,
     /// Joins that reached the control plane, with the ends that the room holds.
     pub joins: async_channel::Receiver<Seat>,
+    /// What the server API asked of the control plane.
+    pub asked: async_channel::Receiver<AdminRequest>,
 }
 
 /// What the room holds of a joined participant.
@@ -72,14 +77,15 @@ impl Server {
     pub async fn with(config: livekit::Config) -> Self {
         let (calls, inbox) = async_channel::bounded(16);
         let (seats, joins) = async_channel::bounded(16);
-        tokio::spawn(control(inbox, seats));
+        let (asks, asked) = async_channel::unbounded();
+        tokio::spawn(control(inbox, seats, asks));
         let keys = auth::ApiKeys::development();
         let state = livekit::State::new(ControlHandle::new(calls), keys, || NOW, config);
         let (metrics, sessions) = (state.metrics.clone(), state.sessions.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         tokio::spawn(async move { axum::serve(listener, livekit::router(state)).await });
-        Self { address, metrics, sessions, joins }
+        Self { address, metrics, sessions, joins, asked }
     }
 
     /// A plain HTTP request: status, headers in lower case, body.
@@ -164,14 +170,24 @@ impl Client {
     }
 }
 
-async fn control(calls: async_channel::Receiver<Call>, seats: async_channel::Sender<Seat>) {
+async fn control(
+    calls: async_channel::Receiver<Call>,
+    seats: async_channel::Sender<Seat>,
+    asks: async_channel::Sender<AdminRequest>,
+) {
     while let Ok(call) = calls.recv().await {
         match call {
             Call::Join(call) => {
                 let answer = join(call.join, &seats).await;
                 let _ = call.reply.send(answer).await;
             }
-            Call::Admin(request) => admin(request).await,
+            Call::Admin(request) => {
+                // Whoever holds a request holds its answer: those that are to be dropped are not kept.
+                if !matches!(request, AdminRequest::RemoveParticipant { .. }) {
+                    let _ = asks.try_send(request.clone());
+                }
+                admin(request).await;
+            }
         }
     }
 }
@@ -253,10 +269,34 @@ async fn admin(request: AdminRequest) {
             let _ = reply.send(room.as_str() == "lobby").await;
         }
         AdminRequest::ListParticipants { reply, .. } => {
-            let attributes = BTreeMap::from([("someKey".to_owned(), "aValue".to_owned())]);
-            let person = Participant { attributes, ..participant(&lobby_join()) };
-            let _ = reply.send(vec![Arc::new(person)]).await;
+            let _ = reply.send(vec![Arc::new(ada())]).await;
         }
+        AdminRequest::GetParticipant { identity, reply, .. } => {
+            let _ = reply.send(if_ada(&identity).map(|()| Arc::new(ada()))).await;
+        }
+        AdminRequest::UpdateParticipant { identity, reply, .. } => {
+            let _ = reply.send(if_ada(&identity).map(|()| Arc::new(ada()))).await;
+        }
+        AdminRequest::UpdateSubscriptions { identity, reply, .. } => {
+            let _ = reply.send(if_ada(&identity)).await;
+        }
+        AdminRequest::MuteTrack { muted: false, reply, .. } => {
+            let _ = reply.send(Err(AdminRefused::UnmuteDisabled)).await;
+        }
+        AdminRequest::MuteTrack { track, reply, .. } => {
+            let _ = reply.send(Ok(microphone(track))).await;
+        }
+        AdminRequest::CreateRoom { room: name, options, reply } => {
+            let made = RoomInfo { metadata: options.metadata, participants: 0, ..room(name.as_str(), 0) };
+            let _ = reply.send(Ok(made)).await;
+        }
+        AdminRequest::SetRoomMetadata { reply, .. } => {
+            let _ = reply.send(Err(AdminRefused::LimitExceeded)).await;
+        }
+        AdminRequest::SendData { reply, .. } => {
+            let _ = reply.send(Ok(())).await;
+        }
+        AdminRequest::PerformRpc { identity, reply, .. } => rpc(identity.as_str(), reply).await,
         // Dropped, as by a room with too many calls waiting.
         AdminRequest::RemoveParticipant { identity, .. } if identity.as_str() == "busy" => {}
         AdminRequest::RemoveParticipant { identity, reply, .. } => {
@@ -265,6 +305,57 @@ async fn admin(request: AdminRequest) {
         AdminRequest::Snapshot { reply, .. } => {
             let _ = reply.send(None).await;
         }
+    }
+}
+
+/// ada answers, bob is not there, cid leaves, dan does not know the procedure, and eve never answers.
+async fn rpc(identity: &str, reply: Reply<Result<String, RpcFailure>>) {
+    let answer = match identity {
+        "ada" => Ok("result".to_owned()),
+        "bob" => Err(RpcFailure::Refused(AdminRefused::NoSuchParticipant)),
+        "cid" => Err(RpcFailure::Left),
+        "dan" => {
+            Err(RpcFailure::Error { code: 1_400, message: "no such method".to_owned(), data: String::new() })
+        }
+        _ => {
+            tokio::spawn(async move { reply.closed().await });
+            return;
+        }
+    };
+    let _ = reply.send(answer).await;
+}
+
+fn if_ada(identity: &Identity) -> Result<(), AdminRefused> {
+    match identity.as_str() {
+        "ada" => Ok(()),
+        _ => Err(AdminRefused::NoSuchParticipant),
+    }
+}
+
+fn ada() -> Participant {
+    let attributes = BTreeMap::from([("someKey".to_owned(), "aValue".to_owned())]);
+    Participant { attributes, ..participant(&lobby_join()) }
+}
+
+fn microphone(id: TrackId) -> Track {
+    Track {
+        id,
+        kind: MediaKind::Audio,
+        source: TrackSource::Microphone,
+        name: "mic".to_owned(),
+        muted: true,
+        width: 0,
+        height: 0,
+        layers: Vec::new(),
+        simulcast: false,
+        codec: CodecKind::Opus,
+        mid: None,
+        cid: "cid".to_owned(),
+        disable_red: false,
+        stereo: false,
+        no_dtx: false,
+        encryption: Encryption::None,
+        stream: String::new(),
     }
 }
 

@@ -170,7 +170,11 @@ fn hidden_participants_are_told_to_nobody_but_themselves() {
         scene.enter(newcomer).expect("there is room")
     };
     assert_eq!(welcome.others.len(), 1);
-    assert_eq!(scene.heard(ghost), ["+ghost", "+ghost:1", "+ghost:1"], "itself: active, publishing, renamed");
+    assert_eq!(
+        scene.heard(ghost),
+        ["+ghost", "+ghost:1", "+ghost:1", "permissions"],
+        "itself: active, publishing, renamed"
+    );
     scene.leave(ghost);
     scene.quiet();
     assert_eq!(scene.heard(ann), ["?bob"]);
@@ -267,7 +271,7 @@ fn metadata_and_attributes_change_where_it_is_allowed() {
     let attributes = |id: ParticipantId| scene.room.participant(id).expect("is there").attributes.clone();
     assert!(attributes(ann).is_empty());
     assert_eq!(attributes(bob).len(), 2);
-    assert_eq!(scene.heard(bob), ["+bob", "+ann"]);
+    assert_eq!(scene.heard(bob), ["+bob", "permissions", "+ann"], "what its token says has changed");
 }
 
 #[test]

@@ -26,6 +26,9 @@ fn hidden_participants_send_and_receive_data() {
     let ghost = scene.join_with("ghost", |newcomer| newcomer.permissions = hidden());
     assert_eq!(scene.room.receivers(ghost, &[], &[]), Some(vec![ann]));
     assert_eq!(scene.room.receivers(ann, &[], &[]), Some(vec![ghost]));
+    assert_eq!(scene.room.addressed(&[], &[]), [ann, ghost], "the server's messages reach everybody");
+    assert_eq!(scene.room.addressed(&[Identity::new("ann"), Identity::new("nobody")], &[ann]), [ann]);
+    assert!(scene.room.addressed(&[Identity::new("nobody")], &[]).is_empty(), "and not everybody instead");
 }
 
 #[test]

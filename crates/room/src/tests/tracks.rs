@@ -4,7 +4,7 @@ use base::model::{Notice, Permissions, Track, TrackSource};
 use base::{Identity, MediaKind, TrackId};
 
 use super::scene::{Scene, everything, track};
-use crate::{Limits, PublishRefused};
+use crate::{Limits, MuteRefused, PublishRefused};
 
 #[test]
 fn a_track_is_announced_when_it_is_negotiated_and_then_subscribed() {
@@ -169,15 +169,41 @@ fn a_track_muted_before_it_is_negotiated_is_not_forwarded() {
 
 #[test]
 fn the_server_can_mute_and_only_ask_to_unmute() {
+    let mut scene = Scene::with_limits(0, Limits { remote_unmute: true, ..Limits::default() });
+    let (ann, bob) = (scene.join("ann"), scene.join("bob"));
+    let track = scene.publish(ann);
+    scene.forget();
+    let mut mute = |id, track, muted| scene.room.server_mute(scene.now, id, track, muted);
+    assert!(mute(ann, track, true).is_ok_and(|track| track.muted));
+    assert!(mute(ann, track, false).is_ok_and(|track| track.muted), "asked is not done");
+    assert_eq!(mute(ann, TrackId(999), true), Err(MuteRefused::NoSuchTrack));
+    assert_eq!(mute(bob, track, true), Err(MuteRefused::NoSuchTrack), "it is ann's");
+    assert!(scene.room.is_muted(track));
+    assert_eq!(scene.heard(ann), ["+ann:1", "mute true", "mute false"]);
+    scene.quiet();
+    assert_eq!(scene.heard(bob), ["+ann:1"], "the others see it muted");
+    assert_eq!(scene.muted, [(track, true)]);
+}
+
+#[test]
+fn the_server_asks_nobody_to_unmute_unless_that_is_switched_on() {
     let mut scene = Scene::new();
     let ann = scene.join("ann");
     let track = scene.publish(ann);
+    assert!(scene.room.server_mute(scene.now, ann, track, true).is_ok());
     scene.forget();
-    assert!(scene.room.server_mute(scene.now, ann, track, true));
-    assert!(scene.room.server_mute(scene.now, ann, track, false));
-    assert!(scene.room.is_muted(track));
-    assert_eq!(scene.heard(ann), ["+ann:1", "mute true", "mute false"]);
-    assert!(!scene.room.server_mute(scene.now, ann, TrackId(999), true));
+    assert_eq!(scene.room.server_mute(scene.now, ann, track, false), Err(MuteRefused::UnmuteDisabled));
+    assert!(scene.heard(ann).is_empty());
+}
+
+#[test]
+fn a_track_that_the_server_mutes_before_it_is_negotiated_begins_muted() {
+    let mut scene = Scene::new();
+    let ann = scene.join("ann");
+    let track = scene.ask_to_publish(ann, TrackSource::Camera, false).expect("allowed");
+    assert!(scene.room.server_mute(scene.now, ann, track, true).is_ok_and(|track| track.muted));
+    scene.negotiate(ann, track);
+    assert_eq!(scene.muted, [(track, true)]);
 }
 
 #[test]

@@ -171,6 +171,24 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "room.remote_unmute",
+        about: &[
+            "Whether the server API may ask participants to unmute their tracks, which their clients then do.",
+            "It may always mute them.",
+        ],
+        accepts: "\"yes\" or \"no\"",
+        default: Ok("\"no\""),
+        is_list: false,
+        set: |config, values| {
+            config.room_remote_unmute = match values.first()?.as_str() {
+                "yes" => true,
+                "no" => false,
+                _ => return None,
+            };
+            Some(())
+        },
+    },
+    Key {
         name: "admin.debug_token",
         about: &[
             "Opens /debug/rooms/NAME for every room, as `Authorization: Bearer TOKEN`.",

@@ -39,6 +39,8 @@ pub struct Config {
     pub room_loudest: usize,
     /// Participants of a room on one worker before newcomers may go to another.
     pub room_spread_at: usize,
+    /// The server API may ask participants to unmute.
+    pub room_remote_unmute: bool,
     /// Bearer token that opens `/debug`.
     pub admin_debug_token: Option<String>,
     /// Filter of log lines, as `tracing-subscriber` reads it.
@@ -69,6 +71,7 @@ impl Default for Config {
             room_max_participants: 0,
             room_loudest: worker::LOUDEST,
             room_spread_at: control::Config::default().spread_at,
+            room_remote_unmute: false,
             admin_debug_token: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
