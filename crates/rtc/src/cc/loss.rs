@@ -87,7 +87,8 @@ impl LossControl {
         let found = (mean >= LITTLE).then(|| self.find_limit(mean)).flatten();
         match (found, grown) {
             (Some(found), _) => {
-                self.limit = Some(found.min(current));
+                // More is not allowed than was, but what else keeps the rate lower for now is no limit of the path.
+                self.limit = Some(self.limit.map_or(found, |limit| found.min(limit.max(current))));
                 self.limited_us = self.end_us;
             }
             (None, Some(grown)) if self.end_us - self.limited_us < FORGET_US => self.limit = Some(grown),

@@ -19,9 +19,9 @@ const BACKOFF: f64 = 0.94;
 const MARGIN: f64 = 0.04;
 const MIN_BACKOFF: f64 = 0.5;
 const DRAIN_US: f64 = 1_000_000.0;
-/// What arrives follows the rate a round trip and this later. A probe that found too much is corrected by this factor,
+/// What arrives follows the rate a round trip and this later: a server has to ask for a keyframe first. A probe that found too much is corrected by this factor,
 /// not by what arrived before it.
-const CATCHING_UP_US: i64 = 350_000;
+const CATCHING_UP_US: i64 = 550_000;
 const JUST_RAISED: f64 = 0.8;
 /// The rate grows to no more than this multiple of what arrives, or this much above it.
 const HEADROOM: f64 = 1.5;
@@ -351,8 +351,16 @@ mod tests {
         control.update(&over);
         assert!((control.bps() - 2_400_000.0).abs() < 1.0, "{}", control.bps());
         // A path that has become slow meanwhile is believed when what arrives has had time to catch up.
-        control.update(&Input { now_us: 1_500_000, ..over });
+        control.update(&Input { now_us: 1_700_000, ..over });
         assert!(control.bps() < 1_100_000.0, "{}", control.bps());
+    }
+
+    #[test]
+    fn what_begins_to_arrive_after_a_while_of_little_is_not_taken_for_all_that_the_path_carries() {
+        let mut control = RateControl::new(300_000.0, 30_000.0, 1e9);
+        let begins = Input { bottleneck: Some(220_000.0), queue_us: 42_000, ..input(1_000, Usage::Over, 80_000.0) };
+        control.update(&begins);
+        assert!(control.bps() > 190_000.0, "{}", control.bps());
     }
 
     #[test]

@@ -53,6 +53,18 @@ impl Stream {
         }
     }
 
+    /// How many steps are sent when more are than these. Nothing goes over to a higher level for a part of its frames: it would
+    /// wait for the keyframe for little. A screen is read, and does.
+    fn next(&self, ladder: &[Step], count: usize) -> usize {
+        let level = |at: usize| ladder.get(at).map(|step| step.level);
+        let begins = count >= self.sent() && self.sent() > 0 && level(count) > level(self.sent() - 1);
+        if !begins || self.class.screen {
+            return count + 1;
+        }
+        let same = ladder[count..].iter().take_while(|step| Some(step.level) == level(count));
+        count + same.count()
+    }
+
     fn order(&self) -> impl Ord {
         // Weights are positive, and the bits of positive floats are in their order.
         (Reverse(self.class), Reverse(self.weight.to_bits()), self.sent() == 0)
@@ -184,10 +196,11 @@ impl Chooser {
             let stream = &round.streams[at as usize];
             let chosen = &mut self.chosen[at as usize];
             let ladder = &round.steps[stream.ladder.clone()];
-            let more = cost(ladder, usize::from(*chosen) + 1) - cost(ladder, usize::from(*chosen));
+            let next = stream.next(ladder, usize::from(*chosen));
+            let more = cost(ladder, next) - cost(ladder, usize::from(*chosen));
             if self.cost + more + reserved <= round.limit(stream, usize::from(*chosen)) {
                 self.cost += more;
-                *chosen += 1;
+                *chosen = next as u8;
                 self.heap.extend(round.candidate(at, *chosen));
             }
         }

@@ -35,11 +35,17 @@ const HUNGRY: Duration = Duration::from_secs(4);
 /// sent are kept so long on a line that is short of them, if it carries all of them but for this share.
 const TENACITY: Duration = Duration::from_secs(2);
 const TENACITY_SHARE: f64 = 1.5;
+/// It rises when it is so many times its lowest of that time. Then they are kept for longer.
+const RISES: f64 = 1.04;
+const MOST_TENACITY: Duration = Duration::from_secs(6);
 /// What is paused goes on with headroom; after so long it is tried without, even where so much less than it takes is there: the
 /// estimate of a line on which little is sent may be low for that alone. What is paused again within [`TRIAL`] is tried after twice the
 /// time, and so on.
 const RETRY: Duration = Duration::from_secs(8);
 const RETRY_SHARE: f64 = 1.25;
+/// What was sent within so long, and costs so much more than there is, in tenths, has filled the queue of the path.
+const COLLAPSE: Duration = Duration::from_millis(500);
+const COLLAPSE_SHARE: u64 = 15;
 /// Whose estimate fell so lately is not trusted.
 const DISTRUST: Duration = Duration::from_secs(30);
 
@@ -56,6 +62,8 @@ struct Failed {
 pub(super) struct Line {
     estimate: u64,
     recent: Recent,
+    /// The same, for longer.
+    trend: Recent,
     fell_at: Option<Instant>,
     /// Since when more is wanted than it carries.
     hungry_since: Option<Instant>,
@@ -67,6 +75,8 @@ pub(super) struct Line {
     /// When what is paused is tried again, and how often that failed.
     retry_at: Option<Instant>,
     retries: u32,
+    /// The most that was sent lately, in bits per second.
+    peak: Option<(Instant, u64)>,
     /// It was cut before.
     cut: bool,
     failed: Option<Failed>,
@@ -87,6 +97,7 @@ impl Line {
         }
         self.estimate = estimate.0;
         self.recent.push(now, estimate.0);
+        self.trend.push(now, estimate.0);
         fell
     }
 
@@ -115,18 +126,38 @@ impl Line {
         let climb = (for_video(calm, audio) as f64 / HEADROOM) as u64;
         let trust = self.estimate.saturating_mul(TRUSTED_TIMES).min(TRUSTED_MOST);
         let climb = climb.min(self.barrier(now, keep));
-        let patient = self.short_since.is_none_or(|at| now.saturating_duration_since(at) < TENACITY);
-        let tenacity = if patient { TENACITY_SHARE } else { 1.0 };
+        let tenacity = if self.is_tenacious(now) { TENACITY_SHARE } else { 1.0 };
         let lowest = for_video((self.estimate as f64 * tenacity) as u64, audio);
+        let lowest = lowest.max(self.estimate.saturating_sub(audio));
         let retried = self.retry_at.is_some_and(|at| at <= now);
         let retry = for_video((calm as f64 * RETRY_SHARE) as u64, audio);
         let resume = if retried { retry.max(climb) } else { climb };
         Limits { keep, lowest, climb, resume, trust }
     }
 
+    /// Are the lowest steps kept though they do not fit? For a while, and as long as it seems that they soon will.
+    fn is_tenacious(&mut self, now: Instant) -> bool {
+        let low = self.trend.lowest(now, TENACITY).unwrap_or(self.estimate);
+        let rises = self.estimate as f64 >= low as f64 * RISES;
+        let Some(since) = self.short_since else { return true };
+        let short = now.saturating_duration_since(since);
+        short < TENACITY || rises && short < MOST_TENACITY
+    }
+
     /// Does it not carry even the lowest steps of what is sent?
     pub fn set_short(&mut self, now: Instant, short: bool) {
         self.short_since = self.short_since.filter(|_| short).or(short.then_some(now));
+    }
+
+    /// Has the queue of the path filled, and some been lost, because so much is `sent`, or was, and only `keep` is there? True
+    /// once: then spatial layers stop until the keyframe of the lower ones, behind which nobody asks for what was lost.
+    pub fn collapses(&mut self, now: Instant, sent: u64, keep: u64) -> bool {
+        let fresh = |at: Instant| now.saturating_duration_since(at) < COLLAPSE;
+        let before = self.peak.filter(|(at, most)| fresh(*at) && *most > sent);
+        let (at, most) = before.unwrap_or((now, sent));
+        let collapses = most > keep.saturating_mul(COLLAPSE_SHARE) / 10;
+        self.peak = Some(if collapses { (now, 0) } else { (at, most) });
+        collapses
     }
 
     /// Something is paused.

@@ -44,9 +44,6 @@ const WORK: usize = 500;
 const PAUSE: Duration = Duration::from_millis(1);
 /// What going over to lower layers may need for as long as it takes, of the budget.
 const TRANSITION: f64 = 1.25;
-/// What costs so many times what there is has filled the queue of the path, and lost some: spatial layers stop until the keyframe of
-/// the lower ones, behind which nobody asks for what was lost.
-const COLLAPSED: u64 = 2;
 /// What is kept free for sound where there may be any: one voice.
 const VOICE: u64 = 40_000;
 /// Wanted bit rates that grew or shrank by less are not told.
@@ -382,7 +379,7 @@ impl<S: Sink> Round<'_, S> {
             line.was_cut(self.now, sent.sum());
         }
         let mut spare = ((limits.keep as f64 * TRANSITION) as u64).saturating_sub(chosen);
-        let collapsed = chooser.sent > limits.keep.saturating_mul(COLLAPSED);
+        let collapsed = line.collapses(self.now, chooser.sent, limits.keep);
         for at in 0..self.work.streams.len() {
             let (before, count) = (self.work.streams[at].before, self.work.chooser.chosen[at]);
             self.apply(at, &mut spare, collapsed);
@@ -402,17 +399,19 @@ impl<S: Sink> Round<'_, S> {
     fn apply(&mut self, at: usize, spare: &mut u64, collapsed: bool) {
         let (stream, (track, sink)) = (&self.work.streams[at], self.work.owners[at]);
         let count = usize::from(self.work.chooser.chosen[at]);
-        let step = count.checked_sub(1).map(|last| self.work.steps[stream.ladder.clone()][last]);
-        let cap = step.map_or(Cap::Paused, |step| Cap::UpTo(step.level, step.temporal));
+        let ladder = &self.work.steps[stream.ladder.clone()];
         let Some(publication) = find(self.entries, track) else { return };
+        let restart = collapsed && count > 0 && publication.is_layered();
+        let lowest = |step: &&Step| !restart || step.level == ladder[0].level;
+        let step = ladder[..count].iter().rfind(lowest);
+        let cap = step.map_or(Cap::Paused, |step| Cap::UpTo(step.level, step.temporal));
         let outgoing = publication.outgoing(sink, cap);
         let more = outgoing.map(|outgoing| outgoing.saturating_sub(step.map_or(0, |step| step.cost.into())));
-        let mut stop = more.is_some_and(|more| more > *spare);
+        let stop = more.is_some_and(|more| more > *spare);
         if !stop {
             *spare -= more.unwrap_or(0);
         }
-        stop |= collapsed && publication.descends(sink, cap);
-        publication.set_cap(self.now, sink, cap, stop, self.events);
+        publication.set_cap(self.now, sink, cap, stop || restart, self.events);
     }
 }
 

@@ -163,7 +163,13 @@ impl<S: Sink> Publication<S> {
             let share = |height: u32| guess(height) / guess(top_height);
             let rung = |level| {
                 let height = self.height(level, count);
-                Rung { level, temporal: 0, halvings: 0, height, cost: ((whole * share(height)) as u32).max(1) }
+                Rung {
+                    level,
+                    temporal: 0,
+                    halvings: 0,
+                    height,
+                    cost: ((whole * share(height)) as u32).max(1),
+                }
             };
             list.extend((0..count).filter(|level| living.has(*level)).map(rung));
             return;
@@ -245,12 +251,10 @@ impl<S: Sink> Publication<S> {
         same.min_by_key(|rung| rung.temporal).map(|rung| u64::from(rung.cost))
     }
 
-    /// Spatial layers of its one stream are to be left out that are sent, which takes no keyframe.
-    pub(super) fn descends(&self, sink: S, cap: Cap) -> bool {
-        let Cap::UpTo(level, _) = cap else { return false };
-        let Some(layer) = self.layers.first().filter(|_| self.count() == 1) else { return false };
-        let current = || self.rows[self.find(sink).ok()?].current_within();
-        current().is_some_and(|(spatial, _)| spatial > level && layer.within.needs(spatial, level))
+    /// It is one stream of several spatial layers, of which the higher ones can be left without a keyframe.
+    pub(super) fn is_layered(&self) -> bool {
+        let layer = self.layers.first().filter(|_| self.count() == 1);
+        layer.is_some_and(|layer| layer.within.spatial().0 > 1 && layer.within.needs(1, 0))
     }
 
     /// What becomes of the choice. `stop`: what is sent of another layer stops at once.
