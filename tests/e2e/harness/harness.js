@@ -148,6 +148,22 @@ window.e2e = {
     await room.localParticipant.publishData(payload, { reliable, topic, destinationIdentities: to });
   },
 
+  /** Answers procedure calls of this name with the payload in capitals; one without payload is an error. */
+  answerCalls({ method }) {
+    room.registerRpcMethod(method, async ({ payload }) => {
+      if (!payload) throw new LK.RpcError(7, "nothing to shout");
+      return payload.toUpperCase();
+    });
+  },
+
+  /** What this person knows of itself and of the room. */
+  me() {
+    const { name, metadata, attributes, permissions, trackPublications } = room.localParticipant;
+    const { canPublish, canSubscribe, canPublishData } = permissions;
+    const tracks = [...trackPublications.values()].map((publication) => ({ sid: publication.trackSid, source: publication.source, muted: publication.isMuted }));
+    return { name, metadata, attributes, canPublish, canSubscribe, canPublishData, tracks, roomMetadata: room.metadata };
+  },
+
   messages: () => messages,
   events: () => events,
   state: () => room.state,
