@@ -57,8 +57,9 @@ async fn requests_that_make_no_sense_are_refused_with_a_status() {
         ("a body that is no JSON", "POST", list, &json, "hello", 400),
         ("deeply nested JSON", "POST", list, &json, &nested, 400),
         ("a body that is no message", "POST", list, &protobuf, "\u{7f}\u{7f}\u{7f}", 400),
-        ("a method that is none", "POST", "/twirp/livekit.RoomService/Explode", &json, "{}", 501),
-        ("a service that is none", "POST", "/twirp/livekit.Nothing/ListRooms", &json, "{}", 501),
+        ("a method that is none", "POST", "/twirp/livekit.RoomService/Explode", &json, "{}", 404),
+        ("a service that is none", "POST", "/twirp/livekit.Nothing/ListRooms", &json, "{}", 404),
+        ("a service of others", "POST", "/twirp/livekit.Egress/StartEgress", &json, "{}", 501),
         ("a token request that is no JSON", "POST", "/api/token", &json, "{", 400),
         ("a room that is none", "GET", "/debug/rooms/..%2f..%2fetc", &bearer, "", 403),
     ] {
