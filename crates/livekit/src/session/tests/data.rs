@@ -123,3 +123,32 @@ fn metrics_go_to_those_alone_who_may_have_them() {
     let (_, target, _) = send(&mut bench, "_lossy", chat(1).encode_to_vec()).expect("passed on");
     assert!(!target.metrics);
 }
+
+#[test]
+fn who_may_not_send_data_answers_calls_of_the_server_and_nothing_else() {
+    let mut bench = bench(Permissions { publish_data: false, ..everything() });
+    let (id, call) = crate::rpc::call(7, "greet".to_owned(), String::new(), 1_000);
+    let caller = proto::DataPacket::decode(call.as_slice()).expect("a packet").participant_identity;
+    let outcome = proto::rpc_response::Value::Payload("hello".to_owned());
+    let response = proto::RpcResponse { request_id: id.clone(), value: Some(outcome) };
+    let mut answers = |to: String| {
+        let packet = proto::DataPacket {
+            destination_identities: vec![to],
+            value: Some(Value::RpcResponse(response.clone())),
+            ..Default::default()
+        };
+        let message = MediaEvent::Data {
+            peer: PeerId(0),
+            label: "_reliable".into(),
+            text: false,
+            payload: Bytes::from(packet.encode_to_vec()),
+        };
+        bench.event(Event::Media(message)).requests
+    };
+    let requests = answers(caller);
+    assert!(
+        matches!(&requests[..], [Request::RpcAnswer { id: told, outcome: Ok(result) }] if *told == id && result == "hello"),
+        "{requests:?}"
+    );
+    assert!(answers("person-2".to_owned()).is_empty());
+}
