@@ -34,16 +34,20 @@ pub(crate) enum Layering {
     Pictures(vp9::Descriptor),
     /// With one.
     Described(Frame),
-    /// With one that cannot be read yet: the first packet of a keyframe was overtaken by this one, which is of the frame
-    /// with this number.
-    Early(u64),
+    /// With one that cannot be read yet: the first packet of a keyframe was overtaken by this one.
+    Early {
+        /// Of its frame, without wraps.
+        number: u64,
+        /// It is the last of its frame.
+        end: bool,
+    },
 }
 
 impl Layering {
     /// Spatial and temporal layer.
     pub fn layers(&self) -> (u8, u8) {
         match self {
-            Self::Whole | Self::Early(_) => (0, 0),
+            Self::Whole | Self::Early { .. } => (0, 0),
             Self::Temporal { layer, .. } => (0, *layer),
             Self::Pictures(picture) => (picture.spatial, picture.temporal),
             Self::Described(frame) => (frame.template.spatial, frame.template.temporal),
@@ -113,7 +117,9 @@ impl Content {
     /// The frame number of its descriptor.
     pub fn frame_number(&self) -> Option<u16> {
         match &self.layering {
-            Layering::Described(Frame { number, .. }) | Layering::Early(number) => Some(*number as u16),
+            Layering::Described(Frame { number, .. }) | Layering::Early { number, .. } => {
+                Some(*number as u16)
+            }
             _ => None,
         }
     }

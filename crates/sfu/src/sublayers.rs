@@ -37,15 +37,19 @@ pub(crate) struct Sublayers {
     /// It has dependency descriptors.
     described: bool,
     structure: Option<Structure>,
-    /// The one before, for frames that come late.
-    earlier: Option<Structure>,
+    /// The frame that brought it first.
+    structure_frame: u64,
+    /// The one before and its first frame, for frames that come late.
+    earlier: Option<(u64, Structure)>,
     /// Counts structures.
     generation: u32,
-    /// The frame that brought the structure.
-    structure_frame: u64,
     newest_frame: u64,
+    /// The newest that brought a structure.
+    key_frame: u64,
     /// Decode targets that are sent.
     active: u32,
+    /// The newest frame that told them.
+    told_frame: u64,
     /// Packets that could not be read since one could.
     unreadable: u32,
     /// Counts pictures.
@@ -117,7 +121,7 @@ impl Sublayers {
         let mut change = self.take_codec(received.codec, newest)?;
         let read = if received.codec == CodecKind::Vp8 { None } else { self.parse(descriptor) };
         match read {
-            Some(read) => change = change.max(self.take_descriptor(read, content, newest)),
+            Some(read) => change = change.max(self.take_descriptor(read, content)),
             // A stream that is described begins anew without descriptors, or the packet is of no use.
             None if self.described && content.start && newest => {
                 self.forget();
@@ -153,33 +157,37 @@ impl Sublayers {
         }
     }
 
+    /// By the structure of its time: the ids of another may mean other things.
     fn parse(&self, descriptor: &[u8]) -> Option<dd::Descriptor> {
-        let by = |known: &Option<Structure>| dd::Descriptor::parse(descriptor, known.as_ref());
-        let late = || self.earlier.as_ref().and_then(|_| by(&self.earlier));
-        by(&self.structure).or_else(late)
+        let number = self.unwrap(dd::Mandatory::parse(descriptor)?.frame_number);
+        let earlier = || Some(&self.earlier.as_ref().filter(|(first, _)| *first <= number)?.1);
+        let known = if number < self.structure_frame { earlier() } else { self.structure.as_ref() };
+        dd::Descriptor::parse(descriptor, known)
     }
 
     /// Of the frame that comes next, in which a keyframe may begin.
     fn early(&self, descriptor: &[u8]) -> Option<Layering> {
-        let number = self.unwrap(dd::Mandatory::parse(descriptor)?.frame_number);
-        (number == self.newest_frame + 1).then_some(Layering::Early(number))
+        let read = dd::Mandatory::parse(descriptor)?;
+        let number = self.unwrap(read.frame_number);
+        let next = number == self.newest_frame + 1;
+        next.then_some(Layering::Early { number, end: read.end_of_frame })
     }
 
-    fn take_descriptor(&mut self, read: dd::Descriptor, content: &mut Content, newest: bool) -> Change {
+    fn take_descriptor(&mut self, read: dd::Descriptor, content: &mut Content) -> Change {
         let number = self.unwrap(read.mandatory.frame_number);
         let begins = read.structure.is_some();
-        let mut change = Change::Nothing;
-        if let Some(structure) = read.structure.filter(|_| number > self.structure_frame) {
-            if !self.described && self.timestamp.is_some() {
-                change = Change::Restart;
-                self.forget();
+        // A structure begins with all of them.
+        let told = read.active.or(read.structure.as_ref().map(Structure::all));
+        let mut change = match read.structure.filter(|_| number > self.key_frame) {
+            Some(structure) => self.take_structure(structure, number),
+            None => Change::Nothing,
+        };
+        if let Some(active) = told.filter(|_| number >= self.told_frame) {
+            self.told_frame = number;
+            if active != self.active {
+                self.active = active;
+                change = change.max(Change::Layers);
             }
-            self.adopt(structure, number);
-            change = change.max(Change::Layers);
-        }
-        if let Some(active) = read.active.filter(|active| newest && *active != self.active) {
-            self.active = active;
-            change = change.max(Change::Layers);
         }
         self.newest_frame = self.newest_frame.max(number);
         self.unreadable = 0;
@@ -196,12 +204,29 @@ impl Sublayers {
         change
     }
 
+    fn take_structure(&mut self, structure: Structure, number: u64) -> Change {
+        let mut change = Change::Nothing;
+        if !self.described && self.timestamp.is_some() {
+            change = Change::Restart;
+            self.forget();
+        }
+        self.key_frame = number;
+        // Keyframes of libwebrtc bring the same one until something changes; what overtakes them is read rightly then.
+        if self.structure.as_ref() != Some(&structure) {
+            self.adopt(structure, number);
+            change = change.max(Change::Layers);
+        }
+        change
+    }
+
     fn adopt(&mut self, structure: Structure, number: u64) {
         self.described = true;
+        self.told_frame = number;
         self.active = structure.all();
         self.count = structure.spatial_layers;
         self.sizes.clone_from(&structure.resolutions);
-        self.earlier = self.structure.replace(structure);
+        let earlier = self.structure.replace(structure);
+        self.earlier = earlier.map(|earlier| (self.structure_frame, earlier));
         self.generation = self.generation.wrapping_add(1);
         self.structure_frame = number;
     }

@@ -65,8 +65,23 @@ pub(crate) struct Subscription<Sink> {
     pub begun: u32,
     codecs: Codecs,
     rewriter: Rewriter,
-    /// The stream last begun and the one before, for packets of it that come late.
-    selectors: [Option<(Stream, Selector)>; 2],
+    /// What was begun last and before that, for packets of it that come late.
+    stretches: [Option<Stretch>; 2],
+}
+
+/// What a receiver gets of a stream from one beginning on.
+#[derive(Debug)]
+struct Stretch {
+    stream: Stream,
+    /// The sequence number with which it began.
+    first: u64,
+    selector: Selector,
+}
+
+impl Stretch {
+    fn has(&self, packet: &Packet<'_>) -> bool {
+        self.stream == packet.stream && self.first <= packet.sequence()
+    }
 }
 
 /// What becomes of a packet for one receiver.
@@ -93,7 +108,7 @@ impl<Sink> Subscription<Sink> {
             begun: 0,
             codecs: Codecs::new(codecs),
             rewriter: Rewriter::new(start),
-            selectors: [None, None],
+            stretches: [None, None],
         }
     }
 
@@ -114,9 +129,8 @@ impl<Sink> Subscription<Sink> {
 
     /// Spatial and temporal layer of its stream that is sent, where the stream tells.
     pub fn current_within(&self) -> Option<(u8, u8)> {
-        let (_, selector) =
-            self.selectors[0].as_ref().filter(|(of, _)| self.rewriter.stream() == Some(*of))?;
-        selector.layers()
+        let open = self.rewriter.stream()?;
+        self.stretches[0].as_ref().filter(|now| now.stream == open)?.selector.layers()
     }
 
     /// It cannot begin on `layer`, or come to what it is to receive of it, without a keyframe. Nobody is asked for one in
@@ -129,8 +143,8 @@ impl<Sink> Subscription<Sink> {
     }
 
     fn is_stuck(&self, layer: &Layer) -> bool {
-        let selector = self.selectors[0].as_ref().filter(|(of, _)| *of == layer.stream);
-        selector.is_some_and(|(_, selector)| selector.needs_keyframe(self.wanted, &layer.within))
+        let now = self.stretches[0].as_ref().filter(|now| now.stream == layer.stream);
+        now.is_some_and(|now| now.selector.needs_keyframe(self.wanted, &layer.within))
     }
 
     /// Stops sending until the next beginning.
@@ -174,18 +188,16 @@ impl<Sink> Subscription<Sink> {
     #[inline]
     fn decide(&mut self, packet: &Packet<'_>, within: &Sublayers) -> Verdict {
         let open = self.rewriter.stream() == Some(packet.stream);
-        let [now, before] = &mut self.selectors;
+        let [now, before] = &mut self.stretches;
         match (now, before) {
-            (Some((of, selector)), _) if *of == packet.stream && open => {
+            (Some(now), _) if open && now.has(packet) => {
                 let mut wanted = self.wanted;
                 if self.hasty && self.target != Some(packet.stream.layer) {
                     wanted.temporal = 0;
                 }
-                selector.decide(packet, wanted, within)
+                now.selector.decide(packet, wanted, within)
             }
-            (Some((of, selector)), _) | (_, Some((of, selector))) if *of == packet.stream => {
-                selector.recall(packet)
-            }
+            (Some(was), _) | (_, Some(was)) if was.has(packet) => was.selector.recall(packet),
             _ if matches!(packet.content.layering, Layering::Whole) => {
                 Verdict::Forward { last: false, active: None }
             }
@@ -215,8 +227,8 @@ impl<Sink> Subscription<Sink> {
             self.rewriter.expect_layers();
         }
         self.hasty = false;
-        self.selectors.swap(0, 1);
-        self.selectors[0] = Some((packet.stream, selector));
+        self.stretches.swap(0, 1);
+        self.stretches[0] = Some(Stretch { stream: packet.stream, first: packet.sequence(), selector });
         self.begun += 1;
         self.rewriter.set_clock(packet.clock?)
     }

@@ -3,6 +3,7 @@
 use wire::dd::{Active, Indication, Structure};
 
 use super::{Verdict, Wanted};
+use crate::clock::ahead;
 use crate::packet::{Frame, Packet};
 use crate::sublayers::Sublayers;
 
@@ -39,8 +40,7 @@ pub(crate) struct Described {
     generation: u32,
     /// What is sent; `None`: nothing that could be decoded.
     target: Option<Target>,
-    /// What was sent before the frame with this number.
-    before: (u64, Option<Target>),
+    turns: Turns,
     frames: Frames,
     /// The picture of which the last packet was forwarded.
     finished: Option<u32>,
@@ -73,49 +73,50 @@ impl Described {
         let mut first = false;
         if self.frames.find(frame.number) == State::Unknown {
             first = true;
-            let structure = within.structure().filter(|_| self.is_readable(frame));
-            let forwarded = structure.is_some_and(|structure| {
-                if self.frames.is_new(frame.number) {
-                    let goal = best(structure, within.active(), wanted);
-                    self.turn(packet, frame, structure, goal, wanted.hasty);
-                }
-                self.takes(frame)
-            });
-            self.frames.add(frame.number, forwarded);
+            let new = self.frames.is_new(frame.number);
+            if let Some(structure) = within.structure().filter(|_| new) {
+                let goal = best(structure, within.active(), wanted);
+                self.turn(packet, frame, structure, goal, wanted.hasty);
+            }
+            self.frames.add(frame.number, self.takes(frame));
         }
-        match self.recall(frame) {
+        match self.recall(packet, frame) {
             Verdict::Forward { last, .. } => {
-                if last || packet.received.marker {
-                    self.finished = Some(packet.received.timestamp);
-                }
+                self.note_end(packet, last);
                 Verdict::Forward { last, active: self.active(frame, first, within) }
             }
             Verdict::Withhold { .. } => Verdict::Withhold { first },
         }
     }
 
-    pub fn recall(&self, frame: &Frame) -> Verdict {
+    /// A packet of a keyframe that cannot be read yet: what comes next of it is what everybody gets.
+    pub fn pass(&mut self, packet: &Packet<'_>, last: bool) -> Verdict {
+        self.note_end(packet, last);
+        Verdict::Forward { last, active: None }
+    }
+
+    fn note_end(&mut self, packet: &Packet<'_>, last: bool) {
+        let timestamp = packet.received.timestamp;
+        let newest = self.finished.is_none_or(|finished| ahead(timestamp, finished) > 0);
+        if newest && (last || packet.received.marker) {
+            self.finished = Some(timestamp);
+        }
+    }
+
+    pub fn recall(&self, packet: &Packet<'_>, frame: &Frame) -> Verdict {
         let forwarded = match self.frames.find(frame.number) {
             State::Forwarded => true,
             State::Withheld => false,
-            State::Unknown => frame.generation == self.generation && self.takes(frame),
+            State::Unknown => self.takes(frame),
         };
         if forwarded {
-            let target = self.in_force(frame.number);
-            let last = frame.end && target.is_some_and(|target| target.spatial == frame.template.spatial);
+            let timestamp = packet.received.timestamp;
+            let target = || self.turns.of_picture(frame.number, timestamp);
+            let last = frame.end && target().is_some_and(|target| target.spatial == frame.template.spatial);
             Verdict::Forward { last, active: None }
         } else {
             Verdict::Withhold { first: false }
         }
-    }
-
-    /// It is described by the structure that is known, or by the one that it begins.
-    fn is_readable(&self, frame: &Frame) -> bool {
-        frame.generation == self.generation || frame.structured || self.frames.is_new(frame.number)
-    }
-
-    fn in_force(&self, number: u64) -> Option<Target> {
-        if number < self.before.0 { self.before.1 } else { self.target }
     }
 
     /// A frame ahead of all others: what is sent may change with it.
@@ -129,12 +130,12 @@ impl Described {
     ) {
         if frame.generation != self.generation {
             self.generation = frame.generation;
-            self.set_target(frame.number, None);
+            self.set_target(packet, frame, None);
         }
         let Some(goal) = goal.filter(|goal| self.target != Some(*goal)) else { return };
         let picture_is_over = self.finished == Some(packet.received.timestamp);
         let allowed = |to: Target| {
-            let climbs = self.target.is_some_and(|target| to.spatial > target.spatial);
+            let climbs = to.spatial > self.target.map_or(0, |target| target.spatial);
             frame.template.indication(to.index) == Indication::Switch && !(climbs && picture_is_over)
         };
         if !self.can_decode(frame) {
@@ -164,14 +165,13 @@ impl Described {
             }
         };
         if next.is_some() {
-            self.set_target(frame.number, next);
+            self.set_target(packet, frame, next);
         }
     }
 
-    fn set_target(&mut self, number: u64, target: Option<Target>) {
-        if self.before.0 != number {
-            self.before = (number, self.target);
-        }
+    fn set_target(&mut self, packet: &Packet<'_>, frame: &Frame, target: Option<Target>) {
+        let timestamp = packet.received.timestamp;
+        self.turns.add(Turn { first: frame.number, timestamp, generation: frame.generation, target });
         self.target = target;
         self.to_tell = TOLD_FRAMES;
     }
@@ -181,9 +181,9 @@ impl Described {
         self.references(frame).all(|number| self.frames.find(number) == State::Forwarded)
     }
 
-    /// It belongs to what is sent, and nothing that it refers to was withheld. What is lost may still come.
+    /// It belongs to what was sent when it was its turn, and nothing that it refers to was withheld. What is lost may still come.
     fn takes(&self, frame: &Frame) -> bool {
-        let target = self.in_force(frame.number);
+        let target = self.turns.at(frame.number, frame.generation);
         target.is_some_and(|target| frame.template.is_in(target.index))
             && self.references(frame).all(|number| self.frames.find(number) != State::Withheld)
     }
@@ -215,6 +215,54 @@ fn best(structure: &Structure, active: u32, wanted: Wanted) -> Option<Target> {
     let targets = (0..structure.targets).filter(|index| active & 1 << index != 0);
     let targets = targets.filter_map(|index| Target::of(structure, index));
     targets.filter(|target| wanted.has((target.spatial, target.temporal))).max_by_key(|target| target.rank())
+}
+
+/// What is sent changes.
+#[derive(Clone, Copy, Debug)]
+struct Turn {
+    /// From this frame on.
+    first: u64,
+    /// Of its picture.
+    timestamp: u32,
+    /// Of the structure that describes it.
+    generation: u32,
+    target: Option<Target>,
+}
+
+/// The last changes, for frames that come late: they are judged by what held when they were sent, as were those that refer to them
+/// and those that they refer to.
+#[derive(Debug, Default)]
+struct Turns {
+    turns: [Option<Turn>; Self::KEPT],
+    newest: usize,
+}
+
+impl Turns {
+    /// Estimates and settings change what is sent a few times in a second at most, and a retransmission takes less.
+    const KEPT: usize = 8;
+
+    fn add(&mut self, turn: Turn) {
+        if self.turns[self.newest].is_some_and(|newest| newest.first != turn.first) {
+            self.newest = (self.newest + 1) % Self::KEPT;
+        }
+        self.turns[self.newest] = Some(turn);
+    }
+
+    /// What was sent at a frame; `None`, too, when that is forgotten, or another structure described it.
+    fn at(&self, number: u64, generation: u32) -> Option<Target> {
+        let turn = self.newest_first().find(|turn| turn.first <= number)?;
+        turn.target.filter(|_| turn.generation == generation)
+    }
+
+    /// What was sent of a frame's picture in the end.
+    fn of_picture(&self, number: u64, timestamp: u32) -> Option<Target> {
+        self.newest_first().find(|turn| turn.first <= number || turn.timestamp == timestamp)?.target
+    }
+
+    fn newest_first(&self) -> impl Iterator<Item = &Turn> {
+        let (newer, older) = self.turns.split_at(self.newest + 1);
+        newer.iter().rev().chain(older.iter().rev()).flatten()
+    }
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -36,6 +36,12 @@ impl<T: Copy> Memory<T> {
         }
     }
 
+    /// The decision on the last picture before that one, if it is remembered.
+    pub fn before(&self, timestamp: u32) -> Option<T> {
+        let earlier = self.entries.iter().flatten().filter(|(at, _)| ahead(timestamp, *at) > 0);
+        earlier.min_by_key(|(at, _)| ahead(timestamp, *at)).map(|(_, decision)| *decision)
+    }
+
     #[inline]
     pub fn find(&self, timestamp: u32) -> Option<T> {
         let of =

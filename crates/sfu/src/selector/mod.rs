@@ -65,7 +65,7 @@ impl Selector {
             Layering::Whole => Self::Whole,
             Layering::Temporal { .. } => Self::Temporal(Box::default()),
             Layering::Pictures(_) => Self::Pictures(Box::default()),
-            Layering::Described(_) | Layering::Early(_) => Self::Described(Box::default()),
+            Layering::Described(_) | Layering::Early { .. } => Self::Described(Box::default()),
         }
     }
 
@@ -82,8 +82,9 @@ impl Selector {
             (Self::Described(described), Layering::Described(frame)) => {
                 described.decide(packet, frame, wanted, within)
             }
-            // Keyframes begin with what everybody gets.
-            (Self::Described(described), Layering::Early(_)) if described.layers().is_some() => Verdict::PASS,
+            (Self::Described(described), Layering::Early { end, .. }) if described.layers().is_some() => {
+                described.pass(packet, *end && wanted.spatial == 0)
+            }
             // Padding, which has no layer.
             (_, Layering::Whole) => Verdict::PASS,
             _ => Verdict::Withhold { first: false },
@@ -95,7 +96,7 @@ impl Selector {
         match (self, &packet.content.layering) {
             (Self::Temporal(temporal), Layering::Temporal { layer, .. }) => temporal.recall(packet, *layer),
             (Self::Pictures(pictures), Layering::Pictures(picture)) => pictures.recall(packet, picture),
-            (Self::Described(described), Layering::Described(frame)) => described.recall(frame),
+            (Self::Described(described), Layering::Described(frame)) => described.recall(packet, frame),
             (_, Layering::Whole) => Verdict::PASS,
             _ => Verdict::Withhold { first: false },
         }

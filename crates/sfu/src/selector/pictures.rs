@@ -6,12 +6,21 @@ use super::memory::Memory;
 use super::{Verdict, Wanted};
 use crate::packet::Packet;
 
+/// What was decided of a picture.
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    /// The highest spatial layer that is sent of it; `None`: nothing.
+    highest: Option<u8>,
+    /// The highest layers that are sent from then on. What comes late is judged by what held when it was sent, as were those that
+    /// refer to it and those that it refers to.
+    after: Wanted,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Pictures {
     /// The highest layers that are sent; `None` until the first picture.
     now: Option<Wanted>,
-    /// The highest spatial layer that is sent of a picture; `None`: nothing.
-    memory: Memory<Option<u8>>,
+    memory: Memory<Decided>,
 }
 
 impl Pictures {
@@ -26,36 +35,48 @@ impl Pictures {
 
     pub fn decide(&mut self, packet: &Packet<'_>, picture: &Descriptor, wanted: Wanted) -> Verdict {
         let timestamp = packet.received.timestamp;
-        if let Some(highest) = self.memory.find(timestamp) {
-            return verdict(highest, picture, false);
+        if let Some(decided) = self.memory.find(timestamp) {
+            return verdict(decided.highest, picture, false);
         }
-        if packet.newest && self.memory.is_new(timestamp) {
-            self.descend_or_begin(packet.content.start, wanted);
-        }
-        let highest = self.highest_of(picture);
-        self.memory.add(timestamp, highest);
-        // What follows in higher temporal layers does without what was withheld of them.
-        if highest.is_some() && packet.newest && picture.switching_up {
-            self.now = self.now.map(|now| Wanted { temporal: wanted.temporal, ..now });
-        }
-        verdict(highest, picture, true)
+        let decided = if packet.newest && self.memory.is_new(timestamp) {
+            Some(self.turn(packet.content.start, picture, wanted))
+        } else {
+            self.late(timestamp, picture)
+        };
+        decided.inspect(|decided| self.memory.add(timestamp, *decided));
+        verdict(decided.and_then(|decided| decided.highest), picture, true)
     }
 
     pub fn recall(&self, packet: &Packet<'_>, picture: &Descriptor) -> Verdict {
-        let known = self.memory.find(packet.received.timestamp);
-        verdict(known.unwrap_or_else(|| self.highest_of(picture)), picture, false)
+        let timestamp = packet.received.timestamp;
+        let decided = self.memory.find(timestamp).or_else(|| self.late(timestamp, picture));
+        verdict(decided.and_then(|decided| decided.highest), picture, false)
     }
 
-    /// Down with any picture: none refers to higher layers. Up with a keyframe, which has all spatial layers.
-    fn descend_or_begin(&mut self, keyframe: bool, wanted: Wanted) {
+    /// A picture ahead of all others. Down with any: none refers to higher layers. Up with a keyframe, which has all spatial
+    /// layers, and behind pictures from which temporal layers can be climbed.
+    fn turn(&mut self, keyframe: bool, picture: &Descriptor, wanted: Wanted) -> Decided {
         let now = self.now.filter(|_| !keyframe).unwrap_or(wanted);
         let (spatial, temporal) = (now.spatial.min(wanted.spatial), now.temporal.min(wanted.temporal));
-        self.now = Some(Wanted { spatial, temporal, ..now });
+        let now = Wanted { spatial, temporal, ..now };
+        let highest = highest(now, picture);
+        // What follows in higher temporal layers does without what was withheld of them.
+        let climbs = highest.is_some() && picture.switching_up;
+        let after = if climbs { Wanted { temporal: wanted.temporal, ..now } } else { now };
+        self.now = Some(after);
+        Decided { highest, after }
     }
 
-    fn highest_of(&self, picture: &Descriptor) -> Option<u8> {
-        self.now.filter(|now| picture.temporal <= now.temporal).map(|now| now.spatial)
+    /// Of a picture of which nothing came in time.
+    fn late(&self, timestamp: u32, picture: &Descriptor) -> Option<Decided> {
+        let before = self.memory.before(timestamp)?;
+        Some(Decided { highest: highest(before.after, picture), ..before })
     }
+}
+
+/// The highest spatial layer that is sent of a picture.
+fn highest(now: Wanted, picture: &Descriptor) -> Option<u8> {
+    (picture.temporal <= now.temporal).then_some(now.spatial)
 }
 
 fn verdict(highest: Option<u8>, picture: &Descriptor, first: bool) -> Verdict {

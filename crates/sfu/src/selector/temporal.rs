@@ -4,12 +4,20 @@ use super::memory::Memory;
 use super::{Verdict, Wanted};
 use crate::packet::Packet;
 
+/// What was decided of a picture.
+#[derive(Clone, Copy, Debug)]
+struct Decided {
+    forwarded: bool,
+    /// The highest layer that is sent from then on. What comes late is judged by what held when it was sent, as were those that
+    /// refer to it and those that it refers to.
+    layer: u8,
+}
+
 #[derive(Debug, Default)]
 pub(crate) struct Temporal {
     /// The highest layer that is sent; `None` until the first frame.
     layer: Option<u8>,
-    /// Whether a picture is forwarded.
-    memory: Memory<bool>,
+    memory: Memory<Decided>,
 }
 
 impl Temporal {
@@ -19,20 +27,30 @@ impl Temporal {
 
     pub fn decide(&mut self, packet: &Packet<'_>, layer: u8, sync: bool, wanted: Wanted) -> Verdict {
         let timestamp = packet.received.timestamp;
-        if let Some(forwarded) = self.memory.find(timestamp) {
-            return verdict(forwarded, false);
+        if let Some(decided) = self.memory.find(timestamp) {
+            return verdict(decided.forwarded, false);
         }
-        if packet.newest && self.memory.is_new(timestamp) {
-            self.layer = Some(self.next(packet.content.start, layer, sync, wanted));
-        }
-        let forwarded = self.layer.is_some_and(|highest| layer <= highest);
-        self.memory.add(timestamp, forwarded);
-        verdict(forwarded, true)
+        let decided = if packet.newest && self.memory.is_new(timestamp) {
+            let highest = self.next(packet.content.start, layer, sync, wanted);
+            self.layer = Some(highest);
+            Some(Decided { forwarded: layer <= highest, layer: highest })
+        } else {
+            self.late(timestamp, layer)
+        };
+        decided.inspect(|decided| self.memory.add(timestamp, *decided));
+        verdict(decided.is_some_and(|decided| decided.forwarded), true)
     }
 
     pub fn recall(&self, packet: &Packet<'_>, layer: u8) -> Verdict {
-        let unknown = || self.layer.is_some_and(|highest| layer <= highest);
-        verdict(self.memory.find(packet.received.timestamp).unwrap_or_else(unknown), false)
+        let timestamp = packet.received.timestamp;
+        let decided = self.memory.find(timestamp).or_else(|| self.late(timestamp, layer));
+        verdict(decided.is_some_and(|decided| decided.forwarded), false)
+    }
+
+    /// Of a picture of which nothing came in time.
+    fn late(&self, timestamp: u32, layer: u8) -> Option<Decided> {
+        let before = self.memory.before(timestamp)?;
+        Some(Decided { forwarded: layer <= before.layer, ..before })
     }
 
     /// The highest layer from this frame on. Down at once: no frame refers to a higher layer. Up by one layer with a frame

@@ -27,11 +27,13 @@ pub struct Shape {
     pub spatial: u8,
     /// Its descriptors tell which decode targets are sent.
     pub tells: bool,
+    /// Each keyframe brings a structure with other template ids. libwebrtc keeps them while the structure stays the same.
+    pub renews: bool,
 }
 
 impl Shape {
     pub const fn new(codec: CodecKind, described: bool, mode: Mode, spatial: u8) -> Self {
-        Self { codec, described, mode, spatial, tells: true }
+        Self { codec, described, mode, spatial, tells: true, renews: false }
     }
 }
 
@@ -142,7 +144,7 @@ impl Encoder {
         self.picture_id = (self.picture_id + 1) & 0x7FFF;
         self.since_key = if key { 0 } else { self.since_key + 1 };
         self.key_idx = (self.key_idx + u8::from(key)) & 31;
-        if key {
+        if key && self.shape.renews {
             self.offset = (self.offset + self.templates()) % 64;
         }
         let place = (self.since_key % 4) as usize;

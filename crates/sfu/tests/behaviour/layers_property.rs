@@ -1,7 +1,9 @@
-//! Any schedule of settings, estimates, layer deaths, keyframes, pauses, loss, reordering and repair: the strict decoder accepts what
-//! comes out.
+//! Any schedule of settings, estimates, layer deaths, keyframes, pauses, interruptions, loss, reordering and repair: the strict
+//! decoder accepts what comes out.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use base::model::TrackSettings;
@@ -14,22 +16,44 @@ use crate::support::*;
 
 const SINKS: [u32; 2] = [20, 30];
 
+/// What becomes of packets on their way to the server.
+#[derive(Clone, Copy)]
+struct Network {
+    /// Packets of a thousand that are lost; of most of them a repair comes late.
+    lost: u64,
+    /// So much later than others they may come.
+    jitter_ms: u64,
+    /// Packets come one after the other, up to so long apart.
+    spread_ms: u64,
+}
+
+const PERFECT: Network = Network { lost: 0, jitter_ms: 0, spread_ms: 0 };
+const SLOW: Network = Network { spread_ms: 3, ..PERFECT };
+const BAD: Network = Network { lost: 80, jitter_ms: 20, spread_ms: 0 };
+
 struct Call {
     random: Random,
     shape: Shape,
     /// Estimates jump around.
     thin: bool,
-    /// Packets of a thousand.
-    lost: u64,
-    jitter_ms: u64,
+    network: Network,
     stage: Stage,
     encoders: Vec<Encoder>,
     flying: BTreeMap<(Instant, u64), Sent>,
     sent: u64,
+    /// When the last packet of each stream arrives, where none overtakes another.
+    tails: Vec<Instant>,
     asked: BTreeSet<u8>,
     muted: bool,
-    /// Frames of which a packet was lost or came late.
-    damaged: BTreeSet<Name>,
+    /// Packets that could not be read.
+    unread: u64,
+    keyframes: BTreeSet<Name>,
+    /// Frames of which a packet never came, or could not be read.
+    lost: BTreeSet<Name>,
+    /// By sink, those of which a packet came when their stream did not go there.
+    cut: [BTreeSet<Name>; 2],
+    /// By sink, beginnings, and with which packet the last one was.
+    begun: [(u32, (u8, u64)); 2],
     /// Since when each sink may expect pictures.
     watching: [Option<Instant>; 2],
     disabled: [bool; 2],
@@ -37,7 +61,7 @@ struct Call {
 }
 
 impl Call {
-    fn new(seed: u64, shape: Shape, streams: u8, thin: bool, (lost, jitter_ms): (u64, u64)) -> Self {
+    fn new(seed: u64, shape: Shape, streams: u8, network: Network) -> Self {
         let mut stage = Stage::new();
         stage.publish(CAMERA, MediaKind::Video, streams);
         SINKS.iter().for_each(|sink| stage.subscribe(CAMERA, *sink));
@@ -45,16 +69,20 @@ impl Call {
         Self {
             random: Random(seed),
             shape,
-            thin,
-            lost,
-            jitter_ms,
+            thin: seed % 2 == 1,
+            network,
             stage,
             encoders: (0..streams).map(|layer| Encoder::new(begin, shape, layer)).collect(),
             flying: BTreeMap::new(),
             sent: 0,
+            tails: vec![begin; usize::from(streams)],
             asked: (0..streams).collect(),
             muted: false,
-            damaged: BTreeSet::new(),
+            unread: 0,
+            keyframes: BTreeSet::new(),
+            lost: BTreeSet::new(),
+            cut: [BTreeSet::new(), BTreeSet::new()],
+            begun: [(0, (0, 0)); 2],
             watching: [Some(begin); 2],
             disabled: [false; 2],
             thin_line: [false; 2],
@@ -74,14 +102,13 @@ impl Call {
     fn upset(&mut self) {
         let index = self.random.below(2) as usize;
         let sink = SINKS[index];
-        if self.random.permille(50) {
+        if self.random.permille(120) {
             let fps = [0, 7, 15, 30][self.random.below(4) as usize];
-            let (disabled, quality) = (self.random.permille(150), self.random.below(3) as u8);
+            let (disabled, quality) = (self.random.permille(60), self.random.below(3) as u8);
             self.expect_life();
             self.disabled[index] = disabled;
             self.watch(index, ms(0));
             self.stage.settle(sink, &TrackSettings { disabled, quality, fps, ..TrackSettings::default() });
-            self.damage_all_in_flight();
         }
         if self.thin && self.random.permille(100) {
             self.expect_life();
@@ -96,7 +123,6 @@ impl Call {
             // What climbs waits for a second.
             self.watch(index, ms(1_100));
             self.stage.estimate(sink, estimate.map(Bitrate::kbps));
-            self.damage_all_in_flight();
         }
         if self.random.permille(15) {
             let at = self.random.below(self.encoders.len() as u64) as usize;
@@ -112,10 +138,14 @@ impl Call {
             self.watching = self.watching.map(|since| since.map(|_| self.stage.now));
             self.muted ^= true;
             self.stage.mute(CAMERA, self.muted);
-            self.damage_all_in_flight();
         }
         if self.random.permille(20) {
             self.stage.want_keyframe(sink);
+        }
+        if self.random.permille(5) {
+            self.expect_life();
+            self.watching[index] = self.watching[index].map(|_| self.stage.now);
+            self.stage.media.interrupt(self.stage.now, CAMERA, To(sink));
         }
     }
 
@@ -131,6 +161,10 @@ impl Call {
             let packets = 1 + self.random.below(3) as u8;
             let capture = self.stage.elapsed();
             let mut sent = self.encoders[at].picture(capture, key, packets);
+            if key {
+                let name = self.name(&sent[0]);
+                self.keyframes.insert(name);
+            }
             if self.random.permille(100) {
                 sent.push(self.encoders[at].padding());
             }
@@ -139,25 +173,27 @@ impl Call {
     }
 
     fn send(&mut self, sent: Sent) {
-        let mut arrival = self.stage.now + ms(10 + self.random.below(self.jitter_ms + 1));
-        if self.random.permille(self.lost) {
-            self.damage(&sent);
+        let Network { lost, jitter_ms, spread_ms } = self.network;
+        let mut arrival = self.stage.now + ms(10 + self.random.below(jitter_ms + 1));
+        if spread_ms > 0 {
+            let tail = &mut self.tails[usize::from(sent.received.layer)];
+            arrival = arrival.max(*tail + ms(self.random.below(spread_ms + 1)));
+            *tail = arrival;
+        }
+        if self.random.permille(lost) {
             if self.random.permille(300) {
+                self.lose(&sent);
                 return;
             }
-            arrival += ms(30 + self.random.below(150));
+            arrival += ms(30 + self.random.below(270));
         }
         self.sent += 1;
         self.flying.insert((arrival, self.sent), sent);
     }
 
-    fn unread(&self) -> u64 {
-        self.stage.media.snapshot(self.stage.now).publications[0].drops.malformed
-    }
-
     /// Who may expect pictures has some of the last second.
     fn expect_life(&self) {
-        if self.lost > 0 {
+        if self.network.lost > 0 {
             // It is for receivers to say what they miss.
             return;
         }
@@ -178,19 +214,16 @@ impl Call {
         }
     }
 
-    /// What was in flight over a pause, or over a switch to another stream, may be cut off.
-    fn damage_all_in_flight(&mut self) {
-        if self.lost > 0 {
-            let flying: Vec<Sent> = self.flying.values().cloned().collect();
-            flying.iter().for_each(|sent| self.damage(sent));
+    /// It never came, or in vain.
+    fn lose(&mut self, sent: &Sent) {
+        if !sent.payload.is_empty() {
+            self.lost.insert(self.name(sent));
         }
     }
 
-    fn damage(&mut self, sent: &Sent) {
-        if !sent.payload.is_empty() {
-            let truth = self.truth(sent);
-            self.damaged.insert((truth.ssrc, truth.frame));
-        }
+    fn name(&self, sent: &Sent) -> Name {
+        let truth = self.truth(sent);
+        (truth.ssrc, truth.frame)
     }
 
     fn truth(&self, sent: &Sent) -> Truth {
@@ -206,69 +239,137 @@ impl Call {
         while let Some(entry) = self.flying.first_entry().filter(|entry| entry.key().0 <= until) {
             let ((at, _), sent) = entry.remove_entry();
             self.stage.advance(at - self.stage.now);
-            let unread = self.unread();
-            self.stage.deliver(CAMERA, &sent);
-            // The structure that describes it was lost, or sent while muted.
-            if self.lost > 0 && self.unread() > unread {
-                self.damage(&sent);
-            }
-            if self.encoders.len() > 1 && !sent.payload.is_empty() && self.truth(&sent).references.is_empty()
-            {
-                self.damage_all_in_flight();
-            }
+            self.deliver(&sent);
             let wanted = self.stage.requested_layers();
             self.asked.extend(wanted);
         }
         self.stage.advance(until - self.stage.now);
+    }
+
+    fn deliver(&mut self, sent: &Sent) {
+        self.stage.deliver(CAMERA, sent);
+        let now = self.stage.media.snapshot(self.stage.now).publications.remove(0);
+        // The structure that describes it was lost.
+        if std::mem::replace(&mut self.unread, now.drops.malformed) < now.drops.malformed {
+            self.lose(sent);
+        }
+        let at = (sent.received.layer, sent.received.sequence);
+        for (index, row) in now.subscriptions.iter().enumerate() {
+            let (begun, first) = &mut self.begun[index];
+            if *begun != row.begun {
+                (*begun, *first) = (row.begun, at);
+            }
+            let goes = !now.muted && row.current == Some(at.0) && first.0 == at.0 && first.1 <= at.1;
+            if !goes && !sent.payload.is_empty() {
+                let name = self.name(sent);
+                self.cut[index].insert(name);
+            }
+        }
+    }
+}
+
+/// What came out.
+impl Call {
+    /// How many frames the sink got.
+    fn check_without_loss(&self, index: usize) -> usize {
+        let raw = &self.stage.raw[&SINKS[index]];
+        check_no_loss(raw);
+        let frames = assemble(raw, &mut BTreeSet::new());
+        check(&frames, self.shape.described, &self.cut[index]);
+        if self.shape.codec == CodecKind::Vp8 {
+            check_no_gaps(&frames);
+        }
+        let (cut, begun) = (frames.iter().filter(|frame| !frame.whole).count(), self.begun[index].0);
+        assert!(cut <= begun as usize, "{cut} pictures were cut off by the ends of {begun} stretches");
+        frames.len()
+    }
+
+    /// How many frames the sink got.
+    fn check_with_loss(&self, index: usize) -> usize {
+        let Some(raw) = self.stage.raw.get(&SINKS[index]) else { return 0 };
+        let known = &self.lost | &self.cut[index];
+        let mut damaged = known.clone();
+        let frames = assemble(raw, &mut damaged);
+        for unreadable in damaged.difference(&known) {
+            let begin = self.keyframes.range(..=unreadable).next_back();
+            let lost = begin.is_some_and(|begin| begin.0 == unreadable.0 && known.contains(begin));
+            assert!(lost, "{unreadable:?} lacks the structure of {begin:?}");
+        }
+        check(&frames, self.shape.described, &damaged);
+        frames.len()
     }
 }
 
 fn shapes() -> Vec<(Shape, u8)> {
     let shape = Shape::new;
     let mut shapes = Vec::new();
+    let renewed = |codec, mode, spatial| Shape { renews: true, ..shape(codec, true, mode, spatial) };
     for mode in [Mode::Key, Mode::Full] {
         shapes.push((shape(CodecKind::Av1, true, mode, 3), 1));
-        shapes.push((Shape { tells: false, ..shape(CodecKind::Vp9, true, mode, 3) }, 1));
+        shapes.push((Shape { tells: false, ..renewed(CodecKind::Vp9, mode, 3) }, 1));
         shapes.push((shape(CodecKind::Vp9, false, mode, 3), 1));
-        shapes.push((shape(CodecKind::Av1, true, mode, 2), 1));
+        shapes.push((renewed(CodecKind::Av1, mode, 2), 1));
     }
-    for codec in [CodecKind::Av1, CodecKind::Vp9, CodecKind::H264] {
-        shapes.push((shape(codec, true, Mode::Key, 1), 3));
-    }
+    shapes.push((shape(CodecKind::Av1, true, Mode::Key, 1), 3));
+    shapes.push((shape(CodecKind::H264, true, Mode::Key, 1), 3));
+    shapes.push((renewed(CodecKind::Vp9, Mode::Key, 1), 3));
     shapes.extend([CodecKind::Vp8, CodecKind::Vp9].map(|codec| (shape(codec, false, Mode::Key, 1), 3)));
     shapes
 }
 
-#[test]
-fn on_a_perfect_network_everything_that_comes_can_be_decoded_and_nothing_is_missing() {
+/// A few, and many in full tests.
+fn seeds() -> Range<u64> {
+    let full = std::env::var_os("TEST_FULL").is_some_and(|full| !full.is_empty());
+    0..if full { 100 } else { 10 }
+}
+
+/// Says of which call it is that a check fails.
+struct Named(String);
+
+impl Drop for Named {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.0);
+        }
+    }
+}
+
+fn calls(pictures: u32, network: Network, check: impl Fn(&Call)) {
     for (shape, streams) in shapes() {
-        for seed in 0..8 {
-            let call = Call::new(seed, shape, streams, seed % 2 == 1, (0, 0)).run(600);
-            for sink in SINKS {
-                let raw = &call.stage.raw[&sink];
-                check_no_loss(raw);
-                let frames = assemble(raw, &mut BTreeSet::new());
-                assert!(frames.len() > 50, "{seed} {sink} {} {shape:?}", frames.len());
-                check(&frames, shape.described, &BTreeSet::new());
-                if shape.codec == CodecKind::Vp8 {
-                    check_no_gaps(&frames);
-                }
-            }
+        for seed in seeds() {
+            let _name = Named(format!("seed {seed} of {shape:?}"));
+            check(&Call::new(seed, shape, streams, network).run(pictures));
         }
     }
 }
 
 #[test]
-fn on_a_bad_network_nothing_is_missing_but_what_was_lost() {
-    for (shape, streams) in shapes() {
-        for seed in 0..8 {
-            let call = Call::new(seed, shape, streams, seed % 2 == 1, (40, 25)).run(500);
-            for sink in SINKS {
-                let mut damaged = call.damaged.clone();
-                let frames = assemble(&call.stage.raw[&sink], &mut damaged);
-                assert!(frames.len() > 30, "{seed} {sink} {} {shape:?}", frames.len());
-                check(&frames, shape.described, &damaged);
-            }
+fn on_a_perfect_network_everything_that_comes_can_be_decoded_and_nothing_is_missing() {
+    calls(500, PERFECT, |call| {
+        for index in 0..SINKS.len() {
+            let frames = call.check_without_loss(index);
+            assert!(frames > 50, "{index}: {frames}");
         }
-    }
+    });
+}
+
+#[test]
+fn nothing_is_missing_when_pictures_take_their_time() {
+    calls(300, SLOW, |call| {
+        for index in 0..SINKS.len() {
+            call.check_without_loss(index);
+        }
+    });
+}
+
+#[test]
+fn on_a_bad_network_nothing_is_missing_but_what_was_lost() {
+    let (got, runs) = (Cell::new(0), Cell::new(0));
+    calls(400, BAD, |call| {
+        for index in 0..SINKS.len() {
+            got.set(got.get() + call.check_with_loss(index));
+            runs.set(runs.get() + 1);
+        }
+    });
+    assert!(got.get() > 50 * runs.get(), "{got:?} frames in {runs:?} runs");
 }

@@ -10,6 +10,7 @@ mod dominant;
 mod encoder;
 mod forwarding;
 mod keyframes;
+mod late;
 mod layers;
 mod layers_property;
 mod loudest;
