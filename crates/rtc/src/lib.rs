@@ -5,7 +5,7 @@
 //!
 //! The driving contract: **after every call that changes a peer ([`Peer::receive`], [`Peer::handle_timeout`], a setter,
 //! a message), drain [`Peer::poll_transmit`], then [`Peer::poll_event`], then read [`Peer::poll_timeout`]; `now` never
-//! goes back.** The data path ([`Peer::receive`] for RTP, [`Peer::send`]) allocates nothing and queues nothing.
+//! goes back.** [`Peer::send`] alone is spared that, unless [`Peer::take_deadline_moved`] says so. The data path ([`Peer::receive`] for RTP, [`Peer::send`]) allocates nothing and queues nothing.
 //!
 //! Bytes from the network never cause an error upward and never a panic: what cannot be used is counted in
 //! [`Counters`] and dropped.

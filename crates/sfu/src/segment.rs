@@ -112,20 +112,25 @@ impl Past {
     /// So many where layers are withheld: with every picture another one ends, of 60 a second.
     const KEPT_OF_LAYERS: usize = 64;
 
-    /// Takes its memory now, so that forwarding takes none.
+    /// Takes the memory for the usual number now, so that forwarding takes none.
     pub fn new() -> Self {
         Self { segments: Vec::with_capacity(Self::KEPT), oldest: 0, kept: Self::KEPT }
     }
 
-    /// Layers are withheld from now on.
+    /// Layers may be withheld from now on. Memory is taken once they are, since most receivers get all there is: it would be a
+    /// third of what a subscription holds.
     #[cold]
     pub fn keep_more(&mut self) {
         if self.kept < Self::KEPT_OF_LAYERS {
             self.kept = Self::KEPT_OF_LAYERS;
             self.segments.rotate_left(self.oldest);
             self.oldest = 0;
-            self.segments.reserve_exact(self.kept - self.segments.len());
         }
+    }
+
+    #[cold]
+    fn make_room(&mut self) {
+        self.segments.reserve_exact(self.kept - self.segments.len());
     }
 
     pub fn push(&mut self, segment: Segment) {
@@ -133,6 +138,9 @@ impl Past {
             return;
         }
         if self.segments.len() < self.kept {
+            if self.segments.len() == self.segments.capacity() {
+                self.make_room();
+            }
             self.segments.push(segment);
         } else {
             self.segments[self.oldest] = segment;

@@ -9,8 +9,9 @@ use crate::batch::{Batch, Run};
 use crate::control::Control;
 use crate::{Socket, poll};
 
-/// Messages per call.
+/// Messages per call; and when there are only a few, whose call need not clear room for many.
 const MESSAGES: usize = 32;
+const FEW: usize = 4;
 
 /// How often one batch may wait for room in the kernel's send buffer, and for how long each time. Beyond that the rest of
 /// the batch is dropped: media that waits longer is worth less than the latency of everything behind it.
@@ -87,7 +88,12 @@ impl Socket {
     fn send_runs(&mut self, bytes: &[u8], runs: &[Run], patience: &mut Patience) {
         let mut next = 0;
         while next < runs.len() {
-            next += match self.send_messages(bytes, &runs[next..]) {
+            let rest = &runs[next..];
+            let sent = match rest.len() {
+                ..=FEW => self.send_messages::<FEW>(bytes, rest),
+                _ => self.send_messages::<MESSAGES>(bytes, rest),
+            };
+            next += match sent {
                 Ok(count) => {
                     self.count_sent(&runs[next..next + count]);
                     count
@@ -144,14 +150,14 @@ impl Socket {
 
     /// One `sendmmsg(2)` of as many runs as it takes, at least one. Returns how many the kernel took; the error is that
     /// of the first.
-    fn send_messages(&mut self, bytes: &[u8], runs: &[Run]) -> Result<usize, i32> {
-        let mut addresses = [RawAddress::zeroed(); MESSAGES];
-        let mut controls = [const { Control::new() }; MESSAGES];
-        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MESSAGES];
+    fn send_messages<const N: usize>(&mut self, bytes: &[u8], runs: &[Run]) -> Result<usize, i32> {
+        let mut addresses = [RawAddress::zeroed(); N];
+        let mut controls = [const { Control::new() }; N];
+        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; N];
         // SAFETY: plain integers and pointers, for which all-zero bytes (null) are a value.
-        let mut headers: [libc::mmsghdr; MESSAGES] = unsafe { std::mem::zeroed() };
+        let mut headers: [libc::mmsghdr; N] = unsafe { std::mem::zeroed() };
         let mut filled = 0;
-        for (index, run) in runs.iter().enumerate().take(MESSAGES) {
+        for (index, run) in runs.iter().enumerate().take(N) {
             if run.segments > 1 && !self.segmentation {
                 break;
             }

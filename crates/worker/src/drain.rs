@@ -24,6 +24,9 @@ const MAX_LOSSY: usize = 64;
 
 impl Worker {
     pub(crate) fn drain_peer(&mut self, now: Instant, key: PeerKey) {
+        if !self.peers.get(key).is_some_and(|peer| peer.stirred) {
+            return;
+        }
         for _ in 0..MAX_PEER_EVENTS {
             self.pause_data(now, key);
             let Some(peer) = self.peers.get_mut(key) else { return };

@@ -35,17 +35,22 @@ pub(crate) struct Scratch {
     pub(crate) unrepaired: Vec<SendIndex>,
 }
 
-/// Empties the peer into the batch, as far as its budget goes. `true`: something is left for the next tick.
+/// Empties the peer into the batch, as far as its budget goes; unless it is `stirred`, of media alone. `true`: something is
+/// left for the next tick.
 pub(crate) fn flush(
     now: Instant,
     peer: &mut Peer,
+    stirred: bool,
     room: Option<&Room>,
     io: &mut Io,
     counts: &mut Counts,
     scratch: &mut Scratch,
 ) -> bool {
-    counts.dropped_data_out += peer.waiting.retry(now, &mut peer.rtc);
-    let left = transmit_control(now, peer, io, counts, scratch);
+    let mut left = false;
+    if stirred {
+        counts.dropped_data_out += peer.waiting.retry(now, &mut peer.rtc);
+        left = transmit_control(now, peer, io, counts, scratch);
+    }
     let destination = peer.rtc.destination().filter(|_| peer.rtc.can_send());
     let (Some(destination), Some(room)) = (destination, room) else {
         counts.dropped_unsendable += peer.outbox.len() as u64;

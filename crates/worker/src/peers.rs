@@ -79,6 +79,8 @@ pub(crate) struct Peer {
     pub(crate) wanted: Bitrate,
     /// It is in the list of peers to be looked at before the tick ends.
     pub(crate) touched: bool,
+    /// And for more than media that it is to be sent: it may have events, control datagrams, another deadline.
+    pub(crate) stirred: bool,
     /// It has more events than were read in one go.
     pub(crate) unread: bool,
     pub(crate) armed: Armed,
@@ -119,6 +121,7 @@ impl Peer {
             pacer: None,
             wanted: Bitrate(0),
             touched: false,
+            stirred: false,
             unread: false,
             armed: None,
             setup: Setup { added: now, times: SetupTimes::default() },
@@ -293,6 +296,15 @@ impl Peers {
 
     #[inline]
     pub(crate) fn touch_and_get(&mut self, key: PeerKey) -> Option<&mut Peer> {
+        let peer = self.hand_media(key)?;
+        peer.stirred = true;
+        Some(peer)
+    }
+
+    /// The peer gets media to send, and nothing else happens to it: its outbox alone is to be looked at. Most of the time most
+    /// peers are touched for nothing else, and looking at the rest of them would cost as much as sealing a packet.
+    #[inline]
+    pub(crate) fn hand_media(&mut self, key: PeerKey) -> Option<&mut Peer> {
         let peer = self.slots.get_mut(key)?;
         if !peer.touched {
             peer.touched = true;

@@ -281,7 +281,7 @@ impl Worker {
     /// From the decision to the receivers: handles only, no bytes. They are sealed when the tick ends (hop 5).
     fn hand_out(&mut self, received: &Received, rings: RingsKey, len: usize) {
         for decision in &self.decisions {
-            let Some(peer) = self.peers.touch_and_get(decision.sink.peer) else { continue };
+            let Some(peer) = self.peers.hand_media(decision.sink.peer) else { continue };
             let entry = Entry {
                 section: decision.sink.section,
                 rings,
@@ -350,21 +350,31 @@ impl Worker {
         }
         self.rooms_in_hand = rooms;
         for key in peers.drain(..) {
-            self.flush_peer(now, key);
+            self.flush_touched(now, key);
         }
         self.peers_in_hand = peers;
     }
 
-    /// Hop 5: what this peer gets is sealed into the batch.
+    /// All that this peer has to say goes into the batch now.
     pub(crate) fn flush_peer(&mut self, now: Instant, key: PeerKey) {
+        if let Some(peer) = self.peers.get_mut(key) {
+            peer.stirred = true;
+        }
+        self.flush_touched(now, key);
+    }
+
+    /// Hop 5: what this peer gets is sealed into the batch.
+    fn flush_touched(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.touched = false;
+        let stirred = std::mem::take(&mut peer.stirred);
         let (room_key, room) = (peer.room, self.rooms.get(peer.room));
         let (io, counts, scratch) = (&mut self.io, &mut self.counts, &mut self.scratch);
         let outcome = guard(|| {
-            let left = flush::flush(now, peer, room, io, counts, scratch);
+            let left = flush::flush(now, peer, stirred, room, io, counts, scratch);
             let paced = peer.pacer.as_ref().and_then(Pacer::poll_timeout);
-            (left, peer.rtc.poll_timeout().into_iter().chain(paced).min())
+            let moved = peer.rtc.take_deadline_moved() || stirred || paced.is_some();
+            (left, moved.then(|| peer.rtc.poll_timeout().into_iter().chain(paced).min()))
         });
         let Some((left, deadline)) = outcome else {
             self.io.rollback();
@@ -373,7 +383,9 @@ impl Worker {
             self.scratch.unrepaired.clear();
             return self.peer_panicked(now, key);
         };
-        self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
+        if let Some(deadline) = deadline {
+            self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
+        }
         if left || std::mem::take(&mut peer.unread) {
             self.peers.touch(key);
         }

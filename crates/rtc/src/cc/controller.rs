@@ -134,6 +134,12 @@ impl Controller {
         }
     }
 
+    /// Does a packet that is sent now move what [`Self::poll_timeout`] says?
+    #[inline]
+    pub fn moves_deadline(&self) -> bool {
+        self.unreported_since.is_none() || self.planner.is_sending()
+    }
+
     /// A packet of `size` bytes is sent. Returns its tag for the send history; the upper two bits are free for the
     /// caller.
     #[inline]

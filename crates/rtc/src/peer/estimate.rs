@@ -28,13 +28,15 @@ pub(super) struct Path {
     feedback: bool,
     /// The estimate that was told last.
     told: Option<Bitrate>,
+    /// Sending moved the controller's deadline.
+    pub(super) moved: bool,
 }
 
 impl Path {
     pub(super) fn new(now: Instant) -> Self {
         let history = TransportFeedbackHistory::new(now);
         let send_time = AtMoment::default();
-        Self { history, by_stream: None, send_time, controller: None, feedback: false, told: None }
+        Self { history, by_stream: None, send_time, controller: None, feedback: false, told: None, moved: false }
     }
 
     /// What the send sections negotiated: transport-wide feedback if any has it, else that by stream, else REMB, else
@@ -62,7 +64,10 @@ impl Path {
         let registered = numbered || self.by_stream.is_some();
         let heard_of = registered || !self.feedback;
         let controller = self.controller.as_mut().filter(|_| heard_of);
-        let tag = controller.map_or(0, |controller| controller.on_sent(now, size));
+        let tag = controller.map_or(0, |controller| {
+            self.moved |= controller.moves_deadline();
+            controller.on_sent(now, size)
+        });
         let number = registered.then(|| self.history.register(now, size, tag));
         number.filter(|_| numbered)
     }

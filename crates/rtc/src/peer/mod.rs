@@ -298,6 +298,13 @@ impl Peer {
         if self.closed.is_some() { None } else { self.next_timer() }
     }
 
+    /// Whether [`Self::send`] moved the deadline since this was asked last. Most of the time it does not, and then, alone of all
+    /// calls, it needs nothing else to be looked at.
+    #[inline]
+    pub fn take_deadline_moved(&mut self) -> bool {
+        std::mem::take(&mut self.send.path.moved)
+    }
+
     /// Writes the next control datagram (STUN, DTLS, SCTP, RTCP) into `out`, which it clears first. Call until `None`.
     pub fn poll_transmit(&mut self, now: Instant, out: &mut Vec<u8>) -> Option<SocketAddr> {
         out.clear();

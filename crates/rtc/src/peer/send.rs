@@ -183,6 +183,7 @@ impl Send {
         self.path.sent_as(&written);
         if reported {
             self.next_report = earlier(self.next_report, outgoing.stream.poll_timeout());
+            self.path.moved = true;
         }
         seal(keys, handle, &written, start, out, counters)
     }
