@@ -19,6 +19,11 @@ const BACKOFF: f64 = 0.94;
 const MARGIN: f64 = 0.04;
 const MIN_BACKOFF: f64 = 0.5;
 const DRAIN_US: f64 = 1_000_000.0;
+/// A long queue lowers the rate far below what the path carries; when it is gone, the rate is this share of what arrived.
+const DRAINING_FROM_US: i64 = 120_000;
+const DRAINED: f64 = 0.9;
+/// A queue that takes longer to run empty was not ours alone.
+const DRAINING_US: i64 = 2_000_000;
 /// What arrives follows the rate a round trip and this later: a server has to ask for a keyframe first. A probe that found too much is corrected by this factor,
 /// not by what arrived before it.
 const CATCHING_UP_US: i64 = 550_000;
@@ -104,6 +109,8 @@ pub(super) struct RateControl {
     raised_us: Option<i64>,
     /// The most that arrived lately; decays.
     carried: f64,
+    /// Since when the rate is lower than the path carries, so that a queue runs empty, and what it will be after that.
+    draining: Option<(i64, f64)>,
 }
 
 impl RateControl {
@@ -121,6 +128,7 @@ impl RateControl {
             dropped: None,
             raised_us: None,
             carried: 0.0,
+            draining: None,
         }
     }
 
@@ -160,11 +168,24 @@ impl RateControl {
             (Verdict::Rate(rate), _) => self.hold_against(rate, input),
 
             (_, Usage::Over) => self.decrease(input),
+            _ if self.is_drained(input) => {}
             (_, Usage::Under) => self.state = State::Hold,
             (_, Usage::Normal) if self.state == State::Hold => self.state = State::Increase,
             (_, Usage::Normal) => self.increase(input, elapsed_us),
         }
         verdict == Verdict::LongerRoute
+    }
+
+    /// The queue is gone for which the rate was lowered further than to what arrived: it is what it would have been without.
+    fn is_drained(&mut self, input: &Input) -> bool {
+        let Some((since, rate)) = self.draining.filter(|_| input.queue_us < QUEUED_US) else { return false };
+        self.draining = None;
+        let drained = input.now_us - since < DRAINING_US && rate > self.rate;
+        if drained {
+            self.state = State::Hold;
+            self.rate = rate.min(self.max);
+        }
+        drained
     }
 
     /// Others fill the queue: the rate is theirs, not the delay's.
@@ -231,6 +252,8 @@ impl RateControl {
             return;
         }
         self.rate = after.max(self.min);
+        let long = !noise && input.queue_us > DRAINING_FROM_US;
+        self.draining = long.then_some((input.now_us, acked.min(before) * DRAINED));
         self.decreased_us = Some(input.now_us);
         let lost = before.min(self.carried);
         if self.rate < lost * LARGE_DROP {
@@ -358,7 +381,8 @@ mod tests {
     #[test]
     fn what_begins_to_arrive_after_a_while_of_little_is_not_taken_for_all_that_the_path_carries() {
         let mut control = RateControl::new(300_000.0, 30_000.0, 1e9);
-        let begins = Input { bottleneck: Some(220_000.0), queue_us: 42_000, ..input(1_000, Usage::Over, 80_000.0) };
+        let begins =
+            Input { bottleneck: Some(220_000.0), queue_us: 42_000, ..input(1_000, Usage::Over, 80_000.0) };
         control.update(&begins);
         assert!(control.bps() > 190_000.0, "{}", control.bps());
     }

@@ -35,12 +35,15 @@ const HUNGRY: Duration = Duration::from_secs(4);
 /// sent are kept so long on a line that is short of them, if it carries all of them but for this share.
 const TENACITY: Duration = Duration::from_secs(2);
 const TENACITY_SHARE: f64 = 1.5;
-/// It rises when it is so many times its lowest of that time. Then they are kept for longer.
+/// The same where the estimate fell lately.
+const TENACITY_FELL: f64 = 1.8;
+/// It rises when it is so many times its lowest of the last while. Then they are kept for longer.
 const RISES: f64 = 1.04;
+const TREND: Duration = Duration::from_secs(4);
 const MOST_TENACITY: Duration = Duration::from_secs(6);
-/// What is paused goes on with headroom; after so long it is tried without, even where so much less than it takes is there: the
-/// estimate of a line on which little is sent may be low for that alone. What is paused again within [`TRIAL`] is tried after twice the
-/// time, and so on.
+/// What is paused goes on with headroom, or without where it would have fitted for [`TREND`]; after so long it is tried even where so
+/// much less than it takes is there: the estimate of a line on which little is sent may be low for that alone. What is paused again
+/// within [`TRIAL`] is tried after twice the time, and so on.
 const RETRY: Duration = Duration::from_secs(8);
 const RETRY_SHARE: f64 = 1.25;
 /// What was sent within so long, and costs so much more than there is, in tenths, has filled the queue of the path.
@@ -126,22 +129,32 @@ impl Line {
         let climb = (for_video(calm, audio) as f64 / HEADROOM) as u64;
         let trust = self.estimate.saturating_mul(TRUSTED_TIMES).min(TRUSTED_MOST);
         let climb = climb.min(self.barrier(now, keep));
-        let tenacity = if self.is_tenacious(now) { TENACITY_SHARE } else { 1.0 };
-        let lowest = for_video((self.estimate as f64 * tenacity) as u64, audio);
+        let lowest = for_video((self.estimate as f64 * self.tenacity(now)) as u64, audio);
         let lowest = lowest.max(self.estimate.saturating_sub(audio));
         let retried = self.retry_at.is_some_and(|at| at <= now);
         let retry = for_video((calm as f64 * RETRY_SHARE) as u64, audio);
-        let resume = if retried { retry.max(climb) } else { climb };
+        // What was enough for longer needs no headroom, unless that has failed.
+        let long = for_video(self.trend.lowest(now, TREND).unwrap_or(self.estimate), audio);
+        let resume = match () {
+            () if retried => climb.max(long).max(retry),
+            () if self.retries == 0 => climb.max(long),
+            () => climb,
+        };
         Limits { keep, lowest, climb, resume, trust }
     }
 
-    /// Are the lowest steps kept though they do not fit? For a while, and as long as it seems that they soon will.
-    fn is_tenacious(&mut self, now: Instant) -> bool {
-        let low = self.trend.lowest(now, TENACITY).unwrap_or(self.estimate);
+    /// For how many times the estimate the lowest steps are kept: more for a while, and as long as it seems that they soon will fit.
+    fn tenacity(&mut self, now: Instant) -> f64 {
+        let low = self.trend.lowest(now, TREND).unwrap_or(self.estimate);
         let rises = self.estimate as f64 >= low as f64 * RISES;
-        let Some(since) = self.short_since else { return true };
-        let short = now.saturating_duration_since(since);
-        short < TENACITY || rises && short < MOST_TENACITY
+        let since = |at: Instant| now.saturating_duration_since(at);
+        let short = self.short_since.map(since).unwrap_or_default();
+        let fell = self.fell_at.is_some_and(|at| since(at) < MOST_TENACITY);
+        match () {
+            () if short >= MOST_TENACITY || short >= TENACITY && !rises => 1.0,
+            () if fell => TENACITY_FELL,
+            () => TENACITY_SHARE,
+        }
     }
 
     /// Does it not carry even the lowest steps of what is sent?

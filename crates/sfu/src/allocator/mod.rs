@@ -46,8 +46,9 @@ const PAUSE: Duration = Duration::from_millis(1);
 const TRANSITION: f64 = 1.25;
 /// What is kept free for sound where there may be any: one voice.
 const VOICE: u64 = 40_000;
-/// Wanted bit rates that grew or shrank by less are not told.
+/// Wanted bit rates that grew or shrank by less are not told. Who gets less than all is probed for what is told, and nothing beyond.
 const GREW: f64 = 1.05;
+const GREW_BEYOND: f64 = 1.01;
 const SHRANK: f64 = 0.8;
 /// How much more those weigh who speak, and who spoke so lately.
 const SPEAKS: (Duration, f32) = (Duration::from_secs(2), 2.0);
@@ -286,7 +287,8 @@ impl<S: Sink> Allocator<S> {
             receiver.video = round.choose(line, limits);
             line.set_hungry(now, full > receiver.video);
             let wanted = line::needed(full, receiver.audio);
-            tell_wanted(key, &mut receiver.told, wanted, events);
+            let grew = if full > receiver.video { GREW_BEYOND } else { GREW };
+            tell_wanted(key, &mut receiver.told, (wanted, grew), events);
             if full > receiver.video
                 && let Some(rise) = line.next_rise()
             {
@@ -318,9 +320,14 @@ impl<S: Sink> Allocator<S> {
     }
 }
 
-fn tell_wanted<S: Sink>(receiver: S::Receiver, told: &mut Bitrate, wanted: Bitrate, events: &mut Events<S>) {
+fn tell_wanted<S: Sink>(
+    receiver: S::Receiver,
+    told: &mut Bitrate,
+    (wanted, grew): (Bitrate, f64),
+    events: &mut Events<S>,
+) {
     let share = wanted.0 as f64 / told.0 as f64;
-    if *told != wanted && !(share < GREW && share > SHRANK) {
+    if *told != wanted && !(share < grew && share > SHRANK) {
         *told = wanted;
         events.push_back(Event::Wanted { receiver, bitrate: wanted });
     }

@@ -288,6 +288,47 @@ fn lines_of_all_kinds_that_fall_show_a_picture_soon_again_and_keep_their_sound()
     }
 }
 
+/// The longest time without a picture and the seconds with one, of somebody who joins on a line of so many kbit/s, which has room
+/// for the 150 of the lowest layer and a voice: after the first ten seconds, of 50.
+fn on_a_thin_line(kbps: u64) -> (Duration, usize) {
+    let (mut lab, _) = room();
+    let bob = lab.connect(&format!("rate={kbps}kbit,queue=300ms,delay=25ms"));
+    watch(&mut lab, bob);
+    lab.run(10 * SECOND);
+    let began = lab.now;
+    lab.run(50 * SECOND);
+    let decoder = &lab.people[bob].decoders[&1];
+    let seconds =
+        decoder.shown.iter().filter(|shown| shown.at > began).map(|shown| (shown.at - began).as_secs());
+    let seconds: std::collections::BTreeSet<u64> = seconds.collect();
+    (decoder.longest_freeze(began, lab.now), seconds.len())
+}
+
+#[test]
+fn a_line_with_room_for_the_lowest_layer_alone_shows_it() {
+    for kbps in [250, 300] {
+        let (freeze, seconds) = on_a_thin_line(kbps);
+        assert!(freeze < SECOND, "{kbps} kbit/s: {freeze:?}");
+        assert_eq!(seconds, 50, "{kbps} kbit/s");
+    }
+}
+
+#[test]
+fn a_line_that_falls_to_room_for_the_lowest_layer_alone_goes_on_with_it() {
+    for kbps in [250, 300] {
+        let (mut lab, _) = room();
+        let bob = lab.connect("rate=5mbit,queue=300ms,delay=25ms");
+        watch(&mut lab, bob);
+        lab.run(10 * SECOND);
+        let (began, now) = (lab.now, lab.now);
+        lab.people[bob].follow(now, &Schedule::rates(&[(0, kbps)]));
+        lab.run(30 * SECOND);
+        let decoder = &lab.people[bob].decoders[&1];
+        let freeze = decoder.longest_freeze(began, lab.now);
+        assert!(freeze < 1_500 * MS, "{kbps} kbit/s: {freeze:?}");
+    }
+}
+
 #[test]
 fn a_line_that_loses_packets_shows_a_fluent_picture() {
     for (line, least) in [("rate=5mbit,loss=10%", 2), ("rate=5mbit,burst=5%/8", 2), ("rate=1mbit,loss=5%", 1)]
