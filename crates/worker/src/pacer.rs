@@ -312,6 +312,21 @@ mod tests {
         assert_eq!(later.rate(), Bitrate::kbps(2_500));
     }
 
+    #[test]
+    fn while_video_waits_retransmissions_have_their_tenth_alone() {
+        let now = Instant::now();
+        let mut pacer = pacer(now, 1_000, 2_500);
+        pacer.set(now, Bitrate::kbps(900), Bitrate::kbps(2_500));
+        let mut sent = 0;
+        while pacer.resending(now + sent as u32 * MS * 10, true) == Resending::Now {
+            pacer.on_resent(now + sent as u32 * MS * 10, PACKET);
+            sent += 1;
+        }
+        // Half a second of 90 kbit/s, and what comes meanwhile.
+        assert!((5..=8).contains(&sent), "{sent}");
+        assert_eq!(pacer.resending(now + sent as u32 * MS * 10, false), Resending::Now);
+    }
+
     /// Bytes sent again in ten seconds of which far more is asked for, beside video of so many kbit/s.
     fn resent(pacer: &mut Pacer, start: Instant, kbps: u64) -> usize {
         let (mut sent, mut refused) = (0, 0);

@@ -377,6 +377,22 @@ mod tests {
     }
 
     #[test]
+    fn where_a_keyframe_begins_is_known_as_soon_as_it_waits_until_nothing_does() {
+        let mut bench = Bench::new();
+        bench.push(0, 1, 5, false);
+        bench.push(1, 1, 5, true);
+        assert_eq!(bench.sections.map(|section| bench.queue.keyframe(section)), [None, Some(6)]);
+        assert!(!bench.queue.waits());
+        bench.queue.settle();
+        bench.push(1, 2, 5, true);
+        bench.queue.advance(8);
+        assert!(bench.queue.waits());
+        assert_eq!(bench.queue.keyframe(bench.sections[1]), Some(11));
+        bench.queue.advance(7);
+        assert_eq!(bench.queue.keyframe(bench.sections[1]), None);
+    }
+
+    #[test]
     fn what_takes_too_long_is_dropped_and_only_a_keyframe_helps() {
         let mut bench = Bench::new();
         (0..59).for_each(|number| bench.push(0, number, 10, false));

@@ -292,6 +292,63 @@ mod tests {
     }
 
     #[test]
+    fn what_is_paused_goes_on_without_headroom_after_a_while_and_is_tried_with_less_later() {
+        let start = Instant::now();
+        let mut line = line(start, 200);
+        line.paused(start);
+        line.was_cut(start, 190_000);
+        let resume = |line: &mut Line, seconds| line.limits(start + Duration::from_secs(seconds), 0).resume;
+        line.set_estimate(start + Duration::from_secs(1), Bitrate::kbps(300));
+        assert_eq!(resume(&mut line, 3), (285_000.0 / HEADROOM) as u64);
+        assert_eq!(resume(&mut line, 5), 285_000);
+        assert_eq!(resume(&mut line, 8), 356_250);
+    }
+
+    #[test]
+    fn what_is_paused_again_is_tried_later_each_time() {
+        let mut now = Instant::now();
+        let mut line = line(now, 200);
+        for seconds in [8, 16, 32, 64, 64] {
+            line.paused(now);
+            let before = now + Duration::from_secs(seconds) - Duration::from_millis(1);
+            assert!(line.limits(before, 0).resume <= 190_000, "{seconds}");
+            now += Duration::from_secs(seconds);
+            assert_eq!(line.limits(now, 0).resume, 237_500, "{seconds}");
+            line.resumed(now);
+            now += Duration::from_secs(5);
+        }
+    }
+
+    #[test]
+    fn the_lowest_is_kept_for_two_seconds_and_longer_while_the_estimate_rises() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut flat = line(start, 1_000);
+        flat.set_estimate(at(100), Bitrate::kbps(100));
+        flat.set_short(at(100), true);
+        assert_eq!(flat.limits(at(2_000), 0).lowest, 170_000);
+        assert_eq!(flat.limits(at(2_100), 0).lowest, 100_000);
+        let mut rising = line(start, 1_000);
+        rising.set_estimate(at(100), Bitrate::kbps(100));
+        rising.set_short(at(100), true);
+        rising.set_estimate(at(1_500), Bitrate::kbps(110));
+        assert!(rising.limits(at(4_000), 0).lowest > 180_000);
+        assert_eq!(rising.limits(at(6_100), 0).lowest, 110_000);
+    }
+
+    #[test]
+    fn a_collapse_is_seen_once_and_in_two_falls_too() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut line = line(start, 5_000);
+        assert!(!line.collapses(at(0), 1_700_000, 4_000_000));
+        assert!(!line.collapses(at(50), 1_700_000, 1_200_000));
+        assert!(line.collapses(at(110), 1_100_000, 700_000), "of what was sent before");
+        assert!(!line.collapses(at(160), 700_000, 600_000));
+        assert!(!line.collapses(at(2_000), 500_000, 400_000), "that was long ago");
+    }
+
+    #[test]
     fn a_line_that_collapsed_and_came_back_is_not_held_back() {
         let now = Instant::now();
         let mut line = line(now, 5_000);

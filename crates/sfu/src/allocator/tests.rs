@@ -305,6 +305,21 @@ fn any_cases(random: &mut Random) -> Vec<Case> {
 }
 
 #[test]
+fn a_camera_goes_over_to_a_higher_layer_for_all_of_its_frames_alone() {
+    let of = |before, budget| {
+        let case = Case { before, ..video(temporal(&[150, 500, 1_700])) };
+        choose(limits(budget, budget), &[case]).levels[0]
+    };
+    let whole = Before::Sent(2);
+    assert_eq!(of(whole, 450), Some((0, u8::MAX)), "a part of the second would fit");
+    assert_eq!(of(whole, 500), Some((1, u8::MAX)));
+    assert_eq!(of(Before::New, 450), Some((1, 1)), "who begins has to wait for a keyframe anyway");
+    assert_eq!(of(Before::Sent(4), 450), Some((1, 1)), "who is there stays");
+    let screen = Case { before: whole, ..video(temporal(&[150, 500, 1_700])).screen() };
+    assert_eq!(choose(limits(300, 300), &[screen]).levels[0], Some((1, 0)));
+}
+
+#[test]
 fn whatever_is_chosen_fits_into_the_budget() {
     let mut random = Random(1);
     for round in 0..6_000 {
