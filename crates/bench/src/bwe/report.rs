@@ -189,7 +189,7 @@ worst of five seeds; the pictures show the first.
   repaired.
 - Unless the case says otherwise, a path has 50 ms each way, jitter up to 30 ms in both directions, in order, and a drop-tail queue of 300 ms.
 - In the cases with a forwarded camera, publisher, room and allocation are real (`sfu::Media`), and so are estimate and feedback;
-  [pacing](../pacing.md) and retransmission are modelled on the worker's. The camera sends 150, 500 and 1,700 kbit/s, 10 % noise on each
+  [pacing](../pacing.md); what waits and what is sent again are modelled on the worker's. The camera sends 150, 500 and 1,700 kbit/s, 10 % noise on each
   second and each frame; a decoder shows what is complete and in order.
 
 ";
