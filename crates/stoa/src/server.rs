@@ -116,10 +116,8 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         sources: sources(&workers.metrics, control.metrics(), &livekit.metrics, &whip.metrics),
         now: time::unix_millis,
     };
-    let routes = Router::new()
-        .merge(livekit::router(livekit))
-        .merge(whip::router(whip))
-        .merge(admin::router(admin));
+    let routes =
+        Router::new().merge(livekit::router(livekit)).merge(whip::router(whip)).merge(admin::router(admin));
     let routes = if settings.development {
         let app = app::App { keys: settings.keys, tls: settings.tls.is_some() };
         routes.merge(app::router(app)).merge(page::router())

@@ -104,10 +104,7 @@ pub fn spawn(
 }
 
 /// Binds the socket; what a worker is made of, and what control gets of it.
-fn prepare(
-    config: WorkerConfig,
-    events: async_channel::Sender<Event>,
-) -> io::Result<(WorkerHandle, Parts)> {
+fn prepare(config: WorkerConfig, events: async_channel::Sender<Event>) -> io::Result<(WorkerHandle, Parts)> {
     let socket = udp::Socket::bind(config.bind, &udp::Options::default())?;
     let candidates = candidates(&config.candidates, socket.local_addr())?;
     let candidate = candidates[0];

@@ -36,7 +36,15 @@ impl Path {
     pub(super) fn new(now: Instant) -> Self {
         let history = TransportFeedbackHistory::new(now);
         let send_time = AtMoment::default();
-        Self { history, by_stream: None, send_time, controller: None, feedback: false, told: None, moved: false }
+        Self {
+            history,
+            by_stream: None,
+            send_time,
+            controller: None,
+            feedback: false,
+            told: None,
+            moved: false,
+        }
     }
 
     /// What the send sections negotiated: transport-wide feedback if any has it, else that by stream, else REMB, else

@@ -347,7 +347,8 @@ impl Client {
     /// tells them by their SSRCs.
     pub(super) fn publish_layers(&mut self, world: &World, name: &str, track: u64) {
         let ssrc = 0x3000_0000 + (self.id.0 as u32) * 256;
-        let layers: Vec<(u32, Option<u32>)> = (0..3).map(|n| (ssrc + n, Some(ssrc + 0x0100_0000 + n))).collect();
+        let layers: Vec<(u32, Option<u32>)> =
+            (0..3).map(|n| (ssrc + n, Some(ssrc + 0x0100_0000 + n))).collect();
         let section = ReceiveSection {
             mid: mid(name),
             media: MediaKind::Video,
@@ -444,10 +445,8 @@ impl Client {
         self.timestamp += 960;
         self.sequence += 1;
         let index = self.peer.send_index(mid(name)).expect("published");
-        let rewrite = Rewrite {
-            audio_level: Some(level),
-            ..Rewrite::plain(self.sequence, self.timestamp, kind)
-        };
+        let rewrite =
+            Rewrite { audio_level: Some(level), ..Rewrite::plain(self.sequence, self.timestamp, kind) };
         let (now, mut out) = (Instant::now(), Vec::new());
         let sent = self.peer.send(now, index, &rewrite, Slot::default(), payload, None, &mut out);
         assert!(sent.is_some(), "the client can send");
