@@ -14,13 +14,14 @@ const SUBSCRIBERS: [usize; 4] = [10, 50, 200, 500];
 const TRACKS: [usize; 3] = [1, 10, 100];
 /// Receivers of all those tracks, and frames a second that each gets, of all tracks together.
 const RECEIVERS: usize = 20;
-const FRAMES: usize = 100;
+const FRAMES: usize = 60;
 /// All sizes are measured in turn, so that what disturbs the machine disturbs them alike.
 const ROUNDS: usize = 4;
 const ROUND: Duration = Duration::from_millis(1_500);
 const RUN_IN: Duration = Duration::from_millis(500);
-/// So often at most everybody plays before it is measured: estimates have to grow.
-const WARM_UPS: usize = 20;
+/// So often at most everybody plays for so long before it is measured: estimates have to grow.
+const WARM_UPS: usize = 8;
+const WARM_UP: Duration = Duration::from_secs(2);
 
 /// From 10 to 500 subscribers of one track.
 pub fn subscribers(out: &mut Map<String, Value>) -> Result<(), String> {
@@ -62,6 +63,7 @@ fn compare(what: &str, scenes: &[(usize, Scene)]) -> Result<f64, String> {
         for (_, load, found) in &mut loads {
             load.play_for(RUN_IN)?;
             found.push(load.measure(ROUND)?.cost);
+            load.rest()?;
         }
     }
     let costs: Vec<f64> = loads.iter().map(|(count, _, found)| show(what, *count, found)).collect();
@@ -77,8 +79,9 @@ fn warm_up(what: &str, loads: &mut [(usize, Load, Vec<Cost>)]) -> Result<(), Str
     for _ in 0..WARM_UPS {
         cold.clear();
         for (count, load, _) in &mut *loads {
-            load.play_for(RUN_IN)?;
-            let complete = load.measure(RUN_IN)?.complete;
+            load.play_for(WARM_UP)?;
+            let complete = load.completeness(RUN_IN)?;
+            load.rest()?;
             if complete < COMPLETE {
                 cold.push(format!("{:.1} % with {count} {what}", complete * 100.0));
             }

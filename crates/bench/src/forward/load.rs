@@ -26,6 +26,8 @@ pub const COMPLETE: f64 = 0.985;
 const COMPLETE_WINDOWS: usize = 3;
 const WINDOW: Duration = Duration::from_millis(500);
 const WARM_UP_WITHIN: Duration = Duration::from_secs(45);
+/// Longer than feedback takes.
+const REST: Duration = Duration::from_millis(250);
 
 /// A scene that can be played.
 pub struct Load {
@@ -163,9 +165,7 @@ impl Load {
         let mut complete = 0;
         let mut share = 0.0;
         while complete < COMPLETE_WINDOWS {
-            let (sent, expected) = (self.sent(), self.expected());
-            self.play_for(WINDOW)?;
-            share = (self.sent() - sent) as f64 / (self.expected() - expected).max(1) as f64;
+            share = self.completeness(WINDOW)?;
             complete = if share >= COMPLETE { complete + 1 } else { 0 };
             if Instant::now() > deadline {
                 break;
@@ -180,6 +180,19 @@ impl Load {
         self.tally.audio.clear();
         self.tally.video.clear();
         Ok(())
+    }
+
+    /// Plays for `length`; the share of what is wanted that was forwarded meanwhile.
+    pub fn completeness(&mut self, length: Duration) -> Result<f64, String> {
+        let (sent, expected) = (self.sent(), self.expected());
+        self.play_for(length)?;
+        Ok((self.sent() - sent) as f64 / (self.expected() - expected).max(1) as f64)
+    }
+
+    /// Stops playing: receivers report on the last packets, so that what is not looked at for a while does not look like a path
+    /// on which everything is lost.
+    pub fn rest(&mut self) -> Result<(), String> {
+        self.listen_while(|began| began.elapsed() < REST)
     }
 
     /// Plays for `length` and tells what that cost.
