@@ -183,8 +183,13 @@ impl Described {
 
     /// It belongs to what was sent when it was its turn, and nothing that it refers to was withheld. What is lost may still come.
     fn takes(&self, frame: &Frame) -> bool {
-        let target = self.turns.at(frame.number, frame.generation);
-        target.is_some_and(|target| frame.template.is_in(target.index))
+        let Some(turn) = self.turns.at(frame.number) else { return false };
+        let belongs = |target: Target| {
+            // Targets of another structure mean other things, but a keyframe can do without any; some of it may have been sent.
+            let same = turn.generation == frame.generation;
+            if same { frame.template.is_in(target.index) } else { frame.structured }
+        };
+        turn.target.is_some_and(belongs)
             && self.references(frame).all(|number| self.frames.find(number) != State::Withheld)
     }
 
@@ -248,10 +253,9 @@ impl Turns {
         self.turns[self.newest] = Some(turn);
     }
 
-    /// What was sent at a frame; `None`, too, when that is forgotten, or another structure described it.
-    fn at(&self, number: u64, generation: u32) -> Option<Target> {
-        let turn = self.newest_first().find(|turn| turn.first <= number)?;
-        turn.target.filter(|_| turn.generation == generation)
+    /// The last up to a frame; `None` when it is forgotten.
+    fn at(&self, number: u64) -> Option<&Turn> {
+        self.newest_first().find(|turn| turn.first <= number)
     }
 
     /// What was sent of a frame's picture in the end.

@@ -201,3 +201,19 @@ fn which_decode_targets_are_sent_is_heard_from_a_packet_that_comes_late() {
         assert_eq!(snapshot.publications[0].subscriptions[0].within, Some((told, 2)));
     }
 }
+
+/// Others have brought other structures meanwhile, but its end was sent on.
+#[test]
+fn the_beginning_of_a_keyframe_that_comes_behind_other_keyframes_joins_its_end() {
+    let shape = Shape { renews: true, ..Shape::new(CodecKind::H264, true, Mode::Key, 1) };
+    let mut scene = Scene::new(shape, &quality(0));
+    let picture = scene.picture(true);
+    scene.stage.deliver(CAMERA, &picture[1]);
+    for _ in 0..2 {
+        let next = scene.picture(true);
+        scene.stage.deliver_all(&next);
+    }
+    scene.stage.deliver(CAMERA, &picture[0]);
+    scene.play(3);
+    scene.checked();
+}
