@@ -5,31 +5,41 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 use super::floor::Cost;
-use super::load::{COMPLETE, Load};
+use super::load::Load;
 use super::pattern::Pattern;
 use super::rounded;
 use super::scene::{Scene, Want};
 
-const SUBSCRIBERS: [usize; 4] = [10, 50, 200, 500];
+/// Rooms, and receivers in each. There are about as many receivers in all, so that the worker is equally busy: packets that come
+/// seldom find the processor's caches filled by others.
+const ROOMS: [(usize, usize); 4] = [(40, 10), (8, 50), (2, 200), (1, 500)];
 const TRACKS: [usize; 3] = [1, 10, 100];
 /// Receivers of all those tracks, and frames a second that each gets, of all tracks together.
 const RECEIVERS: usize = 20;
-const FRAMES: usize = 60;
-/// All sizes are measured in turn, so that what disturbs the machine disturbs them alike.
-const ROUNDS: usize = 4;
+const FRAMES: usize = 100;
+/// The median of these counts.
+const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
-const RUN_IN: Duration = Duration::from_millis(500);
-/// So often at most everybody plays for so long before it is measured: estimates have to grow.
-const WARM_UPS: usize = 8;
-const WARM_UP: Duration = Duration::from_secs(2);
 
 /// From 10 to 500 subscribers of one track.
 pub fn subscribers(out: &mut Map<String, Value>) -> Result<(), String> {
-    println!("flat_subscribers: frames of ten packets, 20 a second");
-    let pattern = Pattern::frames(10, Duration::from_millis(50));
-    let scenes = SUBSCRIBERS.map(|count| (count, Scene::one_to_many(&pattern, count)));
+    println!(
+        "flat_subscribers: frames of ten packets, 30 a second, some 400 subscribers in rooms of one publisher"
+    );
+    let scenes = ROOMS.map(|(rooms, subscribers)| (subscribers, many_rooms(rooms, subscribers)));
     out.insert("flat_subscribers".into(), json!(rounded(compare("subscribers", &scenes)?)));
     Ok(())
+}
+
+fn many_rooms(rooms: usize, subscribers: usize) -> Scene {
+    let mut scene = Scene::default();
+    for room in 1..=rooms as u64 {
+        let published = scene.track(&Pattern::frames_of_ten());
+        let wants = [Want::all(&published.track)];
+        scene.publisher(room, vec![published]);
+        scene.subscribers(room, subscribers, &wants, 20);
+    }
+    scene
 }
 
 /// From 1 to 100 tracks, at the same packets a second for each receiver, and the same in each message.
@@ -52,45 +62,20 @@ fn many_tracks(count: usize) -> Scene {
     scene
 }
 
-/// The largest cost per packet over the smallest.
+/// The largest cost per packet over the smallest. One after the other: a room that rests between rounds forgets what its
+/// receivers' lines carry.
 fn compare(what: &str, scenes: &[(usize, Scene)]) -> Result<f64, String> {
-    let mut loads = Vec::new();
+    let mut costs = Vec::new();
     for (count, scene) in scenes {
-        loads.push((*count, Load::start(scene)?, Vec::new()));
+        let mut load = Load::start(scene)?;
+        load.warm_up().map_err(|reason| format!("{count} {what}: {reason}"))?;
+        let rounds = (0..ROUNDS).map(|_| Ok(load.measure(ROUND)?.cost));
+        costs.push(show(what, *count, &rounds.collect::<Result<Vec<_>, String>>()?));
     }
-    warm_up(what, &mut loads)?;
-    for _ in 0..ROUNDS {
-        for (_, load, found) in &mut loads {
-            load.play_for(RUN_IN)?;
-            found.push(load.measure(ROUND)?.cost);
-            load.rest()?;
-        }
-    }
-    let costs: Vec<f64> = loads.iter().map(|(count, _, found)| show(what, *count, found)).collect();
     let (most, least) =
         (costs.iter().copied().fold(0.0, f64::max), costs.iter().copied().fold(f64::MAX, f64::min));
     println!("  largest over smallest {:.3}", most / least);
     Ok(most / least)
-}
-
-/// All in turn, since connections that are not looked at for a while are lost.
-fn warm_up(what: &str, loads: &mut [(usize, Load, Vec<Cost>)]) -> Result<(), String> {
-    let mut cold = Vec::new();
-    for _ in 0..WARM_UPS {
-        cold.clear();
-        for (count, load, _) in &mut *loads {
-            load.play_for(WARM_UP)?;
-            let complete = load.completeness(RUN_IN)?;
-            load.rest()?;
-            if complete < COMPLETE {
-                cold.push(format!("{:.1} % with {count} {what}", complete * 100.0));
-            }
-        }
-        if cold.is_empty() {
-            return Ok(());
-        }
-    }
-    Err(format!("of what is wanted there is forwarded only {}", cold.join(", ")))
 }
 
 /// Prints the median round, and returns what a packet cost in it.

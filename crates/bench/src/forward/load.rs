@@ -22,12 +22,10 @@ const LOSE_ONE_IN: u64 = 33;
 const READ_AT_ONCE: usize = 8;
 /// Nothing is measured before the worker sends this share of all that was published to those who want it; so many times in
 /// a row, each for so long.
-pub const COMPLETE: f64 = 0.985;
-const COMPLETE_WINDOWS: usize = 3;
-const WINDOW: Duration = Duration::from_millis(500);
+const COMPLETE: f64 = 0.97;
+const COMPLETE_WINDOWS: usize = 2;
+const WINDOW: Duration = Duration::from_secs(1);
 const WARM_UP_WITHIN: Duration = Duration::from_secs(45);
-/// Longer than feedback takes.
-const REST: Duration = Duration::from_millis(250);
 
 /// A scene that can be played.
 pub struct Load {
@@ -183,16 +181,10 @@ impl Load {
     }
 
     /// Plays for `length`; the share of what is wanted that was forwarded meanwhile.
-    pub fn completeness(&mut self, length: Duration) -> Result<f64, String> {
+    fn completeness(&mut self, length: Duration) -> Result<f64, String> {
         let (sent, expected) = (self.sent(), self.expected());
         self.play_for(length)?;
         Ok((self.sent() - sent) as f64 / (self.expected() - expected).max(1) as f64)
-    }
-
-    /// Stops playing: receivers report on the last packets, so that what is not looked at for a while does not look like a path
-    /// on which everything is lost.
-    pub fn rest(&mut self) -> Result<(), String> {
-        self.listen_while(|began| began.elapsed() < REST)
     }
 
     /// Plays for `length` and tells what that cost.

@@ -87,10 +87,10 @@ impl Scene {
         self.connection(room, Role::Publishes(published));
     }
 
-    /// `count` receivers in `room` who all want the same; every `lossy_every`-th has a bad line (0: none).
+    /// `count` receivers in `room` who all want the same; of all connections every `lossy_every`-th has a bad line (0: none).
     pub fn subscribers(&mut self, room: u64, count: usize, wants: &[Want], lossy_every: usize) {
-        for number in 1..=count {
-            let lossy = lossy_every > 0 && number.is_multiple_of(lossy_every);
+        for _ in 0..count {
+            let lossy = lossy_every > 0 && self.connections.len().is_multiple_of(lossy_every);
             self.connection(room, Role::Subscribes(Subscriber { wants: wants.to_vec(), lossy }));
         }
     }

@@ -16,6 +16,9 @@ use crate::streams::{FeedbackSummary, PacketResult};
 
 /// Time between receiver reports, and between quality events.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// A sender report goes out this much before its time with another one, so that the streams of a connection are not looked at
+/// for each report by itself.
+const REPORTS_TOGETHER: Duration = Duration::from_millis(250);
 /// A compound packet that is longer takes nothing more.
 const FULL: usize = 500;
 /// A compound packet that is longer takes no transport-wide feedback.
@@ -273,7 +276,7 @@ impl Peer {
         let mut next = None;
         for outgoing in self.send.all_mut() {
             if out.len() < FULL
-                && let Some(info) = outgoing.stream.poll_sender_report(now)
+                && let Some(info) = outgoing.stream.poll_sender_report(now, REPORTS_TOGETHER)
             {
                 write_sender_report(out, &info, &[]);
                 write_sdes(out, info.ssrc, &outgoing.section.cname);

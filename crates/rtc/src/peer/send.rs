@@ -32,6 +32,8 @@ pub(super) struct Outgoing {
 
 struct Place {
     generation: u16,
+    /// Of the section in it; kept here so that a search does not walk through all of them.
+    ssrc: u32,
     outgoing: Option<Box<Outgoing>>,
 }
 
@@ -99,9 +101,10 @@ impl Send {
             outgoing.take_keys(keys);
         }
         if let Some(place) = self.places.iter_mut().find(|place| place.outgoing.is_none()) {
+            place.ssrc = section.ssrc;
             place.outgoing = Some(outgoing);
         } else if self.places.len() < MAX_SECTIONS {
-            self.places.push(Place { generation: 0, outgoing: Some(outgoing) });
+            self.places.push(Place { generation: 0, ssrc: section.ssrc, outgoing: Some(outgoing) });
         }
     }
 
@@ -137,9 +140,14 @@ impl Send {
         place.outgoing.as_deref_mut().filter(|_| place.generation == index.generation)
     }
 
+    fn place_of(&self, ssrc: u32) -> Option<usize> {
+        self.places.iter().position(|place| place.ssrc == ssrc && place.outgoing.is_some())
+    }
+
     /// The section with this primary SSRC.
     pub(super) fn by_ssrc(&mut self, ssrc: u32) -> Option<&mut Outgoing> {
-        self.all_mut().find(|outgoing| outgoing.stream.ssrc() == ssrc)
+        let place = self.place_of(ssrc)?;
+        self.places.get_mut(place)?.outgoing.as_deref_mut()
     }
 
     pub(super) fn all(&self) -> impl Iterator<Item = &Outgoing> {
@@ -196,8 +204,7 @@ impl Send {
         sequences: impl Iterator<Item = u16>,
         counters: &mut Counters,
     ) {
-        let of_ssrc = |place: &Place| place.outgoing.as_ref().is_some_and(|o| o.stream.ssrc() == ssrc);
-        let Some(slot) = self.places.iter().position(of_ssrc) else { return };
+        let Some(slot) = self.place_of(ssrc) else { return };
         let Some(outgoing) = &mut self.places[slot].outgoing else { return };
         let mut queued = false;
         for sequence in sequences {

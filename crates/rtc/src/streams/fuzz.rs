@@ -24,7 +24,7 @@ pub fn feedback(start: Instant, bytes: &[u8]) {
         assert!(
             stream.write(now, &rewrite(sequence), Slot::default(), bytes, &stamp, None, &mut out).is_some()
         );
-        stream.poll_sender_report(now);
+        stream.poll_sender_report(now, Duration::ZERO);
         for packet in rtcp::packets(bytes) {
             match packet {
                 Packet::TransportFeedback(feedback) => {

@@ -385,9 +385,10 @@ impl SendStream {
         self.reports.due(self.first_sent?)
     }
 
-    /// The sender report that is due now.
-    pub fn poll_sender_report(&mut self, now: Instant) -> Option<SenderInfo> {
-        if self.poll_timeout()? > now {
+    /// The sender report that is due within `early`: reports of a connection's streams go out together, though they began at
+    /// different times.
+    pub fn poll_sender_report(&mut self, now: Instant, early: Duration) -> Option<SenderInfo> {
+        if self.poll_timeout()? > now + early {
             return None;
         }
         let (ntp, rtp) = self.reports.take(now, self.clock_rate)?;

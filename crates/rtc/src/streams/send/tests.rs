@@ -240,7 +240,7 @@ fn a_packet_is_resent_once_per_round_trip_and_not_for_ever() {
     let middle = {
         stream.set_clock(Clock { ntp: base::NtpTime(1 << 40), rtp: 0, at: now });
         send(&mut stream, now, 1);
-        stream.poll_sender_report(now).expect("the first packet is sent").ntp.middle()
+        stream.poll_sender_report(now, Duration::ZERO).expect("the first packet is sent").ntp.middle()
     };
     let echo = ReportBlock { last_sender_report: middle, ..reported(100) };
     stream.receive_report(now + 80 * MS, &echo);
@@ -311,7 +311,7 @@ fn sender_reports_follow_the_publishers_clock_once_a_second_while_packets_are_se
     let start = Instant::now();
     let mut stream = SendStream::new(start, &section(), 0);
     send(&mut stream, start, 1);
-    assert_eq!(stream.poll_sender_report(start), None, "the clock is not known");
+    assert_eq!(stream.poll_sender_report(start, Duration::ZERO), None, "the clock is not known");
     let ntp = base::NtpTime(77 << 32);
     stream.set_clock(Clock { ntp, rtp: 9_000, at: start });
     let mut reports = Vec::new();
@@ -321,7 +321,7 @@ fn sender_reports_follow_the_publishers_clock_once_a_second_while_packets_are_se
             send(&mut stream, now, u64::from(ms));
         }
         if stream.poll_timeout().is_some_and(|due| due <= now) {
-            reports.push((ms, stream.poll_sender_report(now).expect("due")));
+            reports.push((ms, stream.poll_sender_report(now, Duration::ZERO).expect("due")));
         }
     }
     assert_eq!(
@@ -382,4 +382,29 @@ fn redundant_audio_is_told_in_the_receivers_payload_types_or_cut_to_opus() {
         let header = Header::parse(&out).expect("just written");
         assert_eq!((header.payload_type, &out[header.payload][2..]), (payload_type + 1, expected));
     }
+}
+
+#[test]
+fn reports_of_streams_that_began_at_different_times_come_to_go_out_together() {
+    let start = Instant::now();
+    let mut streams: Vec<SendStream> = (0..10).map(|_| SendStream::new(start, &section(), 0)).collect();
+    let clock = Clock { ntp: base::NtpTime(77 << 32), rtp: 9_000, at: start };
+    streams.iter_mut().for_each(|stream| stream.set_clock(clock));
+    let (mut moments, mut reports) = (0, [0; 10]);
+    for ms in 0..20_000u32 {
+        let now = start + ms * MS;
+        for stream in streams.iter_mut().enumerate().filter(|(i, _)| ms >= *i as u32 * 90).map(|(_, s)| s) {
+            if ms.is_multiple_of(20) {
+                send(stream, now, u64::from(ms));
+            }
+        }
+        if streams.iter().any(|stream| stream.poll_timeout().is_some_and(|due| due <= now)) {
+            let early = 250 * MS;
+            let due = streams.iter_mut().map(|stream| stream.poll_sender_report(now, early).is_some());
+            reports.iter_mut().zip(due).for_each(|(count, due)| *count += u32::from(due));
+            moments += u32::from(ms >= 10_000);
+        }
+    }
+    assert!(moments <= 40, "{moments} in the last 10 s: four a second, whatever the number of streams");
+    assert!(reports.iter().all(|count| (19..=27).contains(count)), "{reports:?}");
 }
