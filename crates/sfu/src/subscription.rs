@@ -155,6 +155,11 @@ impl<Sink> Subscription<Sink> {
     /// What it receives of the packet.
     #[inline]
     pub fn forward(&mut self, packet: &Packet<'_>, within: &Sublayers) -> Option<Forwarded> {
+        // With several layers, most packets are of one that this receiver does not get: only what comes late of such a stream may
+        // have a place.
+        if packet.newest && self.rewriter.stream() != Some(packet.stream) && !self.begins(packet) {
+            return None;
+        }
         let accepted = self.codecs.accept(packet);
         let clock = if accepted.is_some() && self.begins(packet) { self.begin(packet) } else { None };
         if packet.content.empty || accepted.is_none() {

@@ -46,6 +46,9 @@ impl<T: Copy> Memory<T> {
     pub fn find(&self, timestamp: u32) -> Option<T> {
         let of =
             |entry: &Option<(u32, T)>| entry.filter(|(at, _)| *at == timestamp).map(|(_, decision)| decision);
+        if self.is_new(timestamp) {
+            return None;
+        }
         of(&self.entries[self.newest]).or_else(|| self.entries.iter().find_map(of))
     }
 }
