@@ -10,13 +10,14 @@ use super::pattern::Pattern;
 use super::rounded;
 use super::scene::{Scene, Want};
 
-/// Rooms, and receivers in each. There are about as many receivers in all, so that the worker is equally busy: packets that come
-/// seldom find the processor's caches filled by others.
+/// Rooms, and receivers in each. There are about as many receivers in all, so that the worker is equally busy.
 const ROOMS: [(usize, usize); 4] = [(40, 10), (8, 50), (2, 200), (1, 500)];
+/// Frames a second, so that the worker is about half loaded: what wakes an idle one is counted as the packets' cost.
+const FRAME_RATE: u32 = 45;
 const TRACKS: [usize; 3] = [1, 10, 100];
 /// Receivers of all those tracks, and frames a second that each gets, of all tracks together.
-const RECEIVERS: usize = 20;
-const FRAMES: usize = 100;
+const RECEIVERS: usize = 100;
+const FRAMES: u32 = 100;
 /// The median of these counts.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
@@ -24,7 +25,7 @@ const ROUND: Duration = Duration::from_millis(1_500);
 /// From 10 to 500 subscribers of one track.
 pub fn subscribers(out: &mut Map<String, Value>) -> Result<(), String> {
     println!(
-        "flat_subscribers: frames of ten packets, 30 a second, some 400 subscribers in rooms of one publisher"
+        "flat_subscribers: frames of ten packets, {FRAME_RATE} a second, some 400 subscribers in rooms of one publisher"
     );
     let scenes = ROOMS.map(|(rooms, subscribers)| (subscribers, many_rooms(rooms, subscribers)));
     out.insert("flat_subscribers".into(), json!(rounded(compare("subscribers", &scenes)?)));
@@ -34,7 +35,7 @@ pub fn subscribers(out: &mut Map<String, Value>) -> Result<(), String> {
 fn many_rooms(rooms: usize, subscribers: usize) -> Scene {
     let mut scene = Scene::default();
     for room in 1..=rooms as u64 {
-        let published = scene.track(&Pattern::frames_of_ten());
+        let published = scene.track(&Pattern::frames_of_ten(FRAME_RATE));
         let wants = [Want::all(&published.track)];
         scene.publisher(room, vec![published]);
         scene.subscribers(room, subscribers, &wants, 20);
@@ -53,7 +54,7 @@ pub fn tracks(out: &mut Map<String, Value>) -> Result<(), String> {
 }
 
 fn many_tracks(count: usize) -> Scene {
-    let pattern = Pattern::frames(10, Duration::from_secs(1) * count as u32 / FRAMES as u32);
+    let pattern = Pattern::frames(10, Duration::from_secs(1) * count as u32 / FRAMES);
     let mut scene = Scene::default();
     let published: Vec<_> = (0..count).map(|_| scene.track(&pattern)).collect();
     let wants: Vec<_> = published.iter().map(|each| Want::all(&each.track)).collect();

@@ -177,7 +177,7 @@ mod tests {
 
     #[test]
     fn bursts_are_cut_as_the_measured_run_was() {
-        let pattern = Pattern::frames_of_ten();
+        let pattern = Pattern::frames_of_ten(30);
         for segments in [10.0, 9.8, 7.0, 5.0, 3.3, 1.0] {
             let mut cutter = Cutter::new(&pattern, segments);
             let (mut packets, mut messages) = (0, 0);

@@ -24,7 +24,7 @@ pub fn run(out: &mut Map<String, Value>) -> Result<(), String> {
     let idle = idle_peer()?;
     println!("  a connection without tracks {idle:6.1} KB (budget 64)");
     out.insert("idle_peer_kb".into(), json!(rounded(idle)));
-    let video = subscription(&Pattern::frames_of_ten())?;
+    let video = subscription(&Pattern::frames_of_ten(30))?;
     println!("  a subscription to video of 2.6 Mbit/s {video:6.1} KB (budget 8)");
     out.insert("subscription_kb".into(), json!(rounded(video)));
     let audio = subscription(&Pattern::sound())?;

@@ -32,9 +32,9 @@ pub struct Pattern {
 const RECORDING: &str = include_str!("../../recordings/chromium-720p-vp8.csv");
 
 impl Pattern {
-    /// Frames of ten packets of 1,100 bytes, 30 a second, each frame sent at once.
-    pub fn frames_of_ten() -> Self {
-        Self::frames(10, Duration::from_nanos(33_333_333))
+    /// Frames of ten packets of 1,100 bytes, so many a second, each frame sent at once.
+    pub fn frames_of_ten(a_second: u32) -> Self {
+        Self::frames(10, Duration::from_secs(1) / a_second)
     }
 
     /// Frames of so many packets of 1,100 bytes, each sent at once, this far apart.
