@@ -252,8 +252,17 @@ pub enum Request {
         kind: DataKind,
         /// Where to.
         target: DataTarget,
+        /// The sender's own numbering of its reliable messages, which grows; 0: it does not number them.
+        sequence: u32,
         /// What the receivers' channels carry.
         payload: Bytes,
+    },
+    /// The participant is back after its connections broke: it is to get the reliable messages that it has missed, before newer
+    /// ones, as far as they are still known.
+    ReplayData {
+        /// The last `sequence` that it has of each sender. Of senders that are not named it has nothing. Empty: it does not
+        /// say, and gets only what was handed to no connection of its.
+        received: Vec<(ParticipantId, u32)>,
     },
     /// The answer to a remote procedure call of the server API.
     RpcAnswer {

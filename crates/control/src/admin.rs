@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use base::model::{LeaveReason, MetadataChange, Participant, Permissions, RoomInfo, Track};
+use base::model::{DataKind, LeaveReason, MetadataChange, Participant, Permissions, RoomInfo, Track};
 use base::{Identity, ParticipantId, RoomName, TrackId};
 use bytes::Bytes;
 use contract::session::{AdminRefused, AdminRequest, JoinError, Reply, RpcFailure};
@@ -118,7 +118,7 @@ impl RoomTask {
             // Without room for it the reply handle goes: the caller sees that the room is too busy.
             Ok(callee) => {
                 if self.calls_to.begin(callee, id, reply) {
-                    self.send_reliable(callee, payload);
+                    self.announce(DataKind::Reliable, &[callee], payload);
                 }
             }
         }

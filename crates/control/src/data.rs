@@ -1,15 +1,18 @@
 //! Data messages: one buffer for all receivers.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
-use base::ParticipantId;
 use base::model::DataKind;
+use base::{ParticipantId, PeerId};
 use bytes::Bytes;
 use contract::media::Command;
 use contract::session::{AdminRefused, DataTarget};
 
+use crate::history::{Audience, Sent};
 use crate::metrics::count;
-use crate::room_task::RoomTask;
+use crate::room_task::{RoomTask, now};
 
 /// Label of the channel that is in order and loses nothing.
 pub(crate) const RELIABLE: &str = "_reliable";
@@ -30,6 +33,9 @@ impl Default for Labels {
     }
 }
 
+/// Senders of whom a participant may say what it has; as many as a room holds.
+const MAX_SENDERS: usize = 10_000;
+
 impl RoomTask {
     /// Sends a participant's message to those it is for.
     pub(crate) fn send_data(
@@ -37,10 +43,11 @@ impl RoomTask {
         sender: ParticipantId,
         kind: DataKind,
         target: &DataTarget,
-        message: &Bytes,
+        sequence: u32,
+        payload: &Bytes,
     ) {
         let receivers = self.room.receivers(sender, &target.identities, &target.participants);
-        let Some(mut receivers) = receivers.filter(|_| message.len() <= MAX_MESSAGE) else {
+        let Some(mut receivers) = receivers.filter(|_| payload.len() <= MAX_MESSAGE) else {
             return count(&self.metrics.data_forbidden);
         };
         count(&self.metrics.data_messages);
@@ -52,7 +59,15 @@ impl RoomTask {
             };
             receivers.retain(may);
         }
-        self.send_copies(&receivers, kind, message);
+        match kind {
+            DataKind::Lossy => self.send_lossy(&receivers, payload),
+            DataKind::Reliable => {
+                let is_for_all = *target == DataTarget::default();
+                let audience = if is_for_all { Audience::Others } else { Audience::These(receivers.clone()) };
+                let sent = Sent { sender: Some(sender), sequence, audience, payload: payload.clone() };
+                self.send_reliable(&receivers, sent);
+            }
+        }
     }
 
     /// Sends the server's message to those it is for.
@@ -60,50 +75,79 @@ impl RoomTask {
         &mut self,
         kind: DataKind,
         target: &DataTarget,
-        message: &Bytes,
+        payload: &Bytes,
     ) -> Result<(), AdminRefused> {
-        if message.len() > MAX_MESSAGE {
+        if payload.len() > MAX_MESSAGE {
             return Err(AdminRefused::LimitExceeded);
         }
         count(&self.metrics.data_messages);
         let receivers = self.room.addressed(&target.identities, &target.participants);
-        self.send_copies(&receivers, kind, message);
+        self.announce(kind, &receivers, payload);
         Ok(())
     }
 
-    fn send_copies(&mut self, receivers: &[ParticipantId], kind: DataKind, message: &Bytes) {
+    /// Sends the server's message to these.
+    pub(crate) fn announce(&mut self, kind: DataKind, receivers: &[ParticipantId], payload: &Bytes) {
+        match kind {
+            DataKind::Lossy => self.send_lossy(receivers, payload),
+            DataKind::Reliable => {
+                let audience = Audience::These(receivers.to_vec());
+                let sent = Sent { sender: None, sequence: 0, audience, payload: payload.clone() };
+                self.send_reliable(receivers, sent);
+            }
+        }
+    }
+
+    /// The participant is back, and says what it has.
+    pub(crate) fn replay(&mut self, id: ParticipantId, received: Vec<(ParticipantId, u32)>) {
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        seat.received = received.into_iter().take(MAX_SENDERS).collect();
+        self.send_missed(id);
+    }
+
+    /// Sends what the participant has not got, if its channel for reliable messages is open.
+    pub(crate) fn send_missed(&mut self, receiver: ParticipantId) {
+        let Some(seat) = self.seats.get_mut(&receiver) else { return };
+        let Some(peer) = seat.reliable_peer() else { return };
+        let received = std::mem::take(&mut seat.received);
+        let (missed, lost) = self.history.missed(receiver, &mut seat.progress, &received);
+        self.metrics.data_backlog_full.fetch_add(lost, Relaxed);
+        for payload in missed {
+            self.send_copy(peer, payload);
+        }
+    }
+
+    /// Forgets old messages, when it is time.
+    pub(crate) fn forget_data(&mut self, now: Instant) {
+        if self.history.poll_timeout().is_some_and(|at| at <= now) {
+            let newcomers = self.seats.values().any(|seat| seat.reliable_peer().is_none());
+            self.history.expire(now, newcomers);
+        }
+    }
+
+    /// Receivers whose channel is not open find it in the history when it is.
+    fn send_reliable(&mut self, receivers: &[ParticipantId], sent: Sent) {
+        let payload = sent.payload.clone();
+        let number = self.history.push(now(), sent);
         for receiver in receivers {
-            match kind {
-                DataKind::Reliable => self.send_reliable(*receiver, message),
-                DataKind::Lossy => self.send_lossy(*receiver, message),
-            }
+            let Some(seat) = self.seats.get_mut(receiver) else { continue };
+            let Some(peer) = seat.reliable_peer() else { continue };
+            seat.progress.handed(number);
+            self.send_copy(peer, payload.clone());
         }
     }
 
-    /// The channel for reliable messages is open: what waited for it goes first.
-    pub(crate) fn send_backlog(&mut self, receiver: ParticipantId) {
-        let Some(seat) = self.seats.get_mut(&receiver) else { return };
-        for message in seat.backlog.take() {
-            self.send_reliable(receiver, &message);
-        }
-    }
-
-    pub(crate) fn send_reliable(&mut self, receiver: ParticipantId, message: &Bytes) {
-        let Some(seat) = self.seats.get_mut(&receiver) else { return };
-        let Some(peer) = seat.reliable_peer() else {
-            if !seat.backlog.push(message.clone()) {
-                count(&self.metrics.data_backlog_full);
-            }
-            return;
-        };
+    fn send_copy(&mut self, peer: PeerId, payload: Bytes) {
         count(&self.metrics.data_copies);
         let label = Arc::clone(&self.labels.reliable);
-        self.peer_command(peer, Command::SendData { peer, label, text: false, payload: message.clone() });
+        self.peer_command(peer, Command::SendData { peer, label, text: false, payload });
     }
 
-    fn send_lossy(&mut self, receiver: ParticipantId, message: &Bytes) {
-        let Some(peer) = self.seats.get(&receiver).and_then(|seat| seat.primary) else { return };
-        let label = Arc::clone(&self.labels.lossy);
-        self.lossy_command(peer, Command::SendData { peer, label, text: false, payload: message.clone() });
+    fn send_lossy(&mut self, receivers: &[ParticipantId], payload: &Bytes) {
+        for receiver in receivers {
+            let Some(peer) = self.seats.get(receiver).and_then(|seat| seat.primary) else { continue };
+            let (label, payload) = (Arc::clone(&self.labels.lossy), payload.clone());
+            self.lossy_command(peer, Command::SendData { peer, label, text: false, payload });
+        }
     }
 }

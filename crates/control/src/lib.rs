@@ -17,6 +17,7 @@
 mod admin;
 mod data;
 mod door;
+mod history;
 mod journey;
 mod media;
 mod metrics;

@@ -111,7 +111,7 @@ impl RoomTask {
             peer.reliable_open = true;
         }
         if seat.reliable_peer() == Some(peer) {
-            self.send_backlog(id);
+            self.send_missed(id);
         }
     }
 

@@ -59,7 +59,7 @@ metrics! {
     data_copies => "stoa_data_copies_total", "outcome" = "sent";
     /// Lossy copies dropped since the worker's queue was full.
     data_dropped => "stoa_data_copies_total", "outcome" = "worker_queue_full";
-    /// Reliable copies dropped since the receiver's channel stayed closed for too many of them.
+    /// Reliable messages that were forgotten before the channel of somebody was open that some of them may have been for.
     data_backlog_full => "stoa_data_copies_total", "outcome" = "backlog_full";
     /// Messages from a connection dropped since its adapter or its room was behind: lossy ones, and those of a flood.
     data_in_dropped => "stoa_data_received_dropped_total";

@@ -54,7 +54,10 @@ impl RoomTask {
                 let allowed = self.room.change_metadata(now(), id, change);
                 self.deliver(id, Event::MetadataChanged { request_id, allowed });
             }
-            Request::Data { kind, target, payload } => self.send_data(id, kind, &target, &payload),
+            Request::Data { kind, target, sequence, payload } => {
+                self.send_data(id, kind, &target, sequence, &payload);
+            }
+            Request::ReplayData { received } => self.replay(id, received),
             Request::RpcAnswer { id: call, outcome } => self.calls_to.answered(id, call, outcome),
             Request::Leave(reason) => {
                 self.room.leave(now(), id, reason);

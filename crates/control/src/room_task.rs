@@ -14,6 +14,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::data::Labels;
 use crate::door::{answer, wall_clock};
+use crate::history::{History, Progress};
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count};
 use crate::placement::{Placement, Worker};
@@ -66,6 +67,7 @@ pub(crate) struct RoomTask {
     pub(crate) peers: BTreeMap<PeerId, ParticipantId>,
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
     pub(crate) labels: Labels,
+    pub(crate) history: History,
     pub(crate) wanted: Wanted,
     pub(crate) calls_to: Rpcs,
     /// Whose connections are paused, and when its adapter last was seen reading.
@@ -109,6 +111,7 @@ impl RoomTask {
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
             labels: Labels::default(),
+            history: History::default(),
             wanted: Wanted::default(),
             calls_to: Rpcs::default(),
             behind: BTreeMap::new(),
@@ -337,12 +340,13 @@ impl RoomTask {
 
     fn deadline(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _, _)| *at);
-        self.room.poll_timeout().into_iter().chain(timer).min()
+        [self.room.poll_timeout(), timer, self.history.poll_timeout()].into_iter().flatten().min()
     }
 
     fn timeouts(&mut self) {
         let now = now();
         self.room.handle_timeout(now);
+        self.forget_data(now);
         while let Some((at, timer, id)) = self.timers.first().copied() {
             if at > now {
                 break;
@@ -390,7 +394,9 @@ impl RoomTask {
         let room = welcome.room.name.clone();
         let journey = Journey::new(room, id, identity, client, started, now);
         let worker = place.worker.handle.info.clone();
-        self.seats.insert(id, Seat::new(sender, initial, journey, Arc::clone(&self.metrics), place));
+        let progress = Progress::new(self.history.next());
+        let seat = Seat::new(sender, initial, journey, Arc::clone(&self.metrics), place, progress);
+        self.seats.insert(id, seat);
         count(&self.metrics.admitted);
         let joined = Joined {
             participant: welcome.participant,

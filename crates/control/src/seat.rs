@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use base::model::{LeaveReason, Notice, Quality, TrackSettings};
-use base::{PeerId, TrackId};
-use bytes::Bytes;
+use base::{ParticipantId, PeerId, TrackId};
 use contract::media::{Event as MediaEvent, Sections};
 use contract::session::Event;
 
+use crate::history::Progress;
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count, uncount};
 use crate::placement::Place;
@@ -24,10 +24,6 @@ const DATA_QUEUE: usize = 256;
 const CAUGHT_UP: usize = DATA_QUEUE / 2;
 /// Connections of one participant: two are in use, two more while they are replaced.
 pub(crate) const MAX_PEERS: usize = 4;
-/// Reliable messages kept for a participant whose channel is not open yet.
-const BACKLOG_MESSAGES: usize = 64;
-/// Bytes of them.
-const BACKLOG_BYTES: usize = 256 * 1024;
 
 /// How an event fared.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -48,7 +44,10 @@ pub(crate) struct Seat {
     /// The connection that makes the participant active and carries data to it.
     pub primary: Option<PeerId>,
     pub settings: Settings,
-    pub backlog: Backlog,
+    /// The reliable messages that it has been given.
+    pub progress: Progress,
+    /// What it says it has of each sender, until its channel for reliable messages is open.
+    pub received: BTreeMap<ParticipantId, u32>,
     /// What its connections said while its adapter was behind, in order. Their credit bounds it.
     held: VecDeque<(MediaEvent, Option<Credit>)>,
     pub journey: Journey,
@@ -79,6 +78,7 @@ impl Seat {
         journey: Journey,
         metrics: Arc<Metrics>,
         place: Place,
+        progress: Progress,
     ) -> Self {
         count(&metrics.participants);
         Self {
@@ -87,7 +87,8 @@ impl Seat {
             peers: BTreeMap::new(),
             primary: None,
             settings: Settings::default(),
-            backlog: Backlog::default(),
+            progress,
+            received: BTreeMap::new(),
             held: VecDeque::new(),
             journey,
             metrics,
@@ -201,31 +202,6 @@ impl Settings {
             self.kept = self.tracks.len();
         }
         self.tracks.insert(track, settings) != Some(settings)
-    }
-}
-
-/// Reliable messages that arrived before the receiver's channel was open, oldest first.
-#[derive(Default)]
-pub(crate) struct Backlog {
-    messages: VecDeque<Bytes>,
-    bytes: usize,
-}
-
-impl Backlog {
-    /// `false`: full, the message is lost.
-    pub fn push(&mut self, message: Bytes) -> bool {
-        let fits = self.messages.len() < BACKLOG_MESSAGES && self.bytes + message.len() <= BACKLOG_BYTES;
-        if fits {
-            self.bytes += message.len();
-            self.messages.push_back(message);
-        }
-        fits
-    }
-
-    /// All of them, in order.
-    pub fn take(&mut self) -> impl Iterator<Item = Bytes> + use<> {
-        self.bytes = 0;
-        std::mem::take(&mut self.messages).into_iter()
     }
 }
 

@@ -11,7 +11,12 @@ use contract::session::{DataTarget, Event, Request};
 use super::world::{World, add_peer, credentials, quiet, seconds};
 
 fn message(kind: DataKind, text: &'static str) -> Request {
-    Request::Data { kind, target: DataTarget::default(), payload: Bytes::from_static(text.as_bytes()) }
+    Request::Data {
+        kind,
+        target: DataTarget::default(),
+        sequence: 0,
+        payload: Bytes::from_static(text.as_bytes()),
+    }
 }
 
 fn sent(commands: &[Command]) -> Vec<(PeerId, &str, &Bytes)> {
@@ -78,7 +83,7 @@ async fn a_message_to_one_reaches_only_that_one() {
     world.told().await;
     let target = DataTarget { identities: vec![Identity::new("cid")], ..DataTarget::default() };
     let payload = Bytes::from_static(b"for cid");
-    ann.ask(Request::Data { kind: DataKind::Reliable, target, payload }).await;
+    ann.ask(Request::Data { kind: DataKind::Reliable, target, sequence: 0, payload }).await;
     let told = world.told().await;
     assert_eq!(sent(&told).iter().map(|(peer, _, _)| *peer).collect::<Vec<_>>(), [cid.peer]);
 }
@@ -108,14 +113,73 @@ async fn what_waits_for_a_channel_is_bounded() {
     let world = World::new();
     let ann = world.connect("ann").await;
     let bob = world.join("bob").await;
-    for _ in 0..100 {
+    for _ in 0..10_000 {
         ann.ask(message(DataKind::Reliable, "hello")).await;
     }
     bob.add_peer(true).await;
     quiet().await;
     world.channels(bob.peer).await;
-    assert_eq!(sent(&world.told().await).len(), 64);
-    assert_eq!(world.count("stoa_data_copies_total", "backlog_full"), 36);
+    assert_eq!(sent(&world.told().await).len(), 8_192);
+    assert_eq!(world.count("stoa_data_copies_total", "backlog_full"), 10_000 - 8_192);
+}
+
+fn numbered(sequence: u32, target: DataTarget) -> Request {
+    let payload = Bytes::from(sequence.to_string());
+    Request::Data { kind: DataKind::Reliable, target, sequence, payload }
+}
+
+fn texts(commands: &[Command], to: PeerId) -> Vec<String> {
+    let to_it = sent(commands).into_iter().filter(|(peer, ..)| *peer == to);
+    to_it.map(|(_, _, text)| String::from_utf8_lossy(text).into_owned()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_gets_what_it_has_missed_of_those_messages_that_were_for_it() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    let _cid = world.connect("cid").await;
+    for sequence in 1..=4 {
+        ann.ask(numbered(sequence, DataTarget::default())).await;
+    }
+    let cid = DataTarget { identities: vec![Identity::new("cid")], ..DataTarget::default() };
+    ann.ask(numbered(5, cid)).await;
+    world.told().await;
+    let received = vec![(ann.joined.session.participant, 2)];
+    bob.ask(Request::ReplayData { received }).await;
+    ann.ask(numbered(6, DataTarget::default())).await;
+    assert_eq!(texts(&world.told().await, bob.peer), ["3", "4", "6"]);
+    bob.ask(Request::ReplayData { received: Vec::new() }).await;
+    assert!(world.told().await.is_empty(), "who does not say what it has could not tell what comes twice");
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_on_another_connection_gets_what_it_has_missed_when_its_channel_is_open() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    ann.ask(numbered(1, DataTarget::default())).await;
+    world.told().await;
+    bob.ask(add_peer(PeerId(77), true)).await;
+    let received = vec![(bob.joined.session.participant, 9)];
+    bob.ask(Request::ReplayData { received }).await;
+    ann.ask(numbered(2, DataTarget::default())).await;
+    assert!(sent(&world.told().await).is_empty());
+    world.channels(PeerId(77)).await;
+    assert_eq!(texts(&world.told().await, PeerId(77)), ["1", "2"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn old_messages_are_forgotten() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    let participant = ann.joined.session.participant;
+    for sequence in 1..=2 {
+        ann.ask(numbered(sequence, DataTarget::default())).await;
+        seconds(3).await;
+    }
+    ann.ask(numbered(3, DataTarget::default())).await;
+    world.told().await;
+    bob.ask(Request::ReplayData { received: vec![(participant, 1)] }).await;
+    assert_eq!(texts(&world.told().await, bob.peer), ["3"]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -214,7 +278,8 @@ async fn echo(events: async_channel::Receiver<Event>, session: contract::session
         }
         if let Event::Media(MediaEvent::Data { payload, .. }) = event {
             let target = DataTarget::default();
-            let passed = session.send(Request::Data { kind: DataKind::Reliable, target, payload }).await;
+            let passed =
+                session.send(Request::Data { kind: DataKind::Reliable, target, sequence: 0, payload }).await;
             passed.expect("the room is there");
         }
     }
@@ -254,7 +319,7 @@ async fn metrics_reach_only_those_who_may_have_them() {
     world.told().await;
     let target = DataTarget { metrics: true, ..DataTarget::default() };
     let payload = Bytes::from_static(b"numbers");
-    ann.ask(Request::Data { kind: DataKind::Reliable, target, payload }).await;
+    ann.ask(Request::Data { kind: DataKind::Reliable, target, sequence: 0, payload }).await;
     let told = world.told().await;
     assert_eq!(sent(&told).iter().map(|(peer, _, _)| *peer).collect::<Vec<_>>(), [meter.peer]);
 }

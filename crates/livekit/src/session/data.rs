@@ -30,8 +30,14 @@ impl Session {
         }
     }
 
-    /// `None`: malformed, not allowed, or not served.
-    fn routed(&self, label: &str, text: bool, payload: &[u8]) -> Option<Request> {
+    /// The last sequence of its reliable messages that was taken from this client; 0: none, or it does not number them.
+    #[allow(dead_code, reason = "told to clients that resume")]
+    pub(crate) fn last_sequence(&self) -> u32 {
+        self.last_sequence
+    }
+
+    /// `None`: malformed, repeated, not allowed, or not served.
+    fn routed(&mut self, label: &str, text: bool, payload: &[u8]) -> Option<Request> {
         if label == DATA_TRACK_LABEL {
             return None;
         }
@@ -41,6 +47,9 @@ impl Session {
             // A channel of the application's own: others get its bytes as a message without a topic.
             None => (DataKind::Reliable, wrap(payload)),
         };
+        if kind == DataKind::Reliable && self.is_repeated(packet.sequence) {
+            return None;
+        }
         if let Some((id, outcome)) = rpc::answer(&mut packet) {
             // Also from who may not send data: the server has asked.
             return Some(Request::RpcAnswer { id, outcome });
@@ -54,7 +63,15 @@ impl Session {
         }
         let target = target(&packet);
         self.stamp(&mut packet);
-        Some(Request::Data { kind, target, payload: Bytes::from(packet.encode_to_vec()) })
+        let sequence = if kind == DataKind::Reliable { packet.sequence } else { 0 };
+        Some(Request::Data { kind, target, sequence, payload: Bytes::from(packet.encode_to_vec()) })
+    }
+
+    /// A client that resumes sends again what it does not know to have arrived. Clients that do not number say 0.
+    fn is_repeated(&mut self, sequence: u32) -> bool {
+        let is_repeated = sequence != 0 && sequence <= self.last_sequence;
+        self.last_sequence = self.last_sequence.max(sequence);
+        is_repeated
     }
 
     fn is_agent(&self) -> bool {

@@ -131,6 +131,8 @@ pub(crate) struct Session {
     closed_media: Option<Instant>,
     speech: Option<SimulatedSpeech>,
     malformed: u32,
+    /// Of the client's reliable messages.
+    last_sequence: u32,
 }
 
 impl Session {
@@ -167,6 +169,7 @@ impl Session {
             closed_media: None,
             speech: None,
             malformed: 0,
+            last_sequence: 0,
         };
         session.greet();
         session

@@ -26,7 +26,7 @@ fn send(
         payload: Bytes::from(payload),
     }));
     effects.requests.into_iter().find_map(|request| match request {
-        Request::Data { kind, target, payload } => {
+        Request::Data { kind, target, payload, .. } => {
             Some((kind, target, proto::DataPacket::decode(payload.as_ref()).expect("a packet")))
         }
         _ => None,
@@ -66,6 +66,18 @@ fn the_sender_is_stamped_and_the_sequence_kept() {
     assert!(matches!(packet.value, Some(Value::User(user)) if user.payload == b"hello"));
     let (kind, ..) = send(&mut bench, "_lossy", chat(0).encode_to_vec()).expect("passed on");
     assert_eq!(kind, DataKind::Lossy);
+}
+
+#[test]
+fn a_reliable_message_that_is_sent_again_is_taken_once() {
+    let mut bench = bench(everything());
+    assert_eq!(bench.session.last_sequence(), 0);
+    for (sequence, taken) in [(1, true), (1, false), (3, true), (2, false), (0, true), (0, true), (4, true)] {
+        let sent = send(&mut bench, "_reliable", chat(sequence).encode_to_vec());
+        assert_eq!(sent.is_some(), taken, "{sequence}");
+    }
+    assert!(send(&mut bench, "_lossy", chat(4).encode_to_vec()).is_some(), "lossy ones have no order");
+    assert_eq!(bench.session.last_sequence(), 4);
 }
 
 #[test]
