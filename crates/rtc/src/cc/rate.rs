@@ -283,6 +283,7 @@ impl RateControl {
         if saturated {
             self.capacity.probed(rate);
         }
+        self.draining = None;
         self.rate = rate.clamp(self.min, self.max);
     }
 
@@ -290,6 +291,8 @@ impl RateControl {
     pub(super) fn silence(&mut self, factor: f64) {
         self.rate = (self.rate * factor).max(self.min);
         self.state = State::Hold;
+        // What arrived before says nothing of a path that is silent now.
+        self.draining = None;
     }
 
     /// Another signal knows that more than this does not get through.
@@ -354,6 +357,15 @@ mod tests {
         let mut control = RateControl::new(2_500_000.0, 30_000.0, 1e9);
         control.update(&Input { queue_us: 300_000, ..input(1_000, Usage::Over, 600_000.0) });
         assert!((control.bps() - 396_000.0).abs() < 1_000.0, "{}", control.bps());
+    }
+
+    #[test]
+    fn what_was_carried_before_a_silence_does_not_come_back_when_the_queue_is_gone() {
+        let mut control = RateControl::new(2_500_000.0, 30_000.0, 1e9);
+        control.update(&Input { queue_us: 300_000, ..input(1_000, Usage::Over, 600_000.0) });
+        control.silence(0.5);
+        control.update(&input(2_500, Usage::Normal, 100_000.0));
+        assert!(control.bps() < 200_000.0, "{}", control.bps());
     }
 
     #[test]
