@@ -2,6 +2,7 @@
 //!
 //! This crate knows nothing of IO, clocks, threads, protocols or any other crate of the workspace.
 
+pub mod events;
 mod id;
 mod media;
 pub mod model;

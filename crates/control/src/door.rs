@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use base::model::{LeaveReason, RoomInfo};
 use base::{RoomId, RoomName, UnixMillis};
+use contract::events::RoomEvents;
 use contract::media::{Command, WorkerHandle};
 use contract::session::{AdminRefused, AdminRequest, Call, Join, JoinCall, JoinError, RoomOptions};
 use room::{Limits, Room};
@@ -19,6 +20,7 @@ use crate::metrics::{Metrics, count, uncount};
 use crate::placement::{Placement, Worker};
 use crate::room_task::{RoomTask, ToRoom, check_join, now};
 use crate::routes::Routes;
+use crate::teller::tell_lost;
 
 /// Longest room name, in bytes.
 const ROOM_NAME_BYTES: usize = 256;
@@ -40,6 +42,7 @@ struct Entry {
 /// What the end of a room's task needs to know.
 struct Running {
     id: RoomId,
+    info: watch::Receiver<RoomInfo>,
     name: RoomName,
     worker: Arc<Worker>,
 }
@@ -49,6 +52,7 @@ pub(crate) struct Door {
     workers: Arc<[Arc<Worker>]>,
     routes: Arc<Routes>,
     metrics: Arc<Metrics>,
+    events: RoomEvents,
     rooms: BTreeMap<RoomName, Entry>,
     tasks: JoinSet<Vec<ToRoom>>,
     running: HashMap<TaskId, Running>,
@@ -61,12 +65,14 @@ impl Door {
         workers: Vec<WorkerHandle>,
         routes: Arc<Routes>,
         metrics: Arc<Metrics>,
+        events: RoomEvents,
     ) -> Self {
         Self {
             config,
             workers: workers.into_iter().map(|handle| Arc::new(Worker::new(handle))).collect(),
             routes,
             metrics,
+            events,
             rooms: BTreeMap::new(),
             tasks: JoinSet::new(),
             running: HashMap::new(),
@@ -120,6 +126,10 @@ impl Door {
     /// Where this room is, or what the front door itself has against going there.
     fn place(&self, room: &RoomName, create: bool) -> Result<Place, JoinError> {
         if self.stopping || self.workers.iter().all(|worker| worker.is_gone()) {
+            return Err(JoinError::Unavailable);
+        }
+        if self.events.is_behind() {
+            count(&self.metrics.held_back);
             return Err(JoinError::Unavailable);
         }
         if room.as_str().len() > ROOM_NAME_BYTES {
@@ -257,11 +267,12 @@ impl Door {
             Placement::new(Arc::clone(&self.workers), Arc::clone(&worker), self.config.spread_at),
             Arc::clone(&self.routes),
             Arc::clone(&self.metrics),
+            self.events.clone(),
         );
         count(&self.metrics.rooms);
         worker.rooms.fetch_add(1, Relaxed);
         let handle = self.tasks.spawn(task.run());
-        self.running.insert(handle.id(), Running { id, name: name.clone(), worker });
+        self.running.insert(handle.id(), Running { id, info: heard.clone(), name: name.clone(), worker });
         self.rooms.insert(name, Entry { id, calls, info: heard });
     }
 
@@ -294,7 +305,7 @@ impl Door {
             Ok((task, unanswered)) => (task, unanswered, false),
             Err(error) => (error.id(), Vec::new(), true),
         };
-        let Some(Running { id, name, worker }) = self.running.remove(&task) else { return };
+        let Some(Running { id, info, name, worker }) = self.running.remove(&task) else { return };
         uncount(&self.metrics.rooms);
         worker.rooms.fetch_sub(1, Relaxed);
         if self.rooms.get(&name).is_some_and(|entry| entry.id == id) {
@@ -306,6 +317,7 @@ impl Door {
                 "the task of this room panicked; its participants have to join again"
             );
             count(&self.metrics.room_panics);
+            tell_lost(&self.events, &info.borrow());
             abandon(&self.routes, id, &self.workers);
         } else {
             self.routes.remove_room(id);

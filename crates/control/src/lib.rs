@@ -8,7 +8,8 @@
 //! ```
 //!
 //! Nobody waits for somebody who may wait for him: workers and routes never block; a room waits for its workers alone; a call to a
-//! room that is far behind is refused. A connection whose adapter or room is behind with its messages is paused, which leaves
+//! room that is far behind is refused. Who follows rooms from outside and is behind keeps newcomers out and is waited for by
+//! nobody ([`contract::events`]). A connection whose adapter or room is behind with its messages is paused, which leaves
 //! them in its SCTP window and slows its sender alone; an adapter that does not drain its events is closed.
 //!
 //! All decisions about a session are [`room::Room`]'s; this crate has the clock, the randomness and the queues. It knows
@@ -30,6 +31,7 @@ mod rpc;
 mod seat;
 mod sections;
 mod snapshot;
+mod teller;
 #[cfg(test)]
 mod tests;
 mod wanted;
@@ -37,6 +39,7 @@ mod wanted;
 use std::sync::Arc;
 use std::time::Duration;
 
+use contract::events::RoomEvents;
 use contract::media::{Event as MediaEvent, WorkerHandle};
 use contract::session::ControlHandle;
 use tokio::sync::{mpsc, oneshot};
@@ -105,18 +108,20 @@ impl Control {
     }
 }
 
-/// Starts the control plane on the current tokio runtime. `worker_events` carries the events of all `workers`.
+/// Starts the control plane on the current tokio runtime. `worker_events` carries the events of all `workers`; what happens in
+/// rooms is told through `events`.
 pub fn spawn(
     config: Config,
     workers: Vec<WorkerHandle>,
     worker_events: async_channel::Receiver<MediaEvent>,
+    events: RoomEvents,
 ) -> (ControlHandle, Control) {
     let metrics = Arc::new(Metrics::default());
     let routes = Arc::new(Routes::default());
     let (calls, call_queue) = async_channel::bounded(CALL_QUEUE);
     let (stop, stops) = mpsc::channel(1);
     tokio::spawn(route(worker_events, Arc::clone(&routes), Arc::clone(&metrics)));
-    let door = Door::new(config, workers, routes, Arc::clone(&metrics));
+    let door = Door::new(config, workers, routes, Arc::clone(&metrics), events);
     tokio::spawn(door.run(call_queue, stops));
     (ControlHandle::new(calls), Control { metrics, stop })
 }

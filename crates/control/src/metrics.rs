@@ -67,6 +67,10 @@ metrics! {
     sections_refused => "stoa_sections_refused_total";
     /// Events of workers about connections and rooms that are gone.
     unrouted => "stoa_worker_events_unrouted_total";
+    /// Events of rooms, told to those who follow them.
+    room_events => "stoa_room_events_total";
+    /// Arrivals and publications refused since a follower of the rooms' events is behind.
+    held_back => "stoa_room_events_held_back_total";
     /// Rooms whose task panicked; the others did not notice.
     room_panics => "stoa_recovered_panics_total", "scope" = "room_task";
     /// Rooms whose media state was lost.

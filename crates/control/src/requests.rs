@@ -154,6 +154,10 @@ impl RoomTask {
 
     fn publish(&mut self, id: ParticipantId, asked: PublishTrack) {
         let cid = asked.cid.clone();
+        if self.teller.is_behind() {
+            count(&self.metrics.held_back);
+            return self.deliver(id, Event::Published { cid, outcome: Err(PublishRefused::LimitExceeded) });
+        }
         let track = new_track(TrackId(rand::random()), asked);
         let outcome = self.room.publish(id, track).map_err(|refused| match refused {
             room::PublishRefused::NotAllowed => PublishRefused::NotAllowed,

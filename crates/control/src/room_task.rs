@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use base::model::{LeaveReason, Notice, RoomInfo};
 use base::{Identity, ParticipantId, PeerId, TrackId};
+use contract::events::RoomEvents;
 use contract::media::{Command, Sections};
 use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
 use room::{JoinRefused, Newcomer, Room};
@@ -22,6 +23,7 @@ use crate::relays::{Of, Relays};
 use crate::routes::{Routed, Routes};
 use crate::rpc::Rpcs;
 use crate::seat::{Delivery, Seat};
+use crate::teller::Teller;
 use crate::wanted::Wanted;
 
 /// Requests of participants that wait for their room; adapters wait behind them. Allocated at once: small.
@@ -63,6 +65,7 @@ pub(crate) struct RoomTask {
     pub(crate) relays: Relays,
     pub(crate) routes: Arc<Routes>,
     pub(crate) metrics: Arc<Metrics>,
+    pub(crate) teller: Teller,
     pub(crate) seats: BTreeMap<ParticipantId, Seat>,
     pub(crate) peers: BTreeMap<PeerId, ParticipantId>,
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
@@ -96,17 +99,20 @@ impl RoomTask {
         placement: Placement,
         routes: Arc<Routes>,
         metrics: Arc<Metrics>,
+        events: RoomEvents,
     ) -> Self {
         let (request_sender, requests) = async_channel::bounded(REQUEST_QUEUE);
         let (media_sender, media) = mpsc::unbounded_channel();
         let (gone_sender, gone) = mpsc::unbounded_channel();
         routes.add_room(room.info().id, media_sender);
+        let teller = Teller::new(room.info().id, events);
         Self {
             room,
             placement,
             relays: Relays::default(),
             routes,
             metrics,
+            teller,
             seats: BTreeMap::new(),
             peers: BTreeMap::new(),
             timers: BTreeSet::new(),
@@ -129,6 +135,8 @@ impl RoomTask {
 
     /// Runs until the room is over. Returns the calls that came too late for it.
     pub async fn run(mut self) -> Vec<ToRoom> {
+        // That it has begun is told at once.
+        self.settle().await;
         while !self.room.has_ended() {
             self.turn().await;
             self.settle().await;
@@ -451,6 +459,11 @@ impl RoomTask {
                 let workers: Vec<_> = self.workers_of(track).cloned().collect();
                 let command = |worker| (worker, Command::SetMuted { room, track, muted }, false);
                 self.commands.extend(workers.into_iter().map(command));
+            }
+            room::Event::Happened(what) => {
+                if self.teller.tell(self.room.info(), what) {
+                    count(&self.metrics.room_events);
+                }
             }
             room::Event::Ended(reason) => {
                 tracing::info!(room = self.room.info().name.as_str(), ?reason, "room ended");

@@ -18,6 +18,7 @@
 //! This crate knows nothing of connections, SDP, protocols or tokens.
 
 mod announce;
+mod happenings;
 mod levels;
 mod lifecycle;
 mod member;
@@ -33,6 +34,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::events::Happening;
 use base::model::{LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo};
 use base::{Identity, ParticipantId, TrackId, UnixMillis};
 
@@ -141,6 +143,8 @@ pub enum Event {
         /// Muted?
         muted: bool,
     },
+    /// Tell those who follow the room from outside.
+    Happened(Happening),
     /// The room is over, and empty. The last event.
     Ended(LeaveReason),
 }
@@ -189,7 +193,7 @@ impl Room {
             vacant_until,
             holders: 0,
             ended: false,
-            events: VecDeque::new(),
+            events: VecDeque::from([Event::Happened(Happening::RoomStarted)]),
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::events::Happening;
 use base::model::{LeaveReason, Notice, Participant, ParticipantState};
 use base::{Identity, ParticipantId};
 
@@ -39,6 +40,7 @@ impl Room {
         }
         self.activations.remove(&(member.activation, id));
         self.change(id, |participant| participant.state = ParticipantState::Active);
+        self.tell_joined(id);
         self.announce_change(now, id);
     }
 
@@ -61,7 +63,8 @@ impl Room {
             return;
         }
         self.ended = true;
-        for id in std::mem::take(&mut self.members).into_keys() {
+        for (id, member) in std::mem::take(&mut self.members) {
+            self.tell_gone(&member.value, reason);
             self.tell(id, Notice::Closed(reason));
         }
         self.by_identity.clear();
@@ -75,6 +78,7 @@ impl Room {
         self.info.participants = 0;
         self.info.publishers = 0;
         self.info.recording = false;
+        self.happened(Happening::RoomFinished(reason));
         self.events.push_back(Event::Ended(reason));
     }
 
@@ -161,6 +165,7 @@ impl Room {
         }
         self.activations.remove(&(member.activation, id));
         self.forget_levels(id);
+        self.tell_gone(&member.value, reason);
         self.tell(id, Notice::Closed(reason));
         for track in &member.value.tracks {
             self.drop_publication(track.id);
@@ -186,7 +191,7 @@ impl Room {
     }
 }
 
-fn depart(participant: &mut Participant, reason: LeaveReason) {
+pub(crate) fn depart(participant: &mut Participant, reason: LeaveReason) {
     participant.state = ParticipantState::Disconnected;
     participant.left = Some(reason);
     participant.tracks.clear();

@@ -91,8 +91,10 @@ impl Room {
         if self.publisher(track) != Some(id) {
             return false;
         }
+        let gone = self.tracks.get(&track).map(|publication| Arc::clone(&publication.value));
         self.drop_publication(track);
         self.change(id, |participant| participant.tracks.retain(|announced| announced.id != track));
+        gone.into_iter().for_each(|track| self.tell_unpublished(id, track));
         self.recount(now);
         self.announce_now(id);
         true
@@ -160,6 +162,7 @@ impl Room {
         let value = Arc::new(track.clone());
         self.tracks.insert(track_id, Publication { publisher: id, value, had_subscriber: false });
         self.change(id, |participant| participant.tracks.push(track));
+        self.tell_published(id, track_id);
         self.recount(now);
         if muted {
             self.events.push_back(Event::SetMuted { track: track_id, muted });

@@ -11,6 +11,7 @@ use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
 use base::NodeId;
+use contract::events::RoomEvents;
 use contract::media::{Command, Event, WorkerHandle};
 use control::Control;
 use tokio::net::TcpListener;
@@ -100,7 +101,8 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let workers = start_workers(&settings.media, settings.names.udp, &events)?;
     let candidates = workers.handles.iter().flat_map(|handle| handle.info.candidates.clone()).collect();
 
-    let (handle, control) = control::spawn(settings.rooms, workers.handles.clone(), worker_events);
+    let (handle, control) =
+        control::spawn(settings.rooms, workers.handles.clone(), worker_events, RoomEvents::default());
     let livekit_config = livekit::Config { node: NodeId(rand::random()), ..livekit::Config::default() };
     let livekit =
         livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config);

@@ -1,6 +1,7 @@
 mod api;
 mod changes;
 mod connections;
+mod events;
 mod log;
 mod sessions;
 mod spread;

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::Duration;
 
+use base::events::RoomEvent;
 use base::model::{
     Encryption, LeaveReason, Notice, ParticipantKind, Permissions, RoomInfo, Track, TrackSource,
 };
 use base::{CodecKind, ExtensionMap, Identity, MediaKind, Mid, PeerId, RoomName, TrackId};
+use contract::events::{BEHIND_AT, Follower, RoomEvents};
 use contract::media::{
     ChannelSpec, Command, Event as MediaEvent, Fingerprint, IceCredentials, PeerEnd, ReceiveSection,
     Sections, SendSection, SetupTimes, WorkerHandle, WorkerInfo,
@@ -24,6 +26,9 @@ pub struct World {
     pub control: Control,
     pub workers: Vec<async_channel::Receiver<Command>>,
     pub media: async_channel::Sender<MediaEvent>,
+    /// What is told of the rooms.
+    pub follower: Follower,
+    events: RoomEvents,
     /// The next command makes the task that sends it panic.
     pub trap: Arc<AtomicBool>,
 }
@@ -43,8 +48,10 @@ impl World {
         let trap = Arc::new(AtomicBool::new(false));
         let (handles, queues) = (0..workers).map(|index| fake_worker(index, Arc::clone(&trap))).unzip();
         let (media, events) = async_channel::bounded(1_024);
-        let (handle, control) = spawn(config, handles, events);
-        Self { handle, control, workers: queues, media, trap }
+        let mut told = RoomEvents::default();
+        let follower = told.follow();
+        let (handle, control) = spawn(config, handles, events, told.clone());
+        Self { handle, control, workers: queues, media, follower, events: told, trap }
     }
 
     pub async fn try_join(&self, join: Join) -> Result<Joined, JoinError> {
@@ -112,6 +119,11 @@ impl World {
         let mut names: Vec<String> = participants.iter().map(|one| one.identity.to_string()).collect();
         names.sort();
         names
+    }
+
+    /// Tells the follower more than it may have waiting.
+    pub fn fill_follower(&self, event: &RoomEvent) {
+        (0..BEHIND_AT).for_each(|_| self.events.tell(event.clone()));
     }
 
     pub fn count(&self, name: &str, label: &str) -> u64 {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
+use base::events::Happening;
 use base::model::{
     Encryption, LeaveReason, Notice, ParticipantKind, ParticipantState, Permissions, RoomInfo, Track,
     TrackSource,
@@ -16,6 +17,7 @@ pub struct Scene {
     pub now: Instant,
     pub ended: Option<LeaveReason>,
     pub muted: Vec<(TrackId, bool)>,
+    pub happened: Vec<Happening>,
     told: BTreeMap<ParticipantId, Vec<Notice>>,
     next: u64,
 }
@@ -58,7 +60,15 @@ impl Scene {
         };
         let now = Instant::now();
         let room = Room::new(now, info, limits);
-        Self { room, now, ended: None, muted: Vec::new(), told: BTreeMap::new(), next: 0 }
+        Self {
+            room,
+            now,
+            ended: None,
+            muted: Vec::new(),
+            happened: Vec::new(),
+            told: BTreeMap::new(),
+            next: 0,
+        }
     }
 
     pub fn newcomer(&mut self, identity: &str) -> Newcomer {
@@ -170,6 +180,7 @@ impl Scene {
             match event {
                 Event::Notice(id, notice) => self.told.entry(id).or_default().push(notice),
                 Event::SetMuted { track, muted } => self.muted.push((track, muted)),
+                Event::Happened(happening) => self.happened.push(happening),
                 Event::Ended(reason) => self.ended = Some(reason),
             }
         }
