@@ -11,6 +11,8 @@ use base::{Identity, RoomName, UnixMillis};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::room_config::{BadRoomConfig, RoomConfig};
+
 /// A refreshed token holds at least this long.
 const MIN_REFRESHED_LIFE: Duration = Duration::from_secs(600);
 
@@ -48,12 +50,18 @@ pub struct Claims {
     /// Base64 of the SHA-256 of the body that the token vouches for (webhooks).
     #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
     pub sha256: String,
-    /// How to configure the room when the join creates it; opaque here.
+    /// How to configure the room when the join creates it; see [`Claims::room_config`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub room_config: Option<Value>,
+    /// The name of a configuration on the server; Stoa has none.
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
+    pub room_preset: String,
     /// What the token allows in rooms.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub video: Option<VideoGrants>,
+    /// What the token allows with telephones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sip: Option<SipGrants>,
     /// Claims that Stoa does not read.
     #[serde(flatten)]
     pub extra: Map<String, Value>,
@@ -72,6 +80,12 @@ pub struct VideoGrants {
     /// Record rooms.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "null_as_default")]
     pub room_record: bool,
+    /// Take streams in: ingress.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "null_as_default")]
+    pub ingress_admin: bool,
+    /// The room into which participants of `room` may be moved or forwarded.
+    #[serde(default, skip_serializing_if = "String::is_empty", deserialize_with = "null_as_default")]
+    pub destination_room: String,
     /// Administer the room named by `room`.
     #[serde(default, skip_serializing_if = "is_false", deserialize_with = "null_as_default")]
     pub room_admin: bool,
@@ -113,6 +127,21 @@ pub struct VideoGrants {
     pub extra: Map<String, Value>,
 }
 
+/// What a token allows with telephones.
+#[derive(Clone, PartialEq, Debug, Default, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SipGrants {
+    /// Manage trunks and dispatch rules.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "null_as_default")]
+    pub admin: bool,
+    /// Make calls.
+    #[serde(default, skip_serializing_if = "is_false", deserialize_with = "null_as_default")]
+    pub call: bool,
+    /// Grants that Stoa does not read.
+    #[serde(flatten)]
+    pub extra: Map<String, Value>,
+}
+
 /// A valid token that does not allow what is asked.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Denied {
@@ -132,6 +161,16 @@ pub enum Denied {
     NoList,
     /// Nothing of the server API is granted.
     NoServer,
+    /// `destinationRoom` names another room or none.
+    NoDestination,
+    /// `roomRecord` is not granted.
+    NoRecord,
+    /// `ingressAdmin` is not granted.
+    NoIngress,
+    /// `sip.admin` is not granted.
+    NoSipAdmin,
+    /// `sip.call` is not granted.
+    NoSipCall,
 }
 
 impl fmt::Display for Denied {
@@ -149,6 +188,15 @@ impl fmt::Display for Denied {
             Self::NoServer => {
                 "the token does not allow using the server API (none of roomCreate, roomList, roomAdmin is granted)"
             }
+            Self::NoDestination => {
+                "the token does not allow bringing participants into that room (grant destinationRoom names another or none)"
+            }
+            Self::NoRecord => "the token does not allow recording (grant roomRecord is missing)",
+            Self::NoIngress => "the token does not allow taking streams in (grant ingressAdmin is missing)",
+            Self::NoSipAdmin => {
+                "the token does not allow managing telephone trunks and rules (grant sip.admin is missing)"
+            }
+            Self::NoSipCall => "the token does not allow telephone calls (grant sip.call is missing)",
         })
     }
 }
@@ -247,6 +295,68 @@ impl Claims {
         if self.video.as_ref().is_some_and(|grants| grants.room_list) { Ok(()) } else { Err(Denied::NoList) }
     }
 
+    /// May participants of `room` be brought into `destination`?
+    ///
+    /// # Errors
+    /// Those of [`Self::check_admin`], and [`Denied::NoDestination`].
+    pub fn check_destination(&self, room: &str, destination: &str) -> Result<(), Denied> {
+        self.check_admin(room)?;
+        let granted = self.video.as_ref().map_or("", |grants| grants.destination_room.as_str());
+        if granted == destination { Ok(()) } else { Err(Denied::NoDestination) }
+    }
+
+    /// May rooms be recorded?
+    ///
+    /// # Errors
+    /// [`Denied::NoRecord`].
+    pub fn check_record(&self) -> Result<(), Denied> {
+        let granted = self.video.as_ref().is_some_and(|grants| grants.room_record);
+        granted.then_some(()).ok_or(Denied::NoRecord)
+    }
+
+    /// May streams be taken in?
+    ///
+    /// # Errors
+    /// [`Denied::NoIngress`].
+    pub fn check_ingress(&self) -> Result<(), Denied> {
+        let granted = self.video.as_ref().is_some_and(|grants| grants.ingress_admin);
+        granted.then_some(()).ok_or(Denied::NoIngress)
+    }
+
+    /// May telephone trunks and rules be managed?
+    ///
+    /// # Errors
+    /// [`Denied::NoSipAdmin`].
+    pub fn check_sip_admin(&self) -> Result<(), Denied> {
+        self.sip.as_ref().is_some_and(|grants| grants.admin).then_some(()).ok_or(Denied::NoSipAdmin)
+    }
+
+    /// May telephone calls be made?
+    ///
+    /// # Errors
+    /// [`Denied::NoSipCall`].
+    pub fn check_sip_call(&self) -> Result<(), Denied> {
+        self.sip.as_ref().is_some_and(|grants| grants.call).then_some(()).ok_or(Denied::NoSipCall)
+    }
+
+    /// What the room is to be made with if this join makes it.
+    ///
+    /// # Errors
+    /// [`BadRoomConfig`], which the join is to be refused with: the room would be another than was asked for.
+    pub fn room_config(&self) -> Result<RoomConfig, BadRoomConfig> {
+        if !self.room_preset.is_empty() {
+            return Err(BadRoomConfig::NoSuchPreset);
+        }
+        let config = match &self.room_config {
+            None | Some(Value::Null) => return Ok(RoomConfig::default()),
+            Some(value) => RoomConfig::deserialize(value).map_err(|_| BadRoomConfig::Unreadable)?,
+        };
+        if config.egress.as_ref().is_some_and(|egress| !egress.is_null()) {
+            return Err(BadRoomConfig::Egress);
+        }
+        Ok(config)
+    }
+
     /// The claims for a fresh token of a session that is going on: everything is kept, what the participant is now
     /// replaces what it was when it joined, and it is valid for what was left of its life or 10 minutes.
     pub fn refreshed(&self, participant: &Participant, now: UnixMillis) -> Self {
@@ -328,7 +438,7 @@ fn is_false(value: &bool) -> bool {
 }
 
 /// Some SDKs write `null` for what is not set.
-fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
+pub(crate) fn null_as_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: Deserialize<'de> + Default,
@@ -407,7 +517,29 @@ mod tests {
         assert_eq!(claims.check_list(), Err(Denied::NoList));
         assert_eq!(claims.check_create(), Err(Denied::NoCreate));
         assert_eq!(claims.check_server(), Ok(()));
+        assert_eq!(claims.check_destination("r", "s"), Err(Denied::NoDestination));
+        let mover = parse(r#"{"video":{"room":"r","roomAdmin":true,"destinationRoom":"s"}}"#);
+        assert_eq!(mover.check_destination("r", "s"), Ok(()));
+        assert_eq!(mover.check_destination("s", "r"), Err(Denied::OtherRoom));
         assert_eq!(Claims::join("ann", "r").check_server(), Err(Denied::NoServer));
+    }
+
+    #[test]
+    fn recordings_streams_and_telephones_have_grants_of_their_own() {
+        let all = |claims: &Claims| {
+            let checks = [
+                claims.check_record(),
+                claims.check_ingress(),
+                claims.check_sip_admin(),
+                claims.check_sip_call(),
+            ];
+            checks.map(|check| check.is_ok())
+        };
+        assert_eq!(all(&parse(r#"{"video":{"roomRecord":true}}"#)), [true, false, false, false]);
+        assert_eq!(all(&parse(r#"{"video":{"ingressAdmin":true}}"#)), [false, true, false, false]);
+        assert_eq!(all(&parse(r#"{"sip":{"admin":true}}"#)), [false, false, true, false]);
+        assert_eq!(all(&parse(r#"{"sip":{"call":true}}"#)), [false, false, false, true]);
+        assert_eq!(all(&parse(r#"{"video":{"roomAdmin":true},"sip":null}"#)), [false; 4]);
     }
 
     #[test]

@@ -9,7 +9,9 @@
 mod claims;
 mod jwt;
 mod keys;
+mod room_config;
 
-pub use claims::{Claims, Denied, VideoGrants};
+pub use claims::{Claims, Denied, SipGrants, VideoGrants};
 pub use jwt::{LEEWAY, MAX_TOKEN_LEN, TokenError, Verified, bearer, mint, verify};
 pub use keys::{ApiKeys, DEVELOPMENT_KEY, DEVELOPMENT_SECRET, MIN_SECRET_LEN, WeakSecret, check_secret};
+pub use room_config::{BadRoomConfig, RoomConfig};

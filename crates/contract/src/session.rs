@@ -23,6 +23,8 @@ pub struct Join {
     pub room: RoomName,
     /// Create the room when it is absent.
     pub create: bool,
+    /// What it is then made with.
+    pub options: RoomOptions,
     /// Who.
     pub identity: Identity,
     /// Display name.

@@ -116,7 +116,10 @@ impl Door {
     fn join(&mut self, call: Box<JoinCall>, at: Instant) {
         match self.place(&call.join.room, call.join.create) {
             Ok(Place::There) => {}
-            Ok(Place::ToBeMade) => self.make(call.join.room.clone(), RoomOptions::default()),
+            Ok(Place::ToBeMade) if !self.fits(&call.join.options) => {
+                return self.refuse(&call, JoinError::LimitExceeded);
+            }
+            Ok(Place::ToBeMade) => self.make(call.join.room.clone(), call.join.options.clone()),
             Err(error) => return self.refuse(&call, error),
         }
         let name = call.join.room.clone();
@@ -154,8 +157,11 @@ impl Door {
                 let name = join.room.clone();
                 self.pass(&name, ToRoom::Admin(AdminRequest::CheckJoin { join, reply }));
             }
+            Ok(Place::ToBeMade) if !self.fits(&join.options) => {
+                answer(&reply, Err(JoinError::LimitExceeded));
+            }
             Ok(Place::ToBeMade) => {
-                let room = self.new_room(join.room.clone(), RoomOptions::default());
+                let room = self.new_room(join.room.clone(), join.options.clone());
                 answer(&reply, check_join(&room, *join));
             }
             Err(error) => answer(&reply, Err(error)),
@@ -219,9 +225,7 @@ impl Door {
     fn create(&mut self, name: RoomName, options: RoomOptions) -> Result<RoomInfo, AdminRefused> {
         match self.place(&name, true) {
             Ok(Place::There) => {}
-            Ok(Place::ToBeMade) if options.metadata.len() > self.limits().metadata_bytes => {
-                return Err(AdminRefused::LimitExceeded);
-            }
+            Ok(Place::ToBeMade) if !self.fits(&options) => return Err(AdminRefused::LimitExceeded),
             Ok(Place::ToBeMade) => self.make(name.clone(), options),
             Err(JoinError::LimitExceeded) => return Err(AdminRefused::LimitExceeded),
             Err(_) => return Err(AdminRefused::Unavailable),
@@ -293,6 +297,10 @@ impl Door {
             recording: false,
         };
         Room::new(now(), info, self.limits())
+    }
+
+    fn fits(&self, options: &RoomOptions) -> bool {
+        options.metadata.len() <= self.limits().metadata_bytes
     }
 
     fn limits(&self) -> Limits {

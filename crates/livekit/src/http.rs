@@ -124,7 +124,7 @@ async fn validate(state: State, query: Query, headers: HeaderMap, v1: bool) -> R
 /// Why a connection is refused before the control plane hears of it, or by it.
 enum Refused {
     Unauthorized(String),
-    Malformed(&'static str),
+    Malformed(String),
     Denied(auth::Denied),
     Join(JoinError),
 }
@@ -157,7 +157,7 @@ impl Refused {
     fn status(self) -> (StatusCode, String) {
         let (status, text) = match self {
             Self::Unauthorized(text) => (401, text),
-            Self::Malformed(text) => (400, text.to_owned()),
+            Self::Malformed(text) => (400, text),
             Self::Denied(denied) => {
                 let missing = matches!(denied, auth::Denied::NoIdentity | auth::Denied::NoRoom);
                 (if missing { 400 } else { 401 }, denied.to_string())
@@ -183,12 +183,15 @@ fn admit(
     let token = auth::verify(&state.keys, token, state.now())
         .map_err(|error| Refused::Unauthorized(error.to_string()))?;
     if v1 && query.join_request.is_empty() {
-        return Err(Refused::Malformed("join_request is missing"));
+        return Err(Refused::Malformed("join_request is missing".to_owned()));
     }
     let user_agent =
         headers.get(header::USER_AGENT).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let params = Params::from_query(query, user_agent).map_err(|bad| Refused::Malformed(bad.0))?;
-    let join = join::request(&state.config, &token, &params).map_err(Refused::Denied)?;
+    let params = Params::from_query(query, user_agent).map_err(|bad| Refused::Malformed(bad.0.to_owned()))?;
+    let join = join::request(&state.config, &token, &params).map_err(|refused| match refused {
+        join::Refused::Denied(denied) => Refused::Denied(denied),
+        join::Refused::RoomConfig(bad) => Refused::Malformed(bad.to_string()),
+    })?;
     Ok((token, params, join))
 }
 

@@ -2,7 +2,7 @@
 
 use base::CodecKind;
 use base::model::{Participant, RoomInfo};
-use contract::session::{Join, JoinError};
+use contract::session::{Join, JoinError, RoomOptions};
 use livekit_protocol as proto;
 
 use crate::config::{Config, SERVER_PROTOCOL, SERVER_VERSION};
@@ -15,14 +15,19 @@ const PING_INTERVAL: i32 = 5;
 /// A client that hears nothing for this long, in seconds, takes its connection for dead.
 const PING_TIMEOUT: i32 = 15;
 
+/// What a token does not allow, or asks for and cannot get.
+pub(crate) enum Refused {
+    /// A grant is missing.
+    Denied(auth::Denied),
+    /// The room cannot be made as the token says.
+    RoomConfig(auth::BadRoomConfig),
+}
+
 /// The join that a valid token and the client's parameters ask for.
-pub(crate) fn request(
-    config: &Config,
-    token: &auth::Verified,
-    params: &Params,
-) -> Result<Join, auth::Denied> {
+pub(crate) fn request(config: &Config, token: &auth::Verified, params: &Params) -> Result<Join, Refused> {
     let claims = &token.claims;
-    let (identity, room) = claims.check_join()?;
+    let (identity, room) = claims.check_join().map_err(Refused::Denied)?;
+    let room_config = claims.room_config().map_err(Refused::RoomConfig)?;
     let permissions = claims.permissions();
     let mut attributes = claims.attributes.clone();
     let mut metadata = claims.metadata.clone();
@@ -35,6 +40,7 @@ pub(crate) fn request(
     Ok(Join {
         room,
         create: config.auto_create || claims.check_create().is_ok(),
+        options: room_options(room_config),
         identity,
         name: claims.name.clone(),
         metadata,
@@ -44,6 +50,16 @@ pub(crate) fn request(
         auto_subscribe: params.auto_subscribe,
         client: params.client.describe(),
     })
+}
+
+fn room_options(config: auth::RoomConfig) -> RoomOptions {
+    let set = |value: u32| (value > 0).then_some(value);
+    RoomOptions {
+        empty_timeout_s: set(config.empty_timeout),
+        departure_timeout_s: set(config.departure_timeout),
+        max_participants: set(config.max_participants),
+        metadata: config.metadata,
+    }
 }
 
 /// HTTP status and text of a refused join. Clients match the text of a missing room.

@@ -4,7 +4,7 @@ use auth::{ApiKeys, Denied};
 use axum::http::StatusCode;
 use axum::http::header::{self, HeaderMap};
 use base::{Identity, RoomName, UnixMillis};
-use contract::session::Join;
+use contract::session::{Join, RoomOptions};
 
 use crate::Protocol;
 use crate::config::{Config, State};
@@ -45,10 +45,12 @@ pub(crate) fn admit(
         }
         _ => {}
     }
+    let options = room_options(&claims)?;
     let owner = Owner { token: token.to_owned(), identity: identity.clone(), room: granted.clone() };
     let join = Join {
         room: granted,
         create: creates(&state.config, &claims),
+        options,
         identity,
         name: claims.name.clone(),
         metadata: claims.metadata.clone(),
@@ -91,6 +93,19 @@ fn bearer(headers: &HeaderMap) -> Result<&str, Refusal> {
 
 fn creates(config: &Config, claims: &auth::Claims) -> bool {
     config.auto_create || claims.check_create().is_ok()
+}
+
+/// What the room is made with if this join makes it.
+fn room_options(claims: &auth::Claims) -> Result<RoomOptions, Refusal> {
+    let bad = |bad: auth::BadRoomConfig| Refusal::new(StatusCode::BAD_REQUEST, bad.to_string());
+    let config = claims.room_config().map_err(bad)?;
+    let set = |value: u32| (value > 0).then_some(value);
+    Ok(RoomOptions {
+        empty_timeout_s: set(config.empty_timeout),
+        departure_timeout_s: set(config.departure_timeout),
+        max_participants: set(config.max_participants),
+        metadata: config.metadata,
+    })
 }
 
 /// For the log line of the join.

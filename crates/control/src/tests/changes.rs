@@ -8,7 +8,7 @@ use base::{Identity, TrackId};
 use bytes::Bytes;
 use contract::media::Command;
 use contract::session::{
-    AdminRefused, AdminRequest, DataTarget, Event, Request, RoomOptions, RpcFailure, Unanswered,
+    AdminRefused, AdminRequest, DataTarget, Event, JoinError, Request, RoomOptions, RpcFailure, Unanswered,
 };
 
 use super::world::{World, join, lobby, quiet, seconds, sending, sent_tracks};
@@ -87,6 +87,25 @@ async fn a_room_is_made_as_asked_and_one_that_is_there_stays_as_it_is() {
     let other = RoomOptions { metadata: "another".to_owned(), ..RoomOptions::default() };
     let again = create(&world, other).await.expect("it is there");
     assert_eq!((again.id, again.metadata.as_str(), again.participants), (made.id, "topic", 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_room_that_a_join_makes_is_made_as_its_token_says_and_one_that_is_there_stays_as_it_is() {
+    let world = World::new();
+    let as_told = |identity, metadata: &str| {
+        let options =
+            RoomOptions { max_participants: Some(2), metadata: metadata.to_owned(), ..Default::default() };
+        contract::session::Join { options, ..join(identity) }
+    };
+    let too_large = as_told("ann", &"x".repeat(65_537));
+    assert_eq!(world.handle.check_join(too_large.clone()).await, Err(JoinError::LimitExceeded));
+    assert_eq!(world.try_join(too_large).await.err(), Some(JoinError::LimitExceeded));
+    assert!(world.rooms().await.is_empty(), "nothing is made of what is refused");
+    let ann = world.join_with(as_told("ann", "first")).await;
+    assert_eq!((ann.joined.room.metadata.as_str(), ann.joined.room.max_participants), ("first", 2));
+    let bob = world.join_with(as_told("bob", "second")).await;
+    assert_eq!(bob.joined.room.metadata, "first");
+    assert!(world.try_join(as_told("cid", "third")).await.is_err(), "two and no more");
 }
 
 #[tokio::test(start_paused = true)]

@@ -203,6 +203,7 @@ pub fn join(identity: &str) -> Join {
     Join {
         room: lobby(),
         create: true,
+        options: Default::default(),
         identity: Identity::new(identity),
         name: identity.to_owned(),
         metadata: String::new(),

@@ -1,6 +1,7 @@
 //! The server API: Twirp over HTTP, protobuf or JSON (<https://twitchtv.github.io/twirp/docs/spec_v7.html>).
 
 mod json;
+mod later;
 mod participants;
 mod rooms;
 
@@ -29,18 +30,6 @@ const MAX_BODY: usize = 10 * 1024 * 1024;
 const BODY_WITHIN: Duration = Duration::from_secs(30);
 /// Most names in one call: of rooms, participants or tracks.
 const MAX_NAMES: usize = 10_000;
-/// LiveKit's other services. They are known and not served, which callers are told.
-const NOT_SERVED: &[&str] = &[
-    "AgentDispatchService",
-    "AgentSimulation",
-    "CloudAgent",
-    "Connector",
-    "Egress",
-    "Ingress",
-    "PhoneNumberService",
-    "SIP",
-];
-
 /// Routes under `/twirp`, with `slash` in front.
 pub(crate) fn routes(slash: &str) -> Router<State> {
     Router::new().route(&format!("{slash}/twirp/{{service}}/{{method}}"), any(call))
@@ -136,10 +125,8 @@ async fn answer(
     let format = format(headers)?;
     match service.strip_prefix("livekit.") {
         Some("RoomService") => {}
-        Some(known) if NOT_SERVED.contains(&known) => {
-            return Err(Error::unimplemented(format!("{service} is not served here")));
-        }
-        _ => return Err(Error::new("bad_route", 404, format!("there is no service {service}"))),
+        Some(other) => return Err(later::refuse(other, method, claims)),
+        None => return Err(Error::new("bad_route", 404, format!("there is no service {service}"))),
     }
     // Before the body is read: participants have tokens, too.
     claims.check_server().map_err(Error::denied)?;

@@ -91,6 +91,26 @@ async fn tokens_are_refused_with_the_status_that_clients_expect() {
 }
 
 #[tokio::test]
+async fn the_room_config_of_a_token_goes_with_its_join_and_one_that_cannot_be_had_is_refused() {
+    let server = Server::start().await;
+    let with = |claims: &str| {
+        let claims = format!(r#"{{"sub":"ada","video":{{"roomJoin":true,"room":"lobby"}},{claims}}}"#);
+        let token = mint(serde_json::from_str(&claims).expect("claims"));
+        format!("/rtc?access_token={token}&sdk=go&protocol=15")
+    };
+    let path = with(r#""roomConfig":{"emptyTimeout":7,"metadata":"m","agents":[{"agentName":"x"}]}"#);
+    let Ok(_client) = server.try_connect(&path).await else { panic!("refused") };
+    let join = server.joins.recv().await.expect("a join").join;
+    assert_eq!((join.options.empty_timeout_s, join.options.metadata.as_str()), (Some(7), "m"));
+    assert_eq!(join.options.max_participants, None, "as the server is configured");
+    for claims in [r#""roomPreset":"large""#, r#""roomConfig":{"egress":{}}"#, r#""roomConfig":7"#] {
+        let (status, text) = server.try_connect(&with(claims)).await.err().expect("refused");
+        assert_eq!(status, 400, "{text}");
+        assert!(text.contains("the token's room"), "{text}");
+    }
+}
+
+#[tokio::test]
 async fn the_header_wins_over_the_query() {
     let server = Server::start().await;
     let head = format!(

@@ -363,6 +363,7 @@ fn lobby_join() -> Join {
     Join {
         room: RoomName::new("lobby"),
         create: false,
+        options: Default::default(),
         identity: Identity::new("ada"),
         name: String::new(),
         metadata: String::new(),

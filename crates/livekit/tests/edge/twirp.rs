@@ -136,9 +136,7 @@ async fn other_methods_formats_and_bodies_are_twirp_errors() {
         assert_eq!((status, &value["code"]), (501, &"unimplemented".into()));
     }
     for (service, status, code) in [
-        ("livekit.Egress/StartEgress", 501, "unimplemented"),
-        ("livekit.Ingress/CreateIngress", 501, "unimplemented"),
-        ("livekit.SIP/ListSIPTrunk", 501, "unimplemented"),
+        ("livekit.Egress/PaintEgress", 404, "bad_route"),
         ("livekit.AgentDispatchService/ListDispatch", 501, "unimplemented"),
         ("livekit.Nonsense/List", 404, "bad_route"),
         ("RoomService/ListRooms", 404, "bad_route"),
@@ -160,6 +158,41 @@ async fn other_methods_formats_and_bodies_are_twirp_errors() {
     let (status, _, text) =
         call(&server, &admin_token(), "ListRooms", "application/protobuf", &[0xFF; 5]).await;
     assert_eq!(status, 400, "{text}");
+}
+
+/// A token with these grants in JSON.
+fn token_with(claims: &str) -> String {
+    mint(serde_json::from_str(claims).expect("claims"))
+}
+
+#[tokio::test]
+async fn services_that_are_not_there_yet_say_so_to_who_may_use_them() {
+    let server = Server::start().await;
+    let (record, ingress) = (r#"{"video":{"roomRecord":true}}"#, r#"{"video":{"ingressAdmin":true}}"#);
+    let (sip, call) = (r#"{"sip":{"admin":true}}"#, r#"{"sip":{"call":true}}"#);
+    for (path, grant) in [
+        ("Egress/StartRoomCompositeEgress", record),
+        ("Egress/ListEgress", record),
+        ("Ingress/CreateIngress", ingress),
+        ("SIP/CreateSIPInboundTrunk", sip),
+        ("SIP/ListSIPDispatchRule", sip),
+        ("SIP/CreateSIPParticipant", call),
+    ] {
+        for other in [record, ingress, sip, call] {
+            for kind in ["application/json", "application/protobuf"] {
+                let head = format!(
+                    "POST /twirp/livekit.{path} HTTP/1.1\r\nAuthorization: Bearer {}\r\nContent-Type: {kind}",
+                    token_with(other)
+                );
+                let (status, head, text) = server.http(&head, b"").await;
+                let (wanted, code) =
+                    if other == grant { (501, "unimplemented") } else { (401, "unauthenticated") };
+                assert_eq!(status, wanted, "{path} {other}: {text}");
+                assert!(text.contains(&format!(r#""code":"{code}""#)), "{path} {other}: {text}");
+                assert!(head.contains("content-type: application/json"), "errors are JSON: {head}");
+            }
+        }
+    }
 }
 
 #[tokio::test]
