@@ -55,5 +55,9 @@ fn bench(args: &[String]) -> Result<(), String> {
     if args.is_empty() {
         return Err("which one? `cargo xtask bench forward`, for example".into());
     }
+    if args[0] == "join" {
+        // Its server is a process of its own, beside the program that measures.
+        run::cargo().args(["build", "--release", "--package", "stoa"]).echo().status()?;
+    }
     run::cargo().args(["run", "--release", "--package", "bench", "--"]).args(args).echo().status()
 }

@@ -3,6 +3,7 @@
 
 mod bwe;
 mod forward;
+mod join;
 
 /// Counts what is allocated, for `forward memory`.
 #[global_allocator]
@@ -13,7 +14,10 @@ fn main() -> std::process::ExitCode {
     let result = match args.next().as_deref() {
         Some("bwe") => bwe::run(args),
         Some("forward") => forward::run(args),
-        other => Err(format!("no bench is called {:?}; there are: bwe, forward", other.unwrap_or_default())),
+        Some("join") => join::run(args),
+        other => {
+            Err(format!("no bench is called {:?}; there are: bwe, forward, join", other.unwrap_or_default()))
+        }
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,6 +1,7 @@
 //! What arrived and when.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -9,14 +10,31 @@ use wire::media::Received;
 /// How long the stages of connecting took, from the call of [`crate::Room::connect`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Timing {
+    /// TCP and TLS are up: the request to join goes out.
+    pub requested: Option<Duration>,
     /// The server's JoinResponse arrived.
     pub joined: Option<Duration>,
+    /// Its answer to our offer arrived.
+    pub answered: Option<Duration>,
     /// ICE and DTLS are up: media can be sent.
     pub connected: Option<Duration>,
     /// Both data channels are open, which is when `connect` returns.
     pub ready: Option<Duration>,
     /// The first media packet arrived.
     pub first_packet: Option<Duration>,
+    /// Of the time from the answer to the first packet, what this client worked itself (ICE, DTLS, decryption) rather than waited.
+    pub worked: Duration,
+}
+
+impl Timing {
+    /// How long this client waited for the server until its first packet came: from the request to the answer, and from there on
+    /// whenever it had nothing to do itself. The network's round trips are in it, what keeps this process from running, and the wait
+    /// for the next frame of a publisher; so it is an upper bound of what the server took. `None` without a first packet.
+    pub fn waited(&self) -> Option<Duration> {
+        let (requested, answered) = (self.requested?, self.answered?);
+        let media = self.first_packet?.checked_sub(answered)?.saturating_sub(self.worked);
+        Some(answered.saturating_sub(requested) + media)
+    }
 }
 
 /// What arrived since the beginning.
@@ -82,17 +100,23 @@ impl TrackCounters {
 #[derive(Debug)]
 pub(crate) struct Shared {
     started: Instant,
+    requested: OnceLock<Duration>,
     joined: OnceLock<Duration>,
+    answered: OnceLock<Duration>,
     connected: OnceLock<Duration>,
     ready: OnceLock<Duration>,
     first_packet: OnceLock<Duration>,
+    /// Nanoseconds; see [`Timing::worked`].
+    worked: AtomicU64,
     counters: Mutex<Counters>,
 }
 
 /// A stage of connecting.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Stage {
+    Requested,
     Joined,
+    Answered,
     Connected,
     Ready,
     FirstPacket,
@@ -102,10 +126,13 @@ impl Shared {
     pub fn new(started: Instant) -> Self {
         Self {
             started,
+            requested: OnceLock::new(),
             joined: OnceLock::new(),
+            answered: OnceLock::new(),
             connected: OnceLock::new(),
             ready: OnceLock::new(),
             first_packet: OnceLock::new(),
+            worked: AtomicU64::new(0),
             counters: Mutex::default(),
         }
     }
@@ -113,7 +140,9 @@ impl Shared {
     /// A stage is reached; the first time counts.
     pub fn reached(&self, stage: Stage, at: Instant) {
         let cell = match stage {
+            Stage::Requested => &self.requested,
             Stage::Joined => &self.joined,
+            Stage::Answered => &self.answered,
             Stage::Connected => &self.connected,
             Stage::Ready => &self.ready,
             Stage::FirstPacket => &self.first_packet,
@@ -123,10 +152,20 @@ impl Shared {
 
     pub fn timing(&self) -> Timing {
         Timing {
+            requested: self.requested.get().copied(),
             joined: self.joined.get().copied(),
+            answered: self.answered.get().copied(),
             connected: self.connected.get().copied(),
             ready: self.ready.get().copied(),
             first_packet: self.first_packet.get().copied(),
+            worked: Duration::from_nanos(self.worked.load(Relaxed)),
+        }
+    }
+
+    /// The media thread worked for this long. What counts is what lies between the answer and the first packet.
+    pub fn worked(&self, time: Duration) {
+        if self.answered.get().is_some() && self.first_packet.get().is_none() {
+            self.worked.fetch_add(time.as_nanos() as u64, Relaxed);
         }
     }
 
@@ -167,6 +206,22 @@ mod tests {
             assert_eq!(track.missing, missing, "after {sequence}");
         }
         assert_eq!((track.packets, track.bytes), (6, 60));
+    }
+
+    #[test]
+    fn what_a_client_does_itself_is_not_the_servers_share() {
+        let ms = Duration::from_millis;
+        let started = Instant::now();
+        let shared = Shared::new(started);
+        shared.worked(ms(50));
+        for (stage, at) in [(Stage::Requested, 3), (Stage::Joined, 8), (Stage::Answered, 10)] {
+            shared.reached(stage, started + ms(at));
+        }
+        shared.worked(ms(6));
+        assert_eq!(shared.timing().waited(), None, "nothing has come yet");
+        shared.reached(Stage::FirstPacket, started + ms(30));
+        shared.worked(ms(50));
+        assert_eq!(shared.timing().waited(), Some(ms(7 + 14)));
     }
 
     #[test]

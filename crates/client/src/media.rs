@@ -192,7 +192,9 @@ impl Media {
                 None => {}
             }
             let due = self.endpoint.peer().poll_timeout();
-            let timeout = due.map(|due| due.saturating_duration_since(Instant::now()));
+            let done = Instant::now();
+            self.sink.shared.worked(done.saturating_duration_since(now));
+            let timeout = due.map(|due| due.saturating_duration_since(done));
             if poller.wait(self.endpoint.socket(), timeout).is_err() {
                 return CloseReason::IceTimeout;
             }
@@ -221,6 +223,7 @@ impl Media {
     }
 
     fn agreed(&mut self, now: Instant, agreed: Agreed) {
+        self.sink.shared.reached(Stage::Answered, now);
         self.sink.tracks = agreed.tracks;
         self.endpoint.peer().set_sections(now, &agreed.receive, &agreed.send);
         if !std::mem::replace(&mut self.remote, true) {

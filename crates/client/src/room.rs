@@ -301,7 +301,9 @@ async fn ask_to_join(
     let add_tracks =
         tracks.map(|pending| join::add_track(&pending.track, pending.publication.cid())).collect();
     let request = join::request(options.auto_subscribe, add_tracks, offer);
-    dialled.open(token, &request, &options.trust).await
+    let secured = dialled.secure(&options.trust).await?;
+    preparation.shared.reached(Stage::Requested, Instant::now());
+    secured.open(token, &request).await
 }
 
 /// The first message is a JoinResponse, or a Leave that says why there is none.

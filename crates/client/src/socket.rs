@@ -40,6 +40,12 @@ pub(crate) struct Dialled {
     pub local: IpAddr,
 }
 
+/// The same with TLS, where the address asks for it.
+pub(crate) struct Secured {
+    base: String,
+    stream: Box<dyn Stream>,
+}
+
 /// The signal socket.
 pub(crate) struct Socket {
     stream: WebSocketStream<Box<dyn Stream>>,
@@ -78,25 +84,27 @@ fn host_and_port(uri: &Uri) -> &str {
 }
 
 impl Dialled {
-    /// Asks for the signal socket, version 1. `trust`: the certificates that TLS accepts.
-    pub async fn open(
-        self,
-        token: &str,
-        join_request: &str,
-        trust: &[Vec<u8>],
-    ) -> Result<Socket, ConnectError> {
-        let url = format!("{}/rtc/v1?join_request={join_request}", self.target.base);
-        let mut request =
-            url.into_client_request().map_err(|error| ConnectError::Address(error.to_string()))?;
-        let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
-            .map_err(|_| ConnectError::Address("the token is not printable text".to_owned()))?;
-        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+    /// TLS, where the address asks for it. `trust`: the certificates that it accepts.
+    pub async fn secure(self, trust: &[Vec<u8>]) -> Result<Secured, ConnectError> {
         let stream: Box<dyn Stream> = if self.target.tls {
             encrypt(self.stream, &self.target.host, trust).await?
         } else {
             Box::new(self.stream)
         };
-        let (stream, _) = client_async(request, stream).await.map_err(refused)?;
+        Ok(Secured { base: self.target.base, stream })
+    }
+}
+
+impl Secured {
+    /// Asks for the signal socket, version 1.
+    pub async fn open(self, token: &str, join_request: &str) -> Result<Socket, ConnectError> {
+        let url = format!("{}/rtc/v1?join_request={join_request}", self.base);
+        let mut request =
+            url.into_client_request().map_err(|error| ConnectError::Address(error.to_string()))?;
+        let bearer = HeaderValue::from_str(&format!("Bearer {token}"))
+            .map_err(|_| ConnectError::Address("the token is not printable text".to_owned()))?;
+        request.headers_mut().insert(header::AUTHORIZATION, bearer);
+        let (stream, _) = client_async(request, self.stream).await.map_err(refused)?;
         Ok(Socket { stream })
     }
 }
@@ -225,10 +233,11 @@ mod tests {
 
     async fn outcome(url: &str, trust: &[Vec<u8>]) -> ConnectError {
         let dialled = dial(url).await.expect("it listens");
-        match dialled.open("token", "request", trust).await {
-            Ok(_) => panic!("nobody is let in"),
-            Err(error) => error,
-        }
+        let opened = match dialled.secure(trust).await {
+            Ok(secured) => secured.open("token", "request").await,
+            Err(error) => Err(error),
+        };
+        opened.err().expect("nobody is let in")
     }
 
     #[tokio::test]
