@@ -70,6 +70,34 @@ numeric_id!(
     NodeId
 );
 
+/// Set in the id of a track's second encoding and never in that of a track.
+const BACKUP: u64 = 1 << 63;
+
+impl TrackId {
+    /// The id of a new track. `random`: 64 random bits.
+    pub fn fresh(random: u64) -> Self {
+        Self(random & !BACKUP)
+    }
+
+    /// Under which the second encoding of this track is forwarded. Media of the two has nothing in common, so that it is carried
+    /// like that of another track, of which only the control plane knows whose it is.
+    #[must_use]
+    pub fn backup(self) -> Self {
+        Self(self.0 | BACKUP)
+    }
+
+    /// The track of which this is an encoding: itself, or the one that it is the [`TrackId::backup`] of.
+    #[must_use]
+    pub fn primary(self) -> Self {
+        Self(self.0 & !BACKUP)
+    }
+
+    /// Is it the id of a second encoding?
+    pub fn is_backup(self) -> bool {
+        self.0 & BACKUP != 0
+    }
+}
+
 fn write_id(value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
     let mut text = [0u8; TEXT_LEN];
     for (i, out) in text.iter_mut().enumerate() {
@@ -137,6 +165,14 @@ mod tests {
             let id = TrackId(value);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
+    }
+
+    #[test]
+    fn the_second_encoding_of_a_track_leads_back_to_it() {
+        let track = TrackId::fresh(u64::MAX);
+        assert!(!track.is_backup() && track.backup().is_backup());
+        assert_eq!((track.backup().primary(), track.primary()), (track, track));
+        assert_ne!(track.backup(), track);
     }
 
     #[test]

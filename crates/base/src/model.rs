@@ -2,7 +2,7 @@
 //!
 //! Adapters translate these values to and from their protocol; the `room` crate decides on them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::{CodecKind, Identity, MediaKind, Mid, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
@@ -143,6 +143,70 @@ pub struct VideoLayer {
     pub spatial: u8,
 }
 
+/// When the publisher's second encoding of a video replaces the first.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug, Default)]
+pub enum BackupPolicy {
+    /// For everybody as soon as somebody needs it, where that is possible: one encoding costs the publisher less than two.
+    #[default]
+    PreferRegression,
+    /// For those who cannot decode the first; the others keep it.
+    Simulcast,
+    /// For everybody as soon as somebody needs it.
+    Regression,
+}
+
+/// The second codec with which a publisher encodes a video on request, for receivers that cannot decode the first.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Backup {
+    /// What it is encoded with.
+    pub codec: CodecKind,
+    /// For whom it is.
+    pub policy: BackupPolicy,
+    /// Set while it is sent.
+    pub stream: Option<BackupStream>,
+}
+
+/// The second encoding of a track, as it was negotiated. It is forwarded under [`TrackId::backup`].
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct BackupStream {
+    /// The publisher's media section.
+    pub mid: Mid,
+    /// The publisher's id for the media.
+    pub cid: String,
+    /// More than one rid is sent.
+    pub simulcast: bool,
+    /// The announced layers, lowest first.
+    pub layers: Vec<VideoLayer>,
+}
+
+/// What an application knows of how sound was made.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum AudioFeature {
+    /// Two channels.
+    Stereo,
+    /// Discontinuous transmission is switched off.
+    NoDtx,
+    /// The gain is adjusted.
+    AutoGainControl,
+    /// Echo is taken out.
+    EchoCancellation,
+    /// Noise is taken out.
+    NoiseSuppression,
+    /// Noise is taken out by more than the browser's own means.
+    EnhancedNoiseCancellation,
+    /// It was recorded before the connection was there.
+    PreconnectBuffer,
+}
+
+/// What a publisher changes of a track that it publishes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum TrackChange {
+    /// How sound is made, all of it.
+    Audio(BTreeSet<AudioFeature>),
+    /// Largest width and height of a video in pixels.
+    Video(u32, u32),
+}
+
 /// A published track, as it is told to others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Track {
@@ -170,16 +234,55 @@ pub struct Track {
     pub mid: Option<Mid>,
     /// The publisher's own id for the media (the browser's track id).
     pub cid: String,
+    /// The id of the media in the publisher's session description, where it is another one.
+    pub sdp_cid: String,
+    /// A second codec, on request.
+    pub backup: Option<Backup>,
     /// Audio: redundancy switched off by the publisher.
     pub disable_red: bool,
     /// Audio: two channels.
     pub stereo: bool,
     /// Audio: discontinuous transmission switched off.
     pub no_dtx: bool,
+    /// Audio: how it is made, as its publisher says.
+    pub features: BTreeSet<AudioFeature>,
     /// End-to-end encryption.
     pub encryption: Encryption,
     /// Tracks of one stream name are played in sync.
     pub stream: String,
+}
+
+impl Track {
+    /// A track of which nothing is known but what it carries.
+    pub fn new(id: TrackId, kind: MediaKind, codec: CodecKind) -> Self {
+        Self {
+            id,
+            kind,
+            source: TrackSource::Unknown,
+            name: String::new(),
+            muted: false,
+            width: 0,
+            height: 0,
+            layers: Vec::new(),
+            simulcast: false,
+            codec,
+            mid: None,
+            cid: String::new(),
+            sdp_cid: String::new(),
+            backup: None,
+            disable_red: false,
+            stereo: false,
+            no_dtx: false,
+            features: BTreeSet::new(),
+            encryption: Encryption::None,
+            stream: String::new(),
+        }
+    }
+
+    /// Its second encoding, while that is sent.
+    pub fn backup_stream(&self) -> Option<&BackupStream> {
+        self.backup.as_ref()?.stream.as_ref()
+    }
 }
 
 /// A participant, as it is told to others.
@@ -326,6 +429,11 @@ pub enum Notice {
     Unsubscribe {
         /// The track.
         track: TrackId,
+    },
+    /// To a receiver: of a track that it receives, another encoding came or went.
+    EncodingsChanged {
+        /// The track as of now.
+        track: Arc<Track>,
     },
     /// To a publisher: somebody subscribed to this track for the first time.
     FirstSubscriber {

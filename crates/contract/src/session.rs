@@ -1,12 +1,12 @@
 //! Adapters <-> control: joining, what a participant asks for, what it is told, and the server API.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::Arc;
 
 use base::model::{
-    DataKind, Encryption, LeaveReason, MetadataChange, Notice, Participant, ParticipantKind, Permissions,
-    RoomInfo, TrackSettings, TrackSource, VideoLayer,
+    AudioFeature, Backup, BackupStream, DataKind, Encryption, LeaveReason, MetadataChange, Notice,
+    Participant, ParticipantKind, Permissions, RoomInfo, TrackChange, TrackSettings, TrackSource, VideoLayer,
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
 use bytes::Bytes;
@@ -139,6 +139,10 @@ pub struct PublishTrack {
     pub stereo: bool,
     /// No discontinuous transmission.
     pub no_dtx: bool,
+    /// How sound is made.
+    pub features: BTreeSet<AudioFeature>,
+    /// A second codec that the publisher sends on request.
+    pub backup: Option<Backup>,
     /// End-to-end encryption.
     pub encryption: Encryption,
     /// Stream name for synchronous playing.
@@ -207,6 +211,28 @@ pub enum Request {
         codec: CodecKind,
         /// More than one rid.
         simulcast: bool,
+        /// The id of the media in the session description, where it is not the track's `cid`.
+        sdp_cid: String,
+    },
+    /// The second encoding of an own track is negotiated: those who need it are told. It is unpublished as
+    /// [`TrackId::backup`] of the track.
+    BackupNegotiated {
+        /// The track.
+        track: TrackId,
+        /// The second encoding.
+        stream: BackupStream,
+    },
+    /// Of a subscribed track the participant can decode the second codec alone, and it is not sent yet.
+    NeedBackup {
+        /// The track.
+        track: TrackId,
+    },
+    /// An own track is not what it was when it was published.
+    ChangeTrack {
+        /// The track.
+        track: TrackId,
+        /// What changed.
+        change: TrackChange,
     },
     /// Take a track down.
     Unpublish {
@@ -308,6 +334,11 @@ pub enum Event {
         track: TrackId,
         /// `None`: nobody wants any.
         highest: Option<u8>,
+    },
+    /// Somebody who receives a track of the participant needs its second codec, which is not sent yet.
+    BackupNeeded {
+        /// The track.
+        track: TrackId,
     },
     /// From one of the participant's connections: `Connected`, `ChannelOpen`, `Data`, `StreamState`, `Closed`.
     Media(MediaEvent),

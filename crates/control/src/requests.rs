@@ -4,12 +4,13 @@ use base::model::{Track, TrackSettings};
 use base::{ParticipantId, PeerId, TrackId};
 use contract::media::{ChannelSpec, Command, IceCredentials, Sections};
 use contract::session::{Event, PublishRefused, PublishTrack, Request};
+use room::Negotiated;
 
 use crate::metrics::count;
 use crate::relays::Of;
 use crate::room_task::{RoomTask, now};
 use crate::seat::{MAX_PEERS, Peer};
-use crate::sections::{grant, receives, refused, sends};
+use crate::sections::{brings, carries, grant, receives, refused, sends};
 
 /// Data channels that are opened from our side on one connection.
 const MAX_CHANNELS: usize = 16;
@@ -32,8 +33,20 @@ impl RoomTask {
             }
             Request::SetSections { peer, sections } => self.set_sections(id, peer, sections),
             Request::Publish(track) => self.publish(id, track),
-            Request::TrackNegotiated { track, mid, codec, simulcast } => {
-                self.room.negotiated(now(), id, track, mid, codec, simulcast);
+            Request::TrackNegotiated { track, mid, codec, simulcast, sdp_cid } => {
+                self.room.negotiated(now(), id, track, Negotiated { mid, codec, simulcast, sdp_cid });
+            }
+            Request::BackupNegotiated { track, stream } => {
+                self.room.backup_negotiated(now(), id, track, Some(stream));
+            }
+            Request::NeedBackup { track } => self.need_backup(id, track),
+            Request::Unpublish { track } if track.is_backup() => {
+                if self.room.backup_negotiated(now(), id, track.primary(), None) {
+                    self.refresh_receiving(id, track);
+                }
+            }
+            Request::ChangeTrack { track, change } => {
+                self.room.change_track(now(), id, track, change);
             }
             Request::Unpublish { track } => {
                 if self.room.unpublish(now(), id, track) {
@@ -136,11 +149,11 @@ impl RoomTask {
         let Some(state) = seat.peers.get_mut(&peer) else { return };
         let before = std::mem::replace(&mut state.granted, granted.clone());
         let brought = granted.receive.iter().filter_map(|section| section.track);
-        let muted = brought.filter(|track| !receives(&before, *track) && self.room.is_muted(*track));
+        let muted = brought.filter(|track| !brings(&before, *track) && self.room.is_muted(track.primary()));
         let muted: Vec<Command> = muted.map(|track| Command::SetMuted { room, track, muted: true }).collect();
         let sent = granted.send.iter().map(|section| section.track);
-        let settings = sent.filter(|track| !sends(&before, *track)).filter_map(|track| {
-            Some(Command::SetTrackSettings { peer, track, settings: seat.settings.get(track)? })
+        let settings = sent.filter(|track| !carries(&before, *track)).filter_map(|track| {
+            Some(Command::SetTrackSettings { peer, track, settings: seat.settings.get(track.primary())? })
         });
         // First: nobody is asked to send what the receiver does not want.
         let settings: Vec<Command> = settings.collect();
@@ -158,7 +171,7 @@ impl RoomTask {
             count(&self.metrics.held_back);
             return self.deliver(id, Event::Published { cid, outcome: Err(PublishRefused::LimitExceeded) });
         }
-        let track = new_track(TrackId(rand::random()), asked);
+        let track = new_track(TrackId::fresh(rand::random()), asked);
         let outcome = self.room.publish(id, track).map_err(|refused| match refused {
             room::PublishRefused::NotAllowed => PublishRefused::NotAllowed,
             room::PublishRefused::LimitExceeded => PublishRefused::LimitExceeded,
@@ -169,6 +182,16 @@ impl RoomTask {
     pub(crate) fn update_subscription(&mut self, id: ParticipantId, tracks: &[TrackId], subscribe: bool) {
         for track in self.room.update_subscription(now(), id, tracks, subscribe) {
             self.deliver(id, Event::SubscriptionRefused { track });
+        }
+    }
+
+    /// Asks the publisher of a track for its second encoding, on behalf of a receiver.
+    fn need_backup(&mut self, id: ParticipantId, track: TrackId) {
+        if self.room.is_subscribed(id, track)
+            && self.room.offers_backup(track)
+            && let Some(publisher) = self.room.publisher(track)
+        {
+            self.deliver(publisher, Event::BackupNeeded { track });
         }
     }
 
@@ -183,8 +206,11 @@ impl RoomTask {
             if !seat.settings.set(track, settings, |track| room.publisher(track).is_some()) {
                 continue;
             }
-            let carrier = seat.peers.iter().find(|(_, peer)| sends(&peer.granted, track));
-            if let Some(peer) = carrier.map(|(peer, _)| *peer) {
+            let sections = seat.peers.iter().flat_map(|(peer, state)| {
+                state.granted.send.iter().map(move |section| (*peer, section.track))
+            });
+            let carrier = sections.into_iter().find(|(_, sent)| sent.primary() == track);
+            if let Some((peer, track)) = carrier {
                 self.peer_command(peer, Command::SetTrackSettings { peer, track, settings });
             }
         }
@@ -205,9 +231,12 @@ fn new_track(id: TrackId, asked: PublishTrack) -> Track {
         codec: asked.codec,
         mid: None,
         cid: asked.cid,
+        sdp_cid: String::new(),
         disable_red: asked.disable_red,
         stereo: asked.stereo,
         no_dtx: asked.no_dtx,
+        features: asked.features,
+        backup: asked.backup,
         encryption: asked.encryption,
         stream: asked.stream,
     }

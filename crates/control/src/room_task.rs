@@ -246,7 +246,7 @@ impl RoomTask {
 
     /// The workers that have this track: its publisher's, and those to which it is relayed.
     pub(crate) fn workers_of(&self, track: TrackId) -> impl Iterator<Item = &Arc<Worker>> {
-        let publisher = self.room.publisher(track).and_then(|id| self.seats.get(&id));
+        let publisher = self.room.publisher(track.primary()).and_then(|id| self.seats.get(&id));
         let own = publisher.map(|seat| &seat.place.worker);
         let others = self.relays.reaches(track).filter_map(|index| self.placement.worker(index));
         own.into_iter().chain(others)
@@ -258,7 +258,7 @@ impl RoomTask {
         for (index, command) in self.relays.settle(room) {
             let Some(worker) = self.placement.worker(index).cloned() else { continue };
             let muted = match &command {
-                Command::SetRelayed { track, source: Some(_), .. } if self.room.is_muted(*track) => {
+                Command::SetRelayed { track, source: Some(_), .. } if self.room.is_muted(track.primary()) => {
                     Some(*track)
                 }
                 _ => None,
@@ -456,9 +456,12 @@ impl RoomTask {
             room::Event::Notice(id, notice) => self.notify(id, notice),
             room::Event::SetMuted { track, muted } => {
                 let room = self.room.info().id;
-                let workers: Vec<_> = self.workers_of(track).cloned().collect();
-                let command = |worker| (worker, Command::SetMuted { room, track, muted }, false);
-                self.commands.extend(workers.into_iter().map(command));
+                let backup = self.room.has_backup(track).then(|| track.backup());
+                for track in std::iter::once(track).chain(backup) {
+                    let workers: Vec<_> = self.workers_of(track).cloned().collect();
+                    let command = |worker| (worker, Command::SetMuted { room, track, muted }, false);
+                    self.commands.extend(workers.into_iter().map(command));
+                }
             }
             room::Event::Happened(what) => {
                 if self.teller.tell(self.room.info(), what) {

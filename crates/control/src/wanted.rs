@@ -46,13 +46,15 @@ impl RoomTask {
     /// A worker says what its subscribers want of a track. Its publisher is told what all want.
     pub(crate) fn layer_wanted(&mut self, worker: usize, track: TrackId, highest: Highest) {
         // A worker that the track does not reach any more may have said so before it knew.
-        if self.room.publisher(track).is_none() || !self.workers_of(track).any(|of| of.index() == worker) {
+        if self.room.publisher(track.primary()).is_none()
+            || !self.workers_of(track).any(|of| of.index() == worker)
+        {
             return;
         }
         if !self.wanted.tracks.contains_key(&track) {
             // Bounded by what is published.
             let room = &self.room;
-            self.wanted.tracks.retain(|track, _| room.publisher(*track).is_some());
+            self.wanted.tracks.retain(|track, _| room.publisher(track.primary()).is_some());
         }
         let news = self.wanted.say(worker, track, highest);
         self.tell_wanted(track, news);
@@ -65,7 +67,7 @@ impl RoomTask {
     }
 
     fn tell_wanted(&mut self, track: TrackId, news: Option<Highest>) {
-        if let (Some(highest), Some(publisher)) = (news, self.room.publisher(track)) {
+        if let (Some(highest), Some(publisher)) = (news, self.room.publisher(track.primary())) {
             self.deliver(publisher, Event::WantedLayer { track, highest });
         }
     }

@@ -1,8 +1,10 @@
 //! Domain values to and from LiveKit's messages.
 
+use std::collections::BTreeSet;
+
 use base::model::{
-    DataKind, Encryption, LeaveReason, Participant, ParticipantKind, ParticipantState, Permissions, Quality,
-    RoomInfo, Speaker, Track, TrackSource, VideoLayer,
+    AudioFeature, BackupPolicy, DataKind, Encryption, LeaveReason, Participant, ParticipantKind,
+    ParticipantState, Permissions, Quality, RoomInfo, Speaker, Track, TrackSource, VideoLayer,
 };
 use base::{CodecKind, MediaKind, ParticipantId};
 use livekit_protocol as proto;
@@ -112,9 +114,11 @@ pub(crate) fn track(track: &Track) -> proto::TrackInfo {
         mid: track.mid.map(|mid| mid.to_string()).unwrap_or_default(),
         cid: track.cid.clone(),
         layers: layers.clone(),
-        video_layer_mode: layer_mode(track) as i32,
-        ..proto::SimulcastCodecInfo::default()
+        video_layer_mode: layer_mode(track.codec, track.simulcast) as i32,
+        sdp_cid: track.sdp_cid.clone(),
     };
+    let mid = codec.mid.clone();
+    let codecs = std::iter::once(codec).chain(backup(track)).collect();
     #[allow(deprecated, reason = "older clients read the fields that newer ones find in `codecs`")]
     proto::TrackInfo {
         sid: ids::track(track.id),
@@ -130,22 +134,72 @@ pub(crate) fn track(track: &Track) -> proto::TrackInfo {
         disable_dtx: track.no_dtx,
         source: source(track.source) as i32,
         layers,
-        mid: codec.mid.clone(),
+        mid,
         mime_type,
-        codecs: vec![codec],
+        codecs,
         stereo: track.stereo,
         disable_red: track.disable_red,
         encryption: encryption(track.encryption) as i32,
         stream: track.stream.clone(),
         audio_features: audio_features(track),
+        backup_codec_policy: backup_policy(track) as i32,
         ..proto::TrackInfo::default()
     }
 }
 
+/// The second encoding, while it is sent.
+fn backup(track: &Track) -> Option<proto::SimulcastCodecInfo> {
+    let backup = track.backup.as_ref()?;
+    let stream = backup.stream.as_ref()?;
+    Some(proto::SimulcastCodecInfo {
+        mime_type: backup.codec.mime().to_owned(),
+        mid: stream.mid.to_string(),
+        cid: stream.cid.clone(),
+        layers: stream.layers.iter().map(layer).collect(),
+        video_layer_mode: layer_mode(backup.codec, stream.simulcast) as i32,
+        ..proto::SimulcastCodecInfo::default()
+    })
+}
+
+fn backup_policy(track: &Track) -> proto::BackupCodecPolicy {
+    match track.backup.as_ref().map(|backup| backup.policy) {
+        None | Some(BackupPolicy::PreferRegression) => proto::BackupCodecPolicy::PreferRegression,
+        Some(BackupPolicy::Simulcast) => proto::BackupCodecPolicy::Simulcast,
+        Some(BackupPolicy::Regression) => proto::BackupCodecPolicy::Regression,
+    }
+}
+
+pub(crate) fn parse_backup_policy(number: i32) -> BackupPolicy {
+    match proto::BackupCodecPolicy::try_from(number) {
+        Ok(proto::BackupCodecPolicy::Simulcast) => BackupPolicy::Simulcast,
+        Ok(proto::BackupCodecPolicy::Regression) => BackupPolicy::Regression,
+        _ => BackupPolicy::PreferRegression,
+    }
+}
+
+const AUDIO_FEATURES: [(AudioFeature, proto::AudioTrackFeature); 7] = [
+    (AudioFeature::Stereo, proto::AudioTrackFeature::TfStereo),
+    (AudioFeature::NoDtx, proto::AudioTrackFeature::TfNoDtx),
+    (AudioFeature::AutoGainControl, proto::AudioTrackFeature::TfAutoGainControl),
+    (AudioFeature::EchoCancellation, proto::AudioTrackFeature::TfEchoCancellation),
+    (AudioFeature::NoiseSuppression, proto::AudioTrackFeature::TfNoiseSuppression),
+    (AudioFeature::EnhancedNoiseCancellation, proto::AudioTrackFeature::TfEnhancedNoiseCancellation),
+    (AudioFeature::PreconnectBuffer, proto::AudioTrackFeature::TfPreconnectBuffer),
+];
+
 fn audio_features(track: &Track) -> Vec<i32> {
-    let stereo = track.stereo.then_some(proto::AudioTrackFeature::TfStereo as i32);
-    let no_dtx = track.no_dtx.then_some(proto::AudioTrackFeature::TfNoDtx as i32);
-    stereo.into_iter().chain(no_dtx).collect()
+    // Old clients say these two in fields of their own.
+    let has = |feature: AudioFeature| match feature {
+        AudioFeature::Stereo => track.stereo,
+        AudioFeature::NoDtx => track.no_dtx,
+        other => track.features.contains(&other),
+    };
+    AUDIO_FEATURES.iter().filter(|(own, _)| has(*own)).map(|(_, theirs)| *theirs as i32).collect()
+}
+
+pub(crate) fn parse_audio_features(numbers: &[i32]) -> BTreeSet<AudioFeature> {
+    let named = |theirs: &proto::AudioTrackFeature| numbers.contains(&(*theirs as i32));
+    AUDIO_FEATURES.iter().filter(|(_, theirs)| named(theirs)).map(|(own, _)| *own).collect()
 }
 
 /// A video track always has a layer: clients size their receivers by it.
@@ -158,7 +212,11 @@ fn layers(track: &Track) -> Vec<proto::VideoLayer> {
         let (width, height) = (track.width, track.height);
         return vec![proto::VideoLayer { quality, width, height, ..proto::VideoLayer::default() }];
     }
-    let layer = |layer: &VideoLayer| proto::VideoLayer {
+    track.layers.iter().map(layer).collect()
+}
+
+fn layer(layer: &VideoLayer) -> proto::VideoLayer {
+    proto::VideoLayer {
         quality: i32::from(layer.quality.min(2)),
         width: layer.width,
         height: layer.height,
@@ -166,16 +224,15 @@ fn layers(track: &Track) -> Vec<proto::VideoLayer> {
         ssrc: layer.ssrc,
         spatial_layer: i32::from(layer.spatial),
         ..proto::VideoLayer::default()
-    };
-    track.layers.iter().map(layer).collect()
+    }
 }
 
-fn layer_mode(track: &Track) -> proto::video_layer::Mode {
+fn layer_mode(codec: CodecKind, simulcast: bool) -> proto::video_layer::Mode {
     use proto::video_layer::Mode;
-    let scalable = matches!(track.codec, CodecKind::Vp9 | CodecKind::Av1);
-    match track.kind {
+    let scalable = matches!(codec, CodecKind::Vp9 | CodecKind::Av1);
+    match codec.media() {
         MediaKind::Audio => Mode::Unused,
-        MediaKind::Video if scalable && !track.simulcast => Mode::MultipleSpatialLayersPerStream,
+        MediaKind::Video if scalable && !simulcast => Mode::MultipleSpatialLayersPerStream,
         MediaKind::Video => Mode::OneSpatialLayerPerStream,
     }
 }

@@ -44,7 +44,7 @@ use levels::Levels;
 use member::Member;
 use throttle::Throttle;
 use track::Publication;
-pub use track::{MuteRefused, PublishRefused};
+pub use track::{MuteRefused, Negotiated, PublishRefused};
 
 /// A participant that does not get a media connection within this time is removed.
 pub const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(60);

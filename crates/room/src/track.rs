@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{Notice, Permissions, Track, TrackSource};
+use base::model::{AudioFeature, BackupStream, Notice, Permissions, Track, TrackChange, TrackSource};
 use base::{CodecKind, MediaKind, Mid, ParticipantId, TrackId};
 
 use crate::member::Member;
@@ -16,6 +16,19 @@ pub enum PublishRefused {
     NotAllowed,
     /// Too many tracks, or too long names.
     LimitExceeded,
+}
+
+/// What the negotiation of a track's media section came to.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Negotiated {
+    /// The section.
+    pub mid: Mid,
+    /// The codec that the publisher sends.
+    pub codec: CodecKind,
+    /// More than one rid.
+    pub simulcast: bool,
+    /// The id of the media in the session description, where it is not the track's `cid`.
+    pub sdp_cid: String,
 }
 
 /// Why the server may not mute or unmute a track.
@@ -55,19 +68,15 @@ impl Room {
 
     /// The track's media section is negotiated: the others are told and those who want it are subscribed. Said again,
     /// it updates the track. `false`: the participant has no such track.
-    pub fn negotiated(
-        &mut self,
-        now: Instant,
-        id: ParticipantId,
-        track: TrackId,
-        mid: Mid,
-        codec: CodecKind,
-        simulcast: bool,
-    ) -> bool {
+    pub fn negotiated(&mut self, now: Instant, id: ParticipantId, track: TrackId, found: Negotiated) -> bool {
+        let most = self.limits.name_bytes;
         let settle = |track: &mut Track| {
-            track.mid = Some(mid);
-            track.codec = codec;
-            track.simulcast = simulcast;
+            track.mid = Some(found.mid);
+            track.codec = found.codec;
+            track.simulcast = found.simulcast;
+            track.sdp_cid = Some(found.sdp_cid).filter(|cid| cid.len() <= most).unwrap_or_default();
+            // What turned out to be the only codec needs no second one.
+            track.backup.take_if(|backup| backup.codec == track.codec);
         };
         if self.publisher(track) == Some(id) {
             self.update_track(now, track, settle);
@@ -78,6 +87,79 @@ impl Room {
         let mut negotiated = member.pending.remove(at);
         settle(&mut negotiated);
         self.announce_track(now, id, negotiated);
+        true
+    }
+
+    /// The second encoding of an announced track is negotiated, or not sent any more: its receivers are told. `false`: the
+    /// participant has no such track, or none with a second codec.
+    pub fn backup_negotiated(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        track: TrackId,
+        stream: Option<BackupStream>,
+    ) -> bool {
+        if self.publisher(track) != Some(id) || !self.offers_backup(track) {
+            return false;
+        }
+        let most = self.limits.layers;
+        let stream = stream.filter(|stream| stream.layers.len() <= most);
+        self.update_track(now, track, |track| {
+            if let Some(backup) = &mut track.backup {
+                backup.stream = stream;
+            }
+        });
+        let Some(publication) = self.tracks.get(&track) else { return false };
+        let value = Arc::clone(&publication.value);
+        let receivers: Vec<ParticipantId> =
+            self.members.keys().copied().filter(|id| self.is_subscribed(*id, track)).collect();
+        for receiver in receivers {
+            self.tell(receiver, Notice::EncodingsChanged { track: Arc::clone(&value) });
+        }
+        if value.muted && value.backup_stream().is_some() {
+            self.events.push_back(Event::SetMuted { track, muted: true });
+        }
+        true
+    }
+
+    /// Can its publisher send this announced track with a second codec?
+    pub fn offers_backup(&self, track: TrackId) -> bool {
+        self.tracks.get(&track).is_some_and(|publication| publication.value.backup.is_some())
+    }
+
+    /// Does it?
+    pub fn has_backup(&self, track: TrackId) -> bool {
+        self.tracks.get(&track).is_some_and(|publication| publication.value.backup_stream().is_some())
+    }
+
+    /// A publisher says that its track is not any more what it was. `false`: it has no such track, or it is of another kind.
+    pub fn change_track(
+        &mut self,
+        now: Instant,
+        id: ParticipantId,
+        track: TrackId,
+        change: TrackChange,
+    ) -> bool {
+        let fits = |own: &Track| match &change {
+            TrackChange::Audio(_) => own.kind == MediaKind::Audio,
+            TrackChange::Video(..) => own.kind == MediaKind::Video,
+        };
+        if !self.own_track(id, track).is_some_and(fits) {
+            return false;
+        }
+        let apply = |track: &mut Track| match change {
+            TrackChange::Audio(features) => {
+                track.stereo = features.contains(&AudioFeature::Stereo);
+                track.no_dtx = features.contains(&AudioFeature::NoDtx);
+                track.features = features;
+            }
+            TrackChange::Video(width, height) => (track.width, track.height) = (width, height),
+        };
+        let pending = self.members.get_mut(&id).map(|member| &mut member.pending);
+        match pending.and_then(|pending| pending.iter_mut().find(|pending| pending.id == track)) {
+            Some(pending) => apply(pending),
+            None => self.update_track(now, track, apply),
+        }
         true
     }
 

@@ -203,6 +203,9 @@ fn published(room: &RoomName, asked: &PublishTrack) -> Event {
         disable_red: true,
         stereo: false,
         no_dtx: false,
+        features: Default::default(),
+        sdp_cid: String::new(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     };

@@ -124,7 +124,13 @@ async fn a_mute_reaches_the_worker_even_when_it_comes_before_the_section() {
     let track = ann.published().await.expect("allowed").id;
     ann.ask(Request::Mute { track, muted: true }).await;
     let mid = base::Mid::new(b"0").expect("a valid mid");
-    let negotiated = Request::TrackNegotiated { track, mid, codec: base::CodecKind::Vp8, simulcast: false };
+    let negotiated = Request::TrackNegotiated {
+        track,
+        mid,
+        codec: base::CodecKind::Vp8,
+        simulcast: false,
+        sdp_cid: String::new(),
+    };
     ann.ask(negotiated).await;
     world.told().await;
     ann.ask(Request::SetSections { peer: ann.peer, sections: receiving(Some(track)) }).await;

@@ -173,7 +173,14 @@ impl Person {
         let track = self.published().await.expect("allowed").id;
         self.ask(Request::SetSections { peer: self.peer, sections: receiving(Some(track)) }).await;
         let mid = Mid::new(b"0").expect("a valid mid");
-        self.ask(Request::TrackNegotiated { track, mid, codec: CodecKind::Vp8, simulcast: false }).await;
+        self.ask(Request::TrackNegotiated {
+            track,
+            mid,
+            codec: CodecKind::Vp8,
+            simulcast: false,
+            sdp_cid: String::new(),
+        })
+        .await;
         quiet().await;
         track
     }
@@ -244,6 +251,8 @@ pub fn camera() -> PublishTrack {
         disable_red: false,
         stereo: false,
         no_dtx: false,
+        features: Default::default(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     }

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use base::model::{Track, TrackSource};
+use base::model::{BackupPolicy, Track, TrackSource};
 use base::{MediaKind, Mid, ParticipantId, TrackId};
 use contract::media::SendSection;
 use sdp::{Accepted, Downlink as WrittenDownlink};
@@ -30,6 +30,8 @@ pub(crate) struct Downlink {
     mid: Option<Mid>,
     /// The client does not know its codec.
     refused: bool,
+    /// Its publisher was asked for the second codec.
+    backup_asked: bool,
     pub(super) stream: Stream,
 }
 
@@ -65,8 +67,24 @@ impl Slot {
         self.reused = true;
     }
 
+    /// Can the track be received in it, if not now then when its publisher sends the second codec?
     fn carries(&self, track: &Track) -> bool {
-        self.accepted.as_ref().is_none_or(|accepted| accepted.has(track.codec))
+        self.accepted.as_ref().is_none_or(|accepted| {
+            let backup = track.backup.as_ref().is_some_and(|backup| accepted.has(backup.codec));
+            backup || accepted.has(track.codec)
+        })
+    }
+
+    /// Which encoding of the track is sent in it; `None`: none that the client has said to accept, as yet.
+    fn encoding(&self, track: &Track) -> Option<TrackId> {
+        let accepted = self.accepted.as_ref()?;
+        let backup = track.backup.as_ref().filter(|backup| backup.stream.is_some());
+        let second = backup.filter(|backup| accepted.has(backup.codec));
+        let replaced = second.is_some_and(|backup| backup.policy != BackupPolicy::Simulcast);
+        if accepted.has(track.codec) && !replaced {
+            return Some(track.id);
+        }
+        second.map(|_| track.id.backup())
     }
 }
 
@@ -94,9 +112,33 @@ impl Downlinks {
             return false;
         }
         let (ssrc, rtx_ssrc) = ssrcs;
-        let (mid, refused, stream) = (None, false, Stream::default());
-        self.tracks.push(Downlink { track, publisher, ssrc, rtx_ssrc, mid, refused, stream });
+        let (mid, refused, backup_asked, stream) = (None, false, false, Stream::default());
+        self.tracks.push(Downlink { track, publisher, ssrc, rtx_ssrc, mid, refused, backup_asked, stream });
         true
+    }
+
+    /// Other encodings of a track are sent than before.
+    pub fn encodings_changed(&mut self, track: &Arc<Track>) {
+        if let Some(known) = self.tracks.iter_mut().find(|known| known.track.id == track.id) {
+            known.track = track.clone();
+            known.backup_asked &= track.backup_stream().is_none();
+        }
+    }
+
+    /// Tracks that the client can decode only in their second codec, which is not sent: each once.
+    pub fn need_backup(&mut self) -> Vec<TrackId> {
+        let slots = &self.slots;
+        let waits = |known: &&mut Downlink| {
+            let slot = slots.iter().find(|slot| slot.track == Some(known.track.id));
+            slot.is_some_and(|slot| slot.accepted.is_some() && slot.encoding(&known.track).is_none())
+        };
+        let waiting = self.tracks.iter_mut().filter(|known| !known.backup_asked).filter(waits);
+        waiting
+            .map(|known| {
+                known.backup_asked = true;
+                known.track.id
+            })
+            .collect()
     }
 
     /// Drops a track. True when a description has to say so.
@@ -230,7 +272,7 @@ impl Downlinks {
             Some(SendSection {
                 mid: slot.mid,
                 media: slot.kind,
-                track: known.track.id,
+                track: slot.encoding(&known.track)?,
                 ssrc: known.ssrc,
                 rtx_ssrc: accepted.has_rtx().then_some(known.rtx_ssrc),
                 codecs: accepted.codecs.clone(),

@@ -25,7 +25,7 @@ const VACANT: Duration = Duration::from_secs(10);
 const QUALITIES: [proto::VideoQuality; 3] =
     [proto::VideoQuality::Low, proto::VideoQuality::Medium, proto::VideoQuality::High];
 /// All of them.
-const ALL: u8 = 3;
+pub(super) const ALL: u8 = 3;
 
 /// What the publisher of a video track is told of the demand for it. Levels count the qualities that are on, lowest first.
 #[derive(Debug, Default)]
@@ -137,33 +137,40 @@ impl Session {
 
     /// Tells what is due.
     pub(super) fn tell_demand(&mut self, now: Instant) {
-        for (track, codec, level) in self.uploads.take_demand(now) {
-            self.tell_level(track, codec, level);
+        for track in self.uploads.take_demand(now) {
+            self.tell_levels(track);
         }
     }
 
     /// An own track goes on after a mute, for which some clients make their encoders anew: what they were told is said again.
     pub(super) fn repeat_demand(&mut self, track: TrackId) {
-        if let Some((codec, level)) = self.uploads.told_demand(track) {
-            self.tell_level(track, codec, level);
-        }
+        self.tell_levels(track);
     }
 
-    fn tell_level(&mut self, track: TrackId, codec: CodecKind, level: u8) {
-        let is_on = |at: usize| at < usize::from(level);
-        let each = QUALITIES.iter().enumerate();
-        let qualities: Vec<_> = each
-            .map(|(at, quality)| proto::SubscribedQuality { quality: *quality as i32, enabled: is_on(at) })
-            .collect();
-        let name = codec.mime().rsplit('/').next().unwrap_or_default().to_owned();
+    /// Says of every encoding of a track which of its qualities are wanted.
+    pub(super) fn tell_levels(&mut self, track: TrackId) {
+        let levels = self.uploads.levels(track);
+        let Some((_, first)) = levels.first() else { return };
+        let subscribed_codecs = levels.iter().map(|(codec, level)| proto::SubscribedCodec {
+            codec: codec.mime().rsplit('/').next().unwrap_or_default().to_owned(),
+            qualities: qualities(*level),
+        });
         #[allow(deprecated, reason = "older clients read the qualities of the first codec here")]
         let update = proto::SubscribedQualityUpdate {
             track_sid: ids::track(track),
-            subscribed_qualities: qualities.clone(),
-            subscribed_codecs: vec![proto::SubscribedCodec { codec: name, qualities }],
+            subscribed_qualities: qualities(*first),
+            subscribed_codecs: subscribed_codecs.collect(),
         };
         self.frame(Message::SubscribedQualityUpdate(update));
     }
+}
+
+/// The qualities of an encoding, of which so many are wanted.
+fn qualities(level: u8) -> Vec<proto::SubscribedQuality> {
+    let is_on = |at: usize| at < usize::from(level);
+    let each = QUALITIES.iter().enumerate();
+    each.map(|(at, quality)| proto::SubscribedQuality { quality: *quality as i32, enabled: is_on(at) })
+        .collect()
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ impl Session {
             Event::Published { cid, outcome } => self.published(&cid, outcome, now),
             Event::MetadataChanged { request_id, allowed } => self.metadata_changed(request_id, allowed),
             Event::SubscriptionRefused { track } => self.subscription_refused(track),
+            Event::BackupNeeded { track } => self.backup_needed(track, now),
             Event::WantedLayer { track, highest } => self.layer_wanted(track, highest, now),
             Event::Media(event) => self.media_event(event, now),
         }
@@ -47,11 +48,16 @@ impl Session {
             }
             Notice::Subscribe { publisher, track } => self.subscribe(publisher, track, now),
             Notice::Unsubscribe { track } => self.unsubscribe(track, now),
+            Notice::EncodingsChanged { track } => {
+                self.downlinks.encodings_changed(&track);
+                self.ask_for_backups();
+                self.set_downlink_sections();
+            }
             Notice::FirstSubscriber { track } => {
                 let track_sid = ids::track(track);
                 self.frame(Message::TrackSubscribed(proto::TrackSubscribed { track_sid }));
             }
-            Notice::TrackRemoved { track } => self.track_removed(track),
+            Notice::TrackRemoved { track } => self.track_removed(track, now),
             Notice::MuteRequested { track, muted } => {
                 self.frame(Message::Mute(proto::MuteTrackRequest { sid: ids::track(track), muted }));
             }
@@ -94,12 +100,19 @@ impl Session {
 
     fn unsubscribe(&mut self, track: TrackId, now: Instant) {
         if self.downlinks.unsubscribe(track) {
-            self.stop_sending();
+            self.set_downlink_sections();
             self.negotiate_soon(now);
         }
     }
 
-    /// Tells the client about tracks whose codec it does not know. They stay listed.
+    /// Asks for the second codec of tracks whose first the client does not know.
+    pub(super) fn ask_for_backups(&mut self) {
+        for track in self.downlinks.need_backup() {
+            self.request(Request::NeedBackup { track });
+        }
+    }
+
+    /// Tells the client about tracks whose codecs it does not know. They stay listed.
     pub(super) fn refuse_unknown_codecs(&mut self) {
         for track in self.downlinks.refuse_unknown_codecs() {
             self.subscription_error(ids::track(track), proto::SubscriptionError::SeCodecUnsupported);
@@ -139,17 +152,17 @@ impl Session {
                 };
                 let echo = self.uploads.refused(cid).map(Echo::AddTrack);
                 self.respond(0, reason, echo);
-                self.publish_queued();
+                self.publish_queued(now);
             }
         }
     }
 
-    fn track_removed(&mut self, track: TrackId) {
+    fn track_removed(&mut self, track: TrackId, now: Instant) {
         if self.uploads.remove(track) {
             let track_sid = ids::track(track);
             self.frame(Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid }));
             self.set_publisher_sections();
-            self.publish_queued();
+            self.publish_queued(now);
         }
     }
 

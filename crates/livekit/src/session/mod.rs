@@ -7,6 +7,7 @@
 //! | `uplink` | offers of the client and our answers |
 //! | `subscriber` | two connections: our offers and the client's answers |
 //! | `uploads`, `downlinks` | tables of tracks and sections |
+//! | `backup` | the second codec of a track |
 //! | `data` | messages on data channels |
 //! | `dynacast` | which layers a publisher is told to send |
 //! | `streams` | which streams a receiver is told to be paused |
@@ -15,6 +16,7 @@
 //! Whoever drives a session performs its effects after every call, requests before frames, and calls
 //! [`Session::handle_timeout`] when [`Session::poll_timeout`] has passed.
 
+mod backup;
 mod connection;
 mod data;
 mod downlinks;
@@ -191,7 +193,7 @@ impl Session {
     pub fn begin(&mut self, now: Instant) {
         self.negotiate_at = None;
         for request in std::mem::take(&mut self.params.tracks).into_iter().take(MAX_TRACKS) {
-            self.add_track(request);
+            self.add_track(request, now);
         }
         if let Some(offer) = self.params.offer.take() {
             self.take_offer(offer, now);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use base::model::{LeaveReason, MetadataChange, TrackSettings};
+use base::model::{LeaveReason, MetadataChange, TrackChange, TrackSettings};
 use base::{Identity, TrackId};
 use contract::session::Request;
 use livekit_protocol as proto;
@@ -11,8 +11,8 @@ use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
 use prost::Message as _;
 
-use crate::ids;
 use crate::metrics::count;
+use crate::{ids, translate};
 
 use super::uploads::{Admission, MAX_TRACKS};
 use super::{End, Session, SimulatedSpeech, action, leave};
@@ -43,7 +43,7 @@ impl Session {
         match ask {
             Ask::Offer(offer) => self.take_offer(offer, now),
             Ask::Answer(answer) => self.take_answer(&answer, now),
-            Ask::AddTrack(request) => self.add_track(request),
+            Ask::AddTrack(request) => self.add_track(request, now),
             Ask::Mute(mute) => self.mute(&mute),
             Ask::Subscription(update) => self.update_subscription(&update),
             Ask::TrackSetting(settings) => self.update_track_settings(&settings),
@@ -52,6 +52,13 @@ impl Session {
             Ask::Simulate(simulate) => self.simulate(&simulate, now),
             Ask::Ping(_) => self.frame(Message::Pong(self.now_millis().0 as i64)),
             Ask::PingReq(ping) => self.pong(&ping),
+            Ask::UpdateAudioTrack(update) => {
+                let features = translate::parse_audio_features(&update.features);
+                self.change_track(&update.track_sid, TrackChange::Audio(features));
+            }
+            Ask::UpdateVideoTrack(update) => {
+                self.change_track(&update.track_sid, TrackChange::Video(update.width, update.height));
+            }
             Ask::UpdateMetadata(update) => self.change_metadata(update),
             // Our candidates are all in the descriptions, and the client's are learned from its checks.
             Ask::Trickle(_) => {}
@@ -65,27 +72,26 @@ impl Session {
     }
 
     /// A publication is asked for.
-    pub(super) fn add_track(&mut self, request: proto::AddTrackRequest) {
-        if !request.sid.is_empty() {
-            // Another codec for a track that is published already.
-            return self.respond(0, Reason::UnsupportedType, Some(Echo::AddTrack(request)));
-        }
+    pub(super) fn add_track(&mut self, request: proto::AddTrackRequest, now: Instant) {
         if is_excessive(&request) {
             // It is not sent back either.
             return self.respond(0, Reason::LimitExceeded, None);
         }
+        if !request.sid.is_empty() {
+            return self.add_backup(request, now);
+        }
         match self.uploads.add(request.clone()) {
-            Admission::Publish(track) => self.request(Request::Publish(track)),
+            Admission::Publish(track) => self.request(Request::Publish(*track)),
             Admission::Queued => self.respond(0, Reason::Queued, Some(Echo::AddTrack(request))),
             Admission::LimitExceeded => self.respond(0, Reason::LimitExceeded, Some(Echo::AddTrack(request))),
         }
     }
 
     /// Asks for queued publications whose turn has come.
-    pub(super) fn publish_queued(&mut self) {
+    pub(super) fn publish_queued(&mut self, now: Instant) {
         // Each turn takes one out of the queue for good.
         while let Some(request) = self.uploads.next_queued() {
-            self.add_track(request);
+            self.add_track(request, now);
         }
     }
 
@@ -97,6 +103,13 @@ impl Session {
                     self.repeat_demand(track);
                 }
             }
+            None => count(&self.metrics().requests_ignored),
+        }
+    }
+
+    fn change_track(&mut self, sid: &str, change: TrackChange) {
+        match ids::parse_track(sid).filter(|track| self.uploads.owns(*track)) {
+            Some(track) => self.request(Request::ChangeTrack { track, change }),
             None => count(&self.metrics().requests_ignored),
         }
     }

@@ -50,6 +50,7 @@ impl Downlinks {
 
     /// A stream is paused or goes on.
     pub(super) fn set_stream(&mut self, track: TrackId, active: bool, now: Instant) {
+        let track = track.primary();
         let Some(known) = self.tracks.iter_mut().find(|known| known.track.id == track) else { return };
         let stream = &mut known.stream;
         stream.active = active;

@@ -157,6 +157,7 @@ impl Session {
         self.take_accepted(&description);
         self.downlinks.drained();
         self.refuse_unknown_codecs();
+        self.ask_for_backups();
         self.set_subscriber_sections();
         self.downlinks.begin_streams(now);
         if stale || self.downlinks.need_description() {
@@ -191,8 +192,9 @@ impl Session {
         self.request(Request::SetSections { peer, sections });
     }
 
-    /// A track was dropped: the worker stops sending it at once, before the client is told.
-    pub(super) fn stop_sending(&mut self) {
+    /// What is sent changed without a description: a track was dropped, which the worker stops to send before the client is told, or
+    /// is sent in another of the codecs that were accepted for it.
+    pub(super) fn set_downlink_sections(&mut self) {
         if self.subscriber.is_some() {
             self.set_subscriber_sections();
         } else {

@@ -37,13 +37,14 @@ impl Session {
         let waiting = self.downlinks.waiting().count();
         let uplinks = self.uplink_sections(&description);
         for track in self.uploads.take_sections(uplinks) {
-            self.unpublished(track);
+            self.unpublished(track, now);
         }
         if self.params.single {
             self.downlinks.take_offered(offered_slots(&description, &self.downlink_policy()));
             self.refuse_unknown_codecs();
             self.downlinks.assign();
             self.downlinks.tell_draining();
+            self.ask_for_backups();
         }
         self.match_tracks(now);
         let sections = description.sections.iter().map(|section| self.answer_section(section)).collect();
@@ -124,16 +125,21 @@ impl Session {
 
     /// Finds the sections of tracks and announces those that are found.
     pub(super) fn match_tracks(&mut self, now: Instant) {
-        for Match { track, mid, codec, simulcast } in self.uploads.match_up(now) {
-            self.request(Request::TrackNegotiated { track, mid, codec, simulcast });
+        for found in self.uploads.match_up(now) {
+            self.request(match found {
+                Match::Track { track, mid, codec, simulcast, sdp_cid } => {
+                    Request::TrackNegotiated { track, mid, codec, simulcast, sdp_cid }
+                }
+                Match::Backup { track, stream } => Request::BackupNegotiated { track, stream },
+            });
         }
         self.set_publisher_sections();
     }
 
     /// An own track is not sent any more.
-    fn unpublished(&mut self, track: TrackId) {
+    fn unpublished(&mut self, track: TrackId, now: Instant) {
         self.request(Request::Unpublish { track });
-        self.publish_queued();
+        self.publish_queued(now);
     }
 
     fn answer_section(&self, section: &Section) -> OutSection {

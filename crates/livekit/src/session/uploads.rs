@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{Encryption, Track, TrackSource};
+use base::model::{BackupStream, Encryption, Track, TrackSource, VideoLayer};
 use base::{CodecKind, MediaKind, Mid, Rid, TrackId};
 use contract::media::ReceiveSection;
 use contract::session::PublishTrack;
@@ -14,7 +14,8 @@ use sdp::Accepted;
 
 use crate::translate;
 
-use super::dynacast::{Demand, Layers};
+use super::backup::{self, Second};
+use super::dynacast::{self, Demand, Layers};
 
 /// Most tracks of a participant, asked for or published.
 pub(crate) const MAX_TRACKS: usize = 100;
@@ -37,6 +38,8 @@ pub(crate) struct Upload {
     pub mid: Option<Mid>,
     /// Video: what its publisher is told of the demand for it.
     demand: Demand,
+    /// Its second encoding.
+    pub(super) second: Second,
 }
 
 /// A section in which the participant sends.
@@ -57,20 +60,31 @@ pub(crate) struct UpSection {
 #[derive(Debug)]
 pub(crate) enum Admission {
     /// Ask the room.
-    Publish(PublishTrack),
+    Publish(Box<PublishTrack>),
     /// A track with this client id is still there; its turn comes when that one ends.
     Queued,
     /// Too many.
     LimitExceeded,
 }
 
-/// A track whose section has just been found.
+/// What has just been found in a section.
 #[derive(Clone, PartialEq, Eq, Debug)]
-pub(crate) struct Match {
-    pub track: TrackId,
-    pub mid: Mid,
-    pub codec: CodecKind,
-    pub simulcast: bool,
+pub(crate) enum Match {
+    /// A track.
+    Track { track: TrackId, mid: Mid, codec: CodecKind, simulcast: bool, sdp_cid: String },
+    /// The second encoding of one.
+    Backup { track: TrackId, stream: BackupStream },
+}
+
+/// By what a section is taken for a track's, in the order in which they are tried.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum By {
+    /// The id in its `a=msid`.
+    Id,
+    /// The codec that was asked for is among its own, and it is the first such section.
+    Codec,
+    /// It is the first of its kind.
+    Order,
 }
 
 /// All of a participant's uploads and the sections that its last offer has for them.
@@ -104,8 +118,9 @@ impl Uploads {
             track: None,
             mid: None,
             demand: Demand::default(),
+            second: Second::default(),
         });
-        Admission::Publish(publish)
+        Admission::Publish(Box::new(publish))
     }
 
     fn queue(&mut self, request: proto::AddTrackRequest) -> Admission {
@@ -135,11 +150,17 @@ impl Uploads {
         self.uploads.iter_mut().find(|upload| upload.publish.cid == cid && upload.track.is_none())
     }
 
-    /// Forgets a track. Its section stays, feeding nothing.
+    /// Forgets a track, or its second encoding alone. Its sections stay, feeding nothing.
     pub fn remove(&mut self, track: TrackId) -> bool {
         let before = self.uploads.len();
-        self.uploads.retain(|upload| upload.track.as_ref().is_none_or(|known| known.id != track));
-        for section in self.sections.iter_mut().filter(|section| section.track == Some(track)) {
+        if track.is_backup() {
+            let upload = self.uploads.iter_mut().find(|upload| upload.is(track.primary()));
+            upload.into_iter().for_each(|upload| upload.second = Second::default());
+        } else {
+            self.uploads.retain(|upload| !upload.is(track));
+        }
+        let feeds = |fed: TrackId| fed == track || fed.primary() == track;
+        for section in self.sections.iter_mut().filter(|section| section.track.is_some_and(feeds)) {
             section.track = None;
         }
         self.uploads.len() != before
@@ -156,16 +177,25 @@ impl Uploads {
 
     /// Own track?
     pub fn owns(&self, track: TrackId) -> bool {
-        self.uploads.iter().any(|upload| upload.track.as_ref().is_some_and(|known| known.id == track))
+        self.uploads.iter().any(|upload| upload.is(track))
+    }
+
+    pub(super) fn find_mut(&mut self, track: TrackId) -> Option<&mut Upload> {
+        self.uploads.iter_mut().find(|upload| upload.is(track))
     }
 
     /// Is there a track asked for that a section with this `a=msid` track id would feed?
     pub fn expects(&self, msid: &str) -> bool {
-        self.uploads.iter().any(|upload| upload.mid.is_none() && names(upload, msid))
+        self.uploads
+            .iter()
+            .any(|upload| upload.mid.is_none() && names(upload, msid) || upload.second.expects(msid))
     }
 
     /// The codec that was asked for the section with this `a=msid` track id.
     pub fn wanted_codec(&self, msid: &str, mid: Mid) -> Option<CodecKind> {
+        if let Some(upload) = self.uploads.iter().find(|upload| upload.second.is_in(mid, msid)) {
+            return upload.publish.backup.as_ref().map(|backup| backup.codec);
+        }
         let upload = self.uploads.iter().find(|upload| upload.mid == Some(mid) || names(upload, msid))?;
         Some(upload.publish.codec)
     }
@@ -210,29 +240,20 @@ impl Uploads {
         ended
     }
 
-    /// Brings together sections and accepted tracks: by id first, then, for clients whose ids differ, by kind in order.
+    /// Brings together sections and accepted tracks: by id first, then, for clients whose ids differ, by kind and codec in order.
     pub fn match_up(&mut self, now: Instant) -> Vec<Match> {
         let mut matches = Vec::new();
-        for by_id in [true, false] {
+        for by in [By::Id, By::Codec, By::Order] {
             for section in self.sections.iter_mut().filter(|section| section.track.is_none()) {
-                let open = |upload: &&mut Upload| {
-                    upload.mid.is_none() && upload.track.is_some() && upload.publish.kind == section.kind
-                };
-                let by_order = !self.exact || section.msid.is_empty();
-                let fits = |upload: &Upload| if by_id { names(upload, &section.msid) } else { by_order };
-                let found = self.uploads.iter_mut().filter(open).find(|upload| fits(upload));
-                if let Some(upload) = found
-                    && let Some(track) = &upload.track
-                {
-                    upload.mid = Some(section.mid);
-                    upload.demand.begin(now);
-                    section.track = Some(track.id);
-                    matches.push(Match {
-                        track: track.id,
-                        mid: section.mid,
-                        codec: sent_codec(&section.accepted, upload.publish.codec),
-                        simulcast: section.rids.len() > 1,
-                    });
+                if by == By::Id || !self.exact || section.msid.is_empty() {
+                    matches.extend(match_track(&mut self.uploads, section, by, now));
+                }
+            }
+        }
+        for by in [By::Id, By::Codec] {
+            for section in self.sections.iter_mut().filter(|section| section.track.is_none()) {
+                if by == By::Id || !self.exact || section.msid.is_empty() {
+                    matches.extend(backup::match_second(&mut self.uploads, section, by, now));
                 }
             }
         }
@@ -256,57 +277,85 @@ impl Uploads {
     }
 
     fn source(&self, track: Option<TrackId>) -> TrackSource {
-        let fed = |upload: &&Upload| upload.track.as_ref().is_some_and(|known| Some(known.id) == track);
+        let Some(track) = track else { return TrackSource::default() };
+        let fed = |upload: &&Upload| upload.is(track.primary());
         self.uploads.iter().find(fed).map(|upload| upload.publish.source).unwrap_or_default()
     }
 
     /// Announced sizes of the section's layers, lowest first; empty when they do not fit its rids.
     fn sizes(&self, section: &UpSection) -> Vec<(u32, u32)> {
-        let upload = self.uploads.iter().find(|upload| upload.mid == Some(section.mid));
-        let Some(publish) = upload.map(|upload| &upload.publish).filter(|publish| publish.width > 0) else {
+        let shape = |upload: &Upload| {
+            let first = (upload.mid == Some(section.mid))
+                .then(|| ((upload.publish.width, upload.publish.height), upload.publish.layers.clone()));
+            first.or_else(|| upload.second.shape(section.mid))
+        };
+        let Some((size, mut layers)) = self.uploads.iter().find_map(shape).filter(|(size, _)| size.0 > 0)
+        else {
             return Vec::new();
         };
         if section.rids.len() <= 1 {
-            return vec![(publish.width, publish.height)];
+            return vec![size];
         }
-        let mut layers = publish.layers.clone();
         layers.sort_by_key(|layer| (layer.quality, layer.spatial));
         let sizes: Vec<_> = layers.iter().map(|layer| (layer.width, layer.height)).collect();
         if sizes.len() == section.rids.len() { sizes } else { Vec::new() }
     }
 
-    /// The room says which layer of a track is the highest that anybody wants.
-    pub fn want(&mut self, track: TrackId, highest: Option<u8>, now: Instant) {
-        let own = |upload: &&mut Upload| upload.track.as_ref().is_some_and(|known| known.id == track);
-        if let Some(upload) = self.uploads.iter_mut().filter(|upload| is_video(upload)).find(own) {
+    /// The room says which layer of an encoding is the highest that anybody wants.
+    pub fn want(&mut self, encoding: TrackId, highest: Option<u8>, now: Instant) {
+        let own = |upload: &&mut Upload| upload.is(encoding.primary());
+        let Some(upload) = self.uploads.iter_mut().filter(|upload| is_video(upload)).find(own) else {
+            return;
+        };
+        if encoding.is_backup() {
+            upload.second.want(highest, now);
+        } else {
             upload.demand.want(highest, now);
         }
     }
 
-    /// How many qualities of which tracks, sent with which codecs, the client is to be told are wanted.
-    pub fn take_demand(&mut self, now: Instant) -> Vec<(TrackId, CodecKind, u8)> {
+    /// Tracks of which the client is to be told now what is wanted, see [`Self::levels`].
+    pub fn take_demand(&mut self, now: Instant) -> Vec<TrackId> {
         let sections = &self.sections;
-        let each = self.uploads.iter_mut().filter(|upload| upload.demand.due().is_some());
-        each.filter_map(|upload| {
-            let section = sections.iter().find(|section| Some(section.mid) == upload.mid)?;
-            let codec = sent_codec(&section.accepted, upload.publish.codec);
-            let announced = announced(&upload.publish);
-            let layers = Layers { rids: &section.rids, announced: &announced, codec };
-            Some((upload.track.as_ref()?.id, codec, upload.demand.take(now, &layers)?))
-        })
-        .collect()
+        let mut news = Vec::new();
+        for upload in &mut self.uploads {
+            let Some(id) = upload.track.as_ref().map(|track| track.id) else { continue };
+            let first = upload.demand.due().is_some() && {
+                let section = sections.iter().find(|section| Some(section.mid) == upload.mid);
+                let announced = announced(&upload.publish.layers);
+                section.is_some_and(|section| {
+                    let codec = sent_codec(&section.accepted, upload.publish.codec);
+                    let layers = Layers { rids: &section.rids, announced: &announced, codec };
+                    upload.demand.take(now, &layers).is_some()
+                })
+            };
+            let backup = upload.publish.backup.as_ref().map(|backup| backup.codec);
+            let second = backup.is_some_and(|codec| upload.second.take(now, codec, sections));
+            if first || second {
+                news.push(id);
+            }
+        }
+        news
     }
 
-    /// What the client was last told of a track, and the codec that it is sent with.
-    pub fn told_demand(&self, track: TrackId) -> Option<(CodecKind, u8)> {
-        let section = self.sections.iter().find(|section| section.track == Some(track))?;
-        let upload = self.uploads.iter().find(|upload| upload.mid == Some(section.mid))?;
-        Some((sent_codec(&section.accepted, upload.publish.codec), upload.demand.told()?))
+    /// What the client was last told of each encoding of a track that it sends, or is to send: how many qualities of it are
+    /// wanted, where anything has been said yet.
+    pub fn levels(&self, track: TrackId) -> Vec<(CodecKind, u8)> {
+        let Some(upload) = self.uploads.iter().find(|upload| upload.is(track)) else { return Vec::new() };
+        let section = self.sections.iter().find(|section| section.track == Some(track));
+        let backup = upload.publish.backup.as_ref();
+        let second = backup.and_then(|backup| Some((backup.codec, upload.second.level()?)));
+        let first = section.and_then(|section| {
+            let told = upload.demand.told().or(second.map(|_| dynacast::ALL))?;
+            Some((sent_codec(&section.accepted, upload.publish.codec), told))
+        });
+        first.into_iter().chain(second).collect()
     }
 
     /// When [`Self::take_demand`] has something to look at.
     pub fn demand_due(&self) -> Option<Instant> {
-        self.uploads.iter().filter_map(|upload| upload.demand.due()).min()
+        let due = |upload: &Upload| [upload.demand.due(), upload.second.due()];
+        self.uploads.iter().flat_map(due).flatten().min()
     }
 
     pub fn section(&self, mid: Mid) -> Option<&UpSection> {
@@ -314,14 +363,48 @@ impl Uploads {
     }
 }
 
-/// Does the track id of an `a=msid` name this upload? Firefox writes ids in braces in some places and not in others.
+impl Upload {
+    /// Is it this track?
+    pub(super) fn is(&self, track: TrackId) -> bool {
+        self.track.as_ref().is_some_and(|known| known.id == track)
+    }
+}
+
+/// The track that a section feeds, if it is one that waits for it.
+fn match_track(uploads: &mut [Upload], section: &mut UpSection, by: By, now: Instant) -> Option<Match> {
+    let fits = |upload: &&mut Upload| {
+        let open = upload.mid.is_none() && upload.track.is_some() && upload.publish.kind == section.kind;
+        open && match by {
+            By::Id => names(upload, &section.msid),
+            By::Codec => section.accepted.has(upload.publish.codec),
+            By::Order => true,
+        }
+    };
+    let upload = uploads.iter_mut().find(fits)?;
+    let track = upload.track.as_ref()?.id;
+    upload.mid = Some(section.mid);
+    upload.demand.begin(now);
+    section.track = Some(track);
+    let own = same_id(&upload.publish.cid, &section.msid);
+    Some(Match::Track {
+        track,
+        mid: section.mid,
+        codec: sent_codec(&section.accepted, upload.publish.codec),
+        simulcast: section.rids.len() > 1,
+        sdp_cid: if own { String::new() } else { section.msid.clone() },
+    })
+}
+
+/// Does the track id of an `a=msid` name this upload?
 fn names(upload: &Upload, msid: &str) -> bool {
-    let bare = |text: &str| text.trim_start_matches('{').trim_end_matches('}').to_owned();
     let cids = upload.request.simulcast_codecs.iter().map(|codec| codec.cid.as_str());
-    !msid.is_empty()
-        && std::iter::once(upload.publish.cid.as_str())
-            .chain(cids)
-            .any(|cid| !cid.is_empty() && bare(cid) == bare(msid))
+    std::iter::once(upload.publish.cid.as_str()).chain(cids).any(|cid| same_id(cid, msid))
+}
+
+/// Are these the same id of a track? Firefox writes ids in braces in some places and not in others.
+pub(super) fn same_id(cid: &str, msid: &str) -> bool {
+    let bare = |text: &str| text.trim_start_matches('{').trim_end_matches('}').to_owned();
+    !cid.is_empty() && bare(cid) == bare(msid)
 }
 
 fn is_video(upload: &Upload) -> bool {
@@ -329,8 +412,8 @@ fn is_video(upload: &Upload) -> bool {
 }
 
 /// Qualities of the announced layers, lowest first.
-fn announced(publish: &PublishTrack) -> Vec<u8> {
-    let mut qualities: Vec<u8> = publish.layers.iter().map(|layer| layer.quality).collect();
+pub(super) fn announced(layers: &[VideoLayer]) -> Vec<u8> {
+    let mut qualities: Vec<u8> = layers.iter().map(|layer| layer.quality).collect();
     qualities.sort_unstable();
     qualities
 }
@@ -359,6 +442,7 @@ fn parse_add_track(request: &proto::AddTrackRequest) -> PublishTrack {
     let feature = |feature: proto::AudioTrackFeature| request.audio_features.contains(&(feature as i32));
     #[allow(deprecated, reason = "clients still say it in the older fields")]
     let (stereo, no_dtx) = (request.stereo, request.disable_dtx);
+    let codec = named.filter(|codec| codec.media() == kind && *codec != CodecKind::Red).unwrap_or(default);
     PublishTrack {
         cid: request.cid.clone(),
         kind,
@@ -369,10 +453,12 @@ fn parse_add_track(request: &proto::AddTrackRequest) -> PublishTrack {
         height: request.height,
         // Three spatial layers are the most that clients send.
         layers: layers.iter().take(3).map(translate::parse_layer).collect(),
-        codec: named.filter(|codec| codec.media() == kind && *codec != CodecKind::Red).unwrap_or(default),
+        codec,
         disable_red: request.disable_red,
         stereo: stereo || feature(proto::AudioTrackFeature::TfStereo),
         no_dtx: no_dtx || feature(proto::AudioTrackFeature::TfNoDtx),
+        features: translate::parse_audio_features(&request.audio_features),
+        backup: backup::parse(request, codec),
         encryption: translate::parse_encryption(request.encryption),
         stream: request.stream.clone(),
     }

@@ -80,23 +80,11 @@ async fn publishing_goes_to_the_room_and_back() {
     });
     let publish = publish.await;
     let track = base::model::Track {
-        id: TrackId(77),
-        kind: publish.kind,
         source: publish.source,
         name: publish.name,
-        muted: false,
-        width: 0,
-        height: 0,
-        layers: Vec::new(),
-        simulcast: false,
-        codec: publish.codec,
-        mid: None,
         cid: publish.cid.clone(),
-        disable_red: false,
-        stereo: false,
-        no_dtx: false,
         encryption: publish.encryption,
-        stream: String::new(),
+        ..base::model::Track::new(TrackId(77), publish.kind, publish.codec)
     };
     let event = Event::Published { cid: publish.cid, outcome: Ok(Arc::new(track)) };
     seat.events.send(event).await.expect("the session listens");

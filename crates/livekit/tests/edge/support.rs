@@ -354,6 +354,9 @@ fn microphone(id: TrackId) -> Track {
         disable_red: false,
         stereo: false,
         no_dtx: false,
+        features: Default::default(),
+        sdp_cid: String::new(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     }

@@ -10,7 +10,7 @@ use base::model::{
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 
-use crate::{Event, JoinRefused, Limits, Newcomer, PublishRefused, Room, Welcome};
+use crate::{Event, JoinRefused, Limits, Negotiated, Newcomer, PublishRefused, Room, Welcome};
 
 pub struct Scene {
     pub room: Room,
@@ -127,7 +127,7 @@ impl Scene {
 
     pub fn negotiate(&mut self, id: ParticipantId, track: TrackId) {
         let mid = Mid::new(b"0").expect("a valid mid");
-        assert!(self.room.negotiated(self.now, id, track, mid, CodecKind::Vp8, false));
+        assert!(self.room.negotiated(self.now, id, track, negotiated(mid, CodecKind::Vp8, false)));
         self.settle();
     }
 
@@ -187,6 +187,10 @@ impl Scene {
     }
 }
 
+pub fn negotiated(mid: Mid, codec: CodecKind, simulcast: bool) -> Negotiated {
+    Negotiated { mid, codec, simulcast, sdp_cid: String::new() }
+}
+
 pub fn track(id: TrackId, source: TrackSource, muted: bool) -> Track {
     let sound = matches!(source, TrackSource::Microphone | TrackSource::ScreenShareAudio);
     Track {
@@ -205,6 +209,9 @@ pub fn track(id: TrackId, source: TrackSource, muted: bool) -> Track {
         disable_red: false,
         stereo: false,
         no_dtx: false,
+        features: Default::default(),
+        sdp_cid: String::new(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     }
@@ -230,6 +237,7 @@ fn short(notice: &Notice) -> Option<String> {
         Notice::Room(_) => return None,
         Notice::Subscribe { publisher, .. } => format!("subscribe {}", publisher.identity),
         Notice::Unsubscribe { .. } => "unsubscribe".to_owned(),
+        Notice::EncodingsChanged { track } => format!("encodings {}", track.backup_stream().is_some()),
         Notice::FirstSubscriber { .. } => "first subscriber".to_owned(),
         Notice::TrackRemoved { .. } => "track removed".to_owned(),
         Notice::MuteRequested { muted, .. } => format!("mute {muted}"),

@@ -3,7 +3,7 @@
 use base::model::{Notice, Permissions, Track, TrackSource};
 use base::{Identity, MediaKind, TrackId};
 
-use super::scene::{Scene, everything, track};
+use super::scene::{Scene, everything, negotiated, track};
 use crate::{Limits, MuteRefused, PublishRefused};
 
 #[test]
@@ -295,8 +295,11 @@ fn negotiating_again_updates_the_track_and_announces_nothing_new() {
     scene.quiet();
     assert!(scene.heard(bob).is_empty());
     let mid = base::Mid::new(b"7").expect("a valid mid");
-    assert!(scene.room.negotiated(scene.now, ann, track, mid, base::CodecKind::Vp8, true));
+    assert!(scene.room.negotiated(scene.now, ann, track, negotiated(mid, base::CodecKind::Vp8, true)));
     scene.quiet();
     assert_eq!(scene.heard(bob), ["+ann:1"]);
-    assert!(!scene.room.negotiated(scene.now, bob, track, mid, base::CodecKind::Vp8, true), "not bob's");
+    assert!(
+        !scene.room.negotiated(scene.now, bob, track, negotiated(mid, base::CodecKind::Vp8, true)),
+        "not bob's"
+    );
 }

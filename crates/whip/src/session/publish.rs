@@ -91,6 +91,7 @@ impl Publishing {
                 mid: section.mid,
                 codec: upload.publish.codec,
                 simulcast: section.rids.len() > 1,
+                sdp_cid: String::new(),
             })
         })
     }
@@ -138,6 +139,8 @@ fn describe(section: &Section, line: &Line, permissions: &Permissions) -> Publis
         disable_red: true,
         stereo: audio && (parameter("sprop-stereo", "1") || parameter("stereo", "1")),
         no_dtx: audio && !parameter("usedtx", "1"),
+        features: Default::default(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     }

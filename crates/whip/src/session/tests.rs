@@ -69,6 +69,9 @@ fn track(id: u64, kind: MediaKind, codec: CodecKind) -> Arc<Track> {
         disable_red: false,
         stereo: false,
         no_dtx: false,
+        features: Default::default(),
+        sdp_cid: String::new(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     })

@@ -1,5 +1,6 @@
 //! Sessions as values: messages and events in, effects out. Offers are those recorded in `crates/sdp/tests/offers`.
 
+mod backup;
 mod data;
 mod gotchas;
 mod one_connection;

@@ -108,6 +108,9 @@ pub fn track(number: u64, kind: MediaKind, codec: CodecKind) -> Track {
         disable_red: false,
         stereo: false,
         no_dtx: false,
+        features: Default::default(),
+        sdp_cid: String::new(),
+        backup: None,
         encryption: Encryption::None,
         stream: String::new(),
     }
