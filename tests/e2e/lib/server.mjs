@@ -74,7 +74,8 @@ class Server {
   }
 }
 
-function freeTcpPort() {
+/** A TCP port that nobody listens on. */
+export function freeTcpPort() {
   return new Promise((resolve, reject) => {
     const server = createServer().once("error", reject);
     server.listen(0, "127.0.0.1", () => {
