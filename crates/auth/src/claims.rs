@@ -563,6 +563,7 @@ mod tests {
             kind: ParticipantKind::Agent,
             permissions: Permissions { subscribe: true, ..Permissions::default() },
             tracks: Vec::new(),
+            data_tracks: Vec::new(),
             joined_at: UnixMillis(0),
             version: 1,
             left: None,

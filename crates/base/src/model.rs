@@ -285,6 +285,54 @@ impl Track {
     }
 }
 
+/// A data track, as it is told to others: a stream of small frames that may be lost on the way.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataTrack {
+    /// Its id.
+    pub id: TrackId,
+    /// The publisher's own number for it, which its packets carry; never 0.
+    pub handle: u16,
+    /// The publisher's name for it; no two of one publisher are the same.
+    pub name: String,
+    /// End-to-end encryption.
+    pub encryption: Encryption,
+    /// How its frames are encoded, if the publisher says so.
+    pub encoding: Option<DataEncoding>,
+    /// What its frames look like, if the publisher says so.
+    pub schema: Option<DataSchema>,
+}
+
+/// An encoding of frames or schemas.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum DataEncoding {
+    /// A number of the client protocol's list.
+    Listed(i32),
+    /// The application's own.
+    Custom(String),
+}
+
+/// A schema of frames.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataSchema {
+    /// Its name.
+    pub name: String,
+    /// How it is written.
+    pub encoding: Option<DataEncoding>,
+}
+
+/// A data track that somebody receives.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct DataHandle {
+    /// What its packets are called for the receiver; never 0.
+    pub handle: u16,
+    /// The track.
+    pub track: TrackId,
+    /// Who publishes it.
+    pub publisher: ParticipantId,
+    /// The publisher's identity.
+    pub identity: Identity,
+}
+
 /// A participant, as it is told to others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Participant {
@@ -306,6 +354,8 @@ pub struct Participant {
     pub permissions: Permissions,
     /// Announced tracks, in order of publication.
     pub tracks: Vec<Track>,
+    /// Data tracks, in order of publication.
+    pub data_tracks: Vec<DataTrack>,
     /// When it joined.
     pub joined_at: UnixMillis,
     /// Grows with every change of this value.
@@ -317,7 +367,7 @@ pub struct Participant {
 impl Participant {
     /// Is or has been publishing.
     pub fn is_publisher(&self) -> bool {
-        !self.tracks.is_empty()
+        !self.tracks.is_empty() || !self.data_tracks.is_empty()
     }
 }
 
@@ -445,6 +495,11 @@ pub enum Notice {
         /// The track.
         track: TrackId,
     },
+    /// The data tracks that the participant receives: all of them, each time. Always preceded by the `Participants` that
+    /// name them.
+    DataHandles(Vec<DataHandle>),
+    /// To a publisher: the room took this data track down.
+    DataTrackRemoved(Arc<DataTrack>),
     /// To a publisher: the server muted or unmuted this track.
     MuteRequested {
         /// The track.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base::model::{
-    AudioFeature, Backup, BackupStream, DataKind, Encryption, LeaveReason, MetadataChange, Notice,
+    AudioFeature, Backup, BackupStream, DataKind, DataTrack, Encryption, LeaveReason, MetadataChange, Notice,
     Participant, ParticipantKind, Permissions, RoomInfo, TrackChange, TrackSettings, TrackSource, VideoLayer,
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
@@ -37,8 +37,10 @@ pub struct Join {
     pub kind: ParticipantKind,
     /// What it may do.
     pub permissions: Permissions,
-    /// Subscribe to everything that is published.
+    /// Subscribe to everything that is published, but for data tracks.
     pub auto_subscribe: bool,
+    /// Subscribe to all data tracks.
+    pub auto_subscribe_data: bool,
     /// Name and version of the client, for the log line of the join.
     pub client: String,
 }
@@ -292,6 +294,18 @@ pub enum Request {
         /// say, and gets only what was handed to no connection of its.
         received: Vec<(ParticipantId, u32)>,
     },
+    /// Publish a data track. Its id is chosen by the adapter, random. Answered by [`Event::DataTrackPublished`].
+    PublishDataTrack(DataTrack),
+    /// Take a data track down. Answered by [`Event::DataTrackUnpublished`].
+    UnpublishDataTrack {
+        /// The publisher's own handle.
+        handle: u16,
+    },
+    /// Subscribe or unsubscribe data tracks.
+    UpdateDataSubscription {
+        /// The tracks, and whether each is wanted. Those that are not there are ignored.
+        updates: Vec<(TrackId, bool)>,
+    },
     /// The answer to a remote procedure call of the server API.
     RpcAnswer {
         /// The call's id.
@@ -322,6 +336,20 @@ pub enum Event {
         /// False: not allowed.
         allowed: bool,
     },
+    /// Answer to [`Request::PublishDataTrack`]: the data track, or why not.
+    DataTrackPublished {
+        /// The publisher's own handle.
+        handle: u16,
+        /// The outcome.
+        outcome: Result<Arc<DataTrack>, DataTrackRefused>,
+    },
+    /// Answer to [`Request::UnpublishDataTrack`].
+    DataTrackUnpublished {
+        /// The publisher's own handle.
+        handle: u16,
+        /// What it was; `None`: there is none.
+        track: Option<Arc<DataTrack>>,
+    },
     /// A track may not be received: unknown, or not permitted.
     SubscriptionRefused {
         /// The track.
@@ -350,6 +378,19 @@ pub enum PublishRefused {
     /// Permissions forbid it.
     NotAllowed,
     /// Too many tracks.
+    LimitExceeded,
+}
+
+/// Why a data track may not be published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataTrackRefused {
+    /// Permissions forbid it.
+    NotAllowed,
+    /// The participant has a data track with this handle.
+    DuplicateHandle,
+    /// The participant has a data track of this name.
+    DuplicateName,
+    /// Too many data tracks.
     LimitExceeded,
 }
 

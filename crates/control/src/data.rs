@@ -10,6 +10,7 @@ use bytes::Bytes;
 use contract::media::Command;
 use contract::session::{AdminRefused, DataTarget};
 
+use crate::data_tracks;
 use crate::history::{Audience, Sent};
 use crate::metrics::count;
 use crate::room_task::{RoomTask, now};
@@ -25,11 +26,12 @@ pub(crate) const MAX_MESSAGE: usize = 65_535;
 pub(crate) struct Labels {
     reliable: Arc<str>,
     lossy: Arc<str>,
+    pub data_track: Arc<str>,
 }
 
 impl Default for Labels {
     fn default() -> Self {
-        Self { reliable: RELIABLE.into(), lossy: LOSSY.into() }
+        Self { reliable: RELIABLE.into(), lossy: LOSSY.into(), data_track: data_tracks::LABEL.into() }
     }
 }
 

@@ -17,6 +17,7 @@
 
 mod admin;
 mod data;
+mod data_tracks;
 mod door;
 mod history;
 mod journey;

@@ -5,6 +5,7 @@ use base::{ParticipantId, PeerId};
 use contract::media::{ChannelSpec, Event as MediaEvent, PeerEnd, SetupTimes};
 
 use crate::data::RELIABLE;
+use crate::data_tracks;
 use crate::journey::FIRST_MEDIA_WAIT;
 use crate::metrics::count;
 use crate::relays::Of;
@@ -35,6 +36,12 @@ impl RoomTask {
             MediaEvent::ChannelOpen { peer, channel } => {
                 self.channel_open(*peer, channel);
                 self.forward(*peer, event, credit);
+            }
+            MediaEvent::Data { peer, label, .. } if **label == *data_tracks::LABEL => {
+                let peer = *peer;
+                if let MediaEvent::Data { payload, .. } = event {
+                    self.data_track_packet(peer, payload);
+                }
             }
             MediaEvent::Data { peer, .. } => self.forward(*peer, event, credit),
             MediaEvent::StreamState { peer, .. } => self.forward(*peer, event, None),

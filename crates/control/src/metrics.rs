@@ -63,6 +63,8 @@ metrics! {
     data_backlog_full => "stoa_data_copies_total", "outcome" = "backlog_full";
     /// Messages from a connection dropped since its adapter or its room was behind: lossy ones, and those of a flood.
     data_in_dropped => "stoa_data_received_dropped_total";
+    /// Packets of data tracks that their sender does not publish, or that are none.
+    data_track_unknown => "stoa_data_track_packets_unknown_total";
     /// Media sections that a connection asked for and may not have.
     sections_refused => "stoa_sections_refused_total";
     /// Events of workers about connections and rooms that are gone.

@@ -71,6 +71,9 @@ impl RoomTask {
                 self.send_data(id, kind, &target, sequence, &payload);
             }
             Request::ReplayData { received } => self.replay(id, received),
+            Request::PublishDataTrack(track) => self.publish_data_track(id, track),
+            Request::UnpublishDataTrack { handle } => self.unpublish_data_track(id, handle),
+            Request::UpdateDataSubscription { updates } => self.update_data_subscription(id, &updates),
             Request::RpcAnswer { id: call, outcome } => self.calls_to.answered(id, call, outcome),
             Request::Leave(reason) => {
                 self.room.leave(now(), id, reason);

@@ -545,6 +545,7 @@ fn newcomer(id: ParticipantId, join: Join) -> Newcomer {
         kind: join.kind,
         permissions: join.permissions,
         auto_subscribe: join.auto_subscribe,
+        auto_subscribe_data: join.auto_subscribe_data,
         joined_at: wall_clock(),
     }
 }

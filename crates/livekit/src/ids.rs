@@ -22,6 +22,16 @@ pub(crate) fn track(id: TrackId) -> String {
     format!("TR_{id}")
 }
 
+/// `DTR_…`, of a data track.
+pub(crate) fn data_track(id: TrackId) -> String {
+    format!("DTR_{id}")
+}
+
+/// The inverse of [`data_track`].
+pub(crate) fn parse_data_track(text: &str) -> Option<TrackId> {
+    text.strip_prefix("DTR_")?.parse().ok()
+}
+
 /// The inverse of [`participant`].
 pub(crate) fn parse_participant(text: &str) -> Option<ParticipantId> {
     text.strip_prefix("PA_")?.parse().ok()

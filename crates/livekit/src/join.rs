@@ -48,6 +48,7 @@ pub(crate) fn request(config: &Config, token: &auth::Verified, params: &Params) 
         kind: claims.participant_kind(),
         permissions,
         auto_subscribe: params.auto_subscribe,
+        auto_subscribe_data: params.auto_subscribe_data,
         client: params.client.describe(),
     })
 }

@@ -8,6 +8,7 @@
 //! on one of which the server offers (`/rtc`).
 
 mod config;
+mod data_tracks;
 mod frames;
 mod http;
 mod ids;

@@ -31,6 +31,7 @@ pub(crate) struct Query {
     os: String,
     browser: String,
     auto_subscribe: String,
+    auto_subscribe_data_track: String,
     adaptive_stream: String,
     reconnect: String,
     attributes: String,
@@ -67,6 +68,7 @@ impl Client {
                 | Message::RequestResponse(_)
                 | Message::SubscriptionResponse(_)
                 | Message::MediaSectionsRequirement(_)
+                | Message::DataTrackSubscriberHandles(_)
         );
         newer && self.sdk == Sdk::Rust && self.protocol < 10
     }
@@ -94,6 +96,9 @@ pub(crate) struct Params {
     /// One peer connection, on which the client always offers.
     pub single: bool,
     pub auto_subscribe: bool,
+    /// As in LiveKit's server, data tracks are subscribed one by one by those who do not ask for all of them: their packets
+    /// would go nowhere in clients that do not expect them.
+    pub auto_subscribe_data: bool,
     pub adaptive_stream: bool,
     /// It wants to go on with a session that it had.
     pub reconnect: bool,
@@ -136,6 +141,7 @@ impl Params {
             },
             single: false,
             auto_subscribe: query.auto_subscribe.is_empty() || flag(&query.auto_subscribe),
+            auto_subscribe_data: flag(&query.auto_subscribe_data_track),
             adaptive_stream: flag(&query.adaptive_stream),
             reconnect: flag(&query.reconnect),
             metadata: String::new(),
@@ -159,6 +165,7 @@ impl Params {
             },
             single: true,
             auto_subscribe: settings.auto_subscribe,
+            auto_subscribe_data: settings.auto_subscribe_data_track.unwrap_or_default(),
             adaptive_stream: settings.adaptive_stream,
             reconnect: request.reconnect,
             metadata: request.metadata,

@@ -9,7 +9,7 @@ use base::model::{
 use base::{CodecKind, MediaKind, ParticipantId};
 use livekit_protocol as proto;
 
-use crate::ids;
+use crate::{data_tracks, ids};
 
 pub(crate) fn room(info: &RoomInfo) -> proto::Room {
     proto::Room {
@@ -34,6 +34,7 @@ pub(crate) fn participant(participant: &Participant) -> proto::ParticipantInfo {
         identity: participant.identity.to_string(),
         state: state(participant.state) as i32,
         tracks: participant.tracks.iter().map(track).collect(),
+        data_tracks: participant.data_tracks.iter().map(data_tracks::info).collect(),
         metadata: participant.metadata.clone(),
         joined_at: (participant.joined_at.0 / 1_000) as i64,
         joined_at_ms: participant.joined_at.0 as i64,
@@ -268,7 +269,7 @@ pub(crate) fn parse_source(number: i32) -> TrackSource {
     }
 }
 
-fn encryption(encryption: Encryption) -> proto::encryption::Type {
+pub(crate) fn encryption(encryption: Encryption) -> proto::encryption::Type {
     match encryption {
         Encryption::None => proto::encryption::Type::None,
         Encryption::Gcm => proto::encryption::Type::Gcm,

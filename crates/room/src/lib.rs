@@ -7,7 +7,8 @@
 //! What participants can rely on, in the order of their notices:
 //! - a joining participant has its [`Welcome`] first; updates follow it and repeat nothing that it says;
 //! - a `Subscribe` comes after the `Participants` (or the welcome) that names its track;
-//! - when a track goes, `Unsubscribe` comes before the `Participants` that no longer names it;
+//! - when a track goes, `Unsubscribe` comes before the `Participants` that no longer names it; so does `DataHandles` when
+//!   a data track goes, and when one comes it follows;
 //! - somebody who is replaced by a session of the same identity is not reported as gone;
 //! - hidden participants are reported to nobody but themselves;
 //! - `Closed` is the last notice a participant gets.
@@ -18,6 +19,7 @@
 //! This crate knows nothing of connections, SDP, protocols or tokens.
 
 mod announce;
+mod data_tracks;
 mod happenings;
 mod levels;
 mod lifecycle;
@@ -40,6 +42,8 @@ use base::{Identity, ParticipantId, TrackId, UnixMillis};
 
 use announce::Fold;
 pub use announce::fold_window;
+use data_tracks::DataTracks;
+pub use data_tracks::{DataRoute, DataTrackRefused};
 use levels::Levels;
 use member::Member;
 use throttle::Throttle;
@@ -57,6 +61,8 @@ pub struct Limits {
     pub participants: usize,
     /// Tracks of one participant that are announced.
     pub tracks: usize,
+    /// Data tracks of one participant.
+    pub data_tracks: usize,
     /// Tracks of one participant that wait for their media section.
     pub pending_tracks: usize,
     /// Longest identity, display name, track name, stream name and cid, in bytes.
@@ -76,6 +82,7 @@ impl Default for Limits {
         Self {
             participants: 10_000,
             tracks: 100,
+            data_tracks: 100,
             pending_tracks: 20,
             name_bytes: 256,
             metadata_bytes: 64 * 1024,
@@ -103,8 +110,10 @@ pub struct Newcomer {
     pub kind: ParticipantKind,
     /// What it may do.
     pub permissions: Permissions,
-    /// Subscribe to everything.
+    /// Subscribe to everything but data tracks.
     pub auto_subscribe: bool,
+    /// Subscribe to all data tracks.
+    pub auto_subscribe_data: bool,
     /// The wall-clock time.
     pub joined_at: UnixMillis,
 }
@@ -156,6 +165,7 @@ pub struct Room {
     members: BTreeMap<ParticipantId, Member>,
     by_identity: BTreeMap<Identity, ParticipantId>,
     tracks: BTreeMap<TrackId, Publication>,
+    data: DataTracks,
     /// Counts joins and changes: tells what a member's welcome already said.
     sequence: u64,
     fold: Fold,
@@ -184,6 +194,7 @@ impl Room {
             members: BTreeMap::new(),
             by_identity: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            data: DataTracks::default(),
             sequence: 0,
             fold: Fold::default(),
             levels: Levels::default(),

@@ -29,6 +29,7 @@ impl Room {
         self.announce_arrival(now, id, predecessor);
         let welcome = self.welcome(id);
         self.subscribe_newcomer(now, id);
+        self.subscribe_newcomer_to_data(id);
         Ok(welcome)
     }
 
@@ -47,7 +48,7 @@ impl Room {
     /// A participant goes, or is made to. `false`: there is none.
     pub fn leave(&mut self, now: Instant, id: ParticipantId, reason: LeaveReason) -> bool {
         let Some(gone) = self.take_out(id, reason) else { return false };
-        let (visible, published) = (gone.is_visible(), !gone.value.tracks.is_empty());
+        let (visible, published) = (gone.is_visible(), gone.value.is_publisher());
         let mut value = gone.value;
         depart(Arc::make_mut(&mut value), reason);
         if visible {
@@ -69,6 +70,7 @@ impl Room {
         }
         self.by_identity.clear();
         self.tracks.clear();
+        self.data = Default::default();
         self.activations.clear();
         self.fold = Default::default();
         self.levels = Default::default();
@@ -151,7 +153,7 @@ impl Room {
     fn replace(&mut self, identity: &Identity) -> (Option<Predecessor>, u32) {
         let Some(old) = self.find(identity) else { return (self.untold_departure(identity), 0) };
         let Some(gone) = self.take_out(old, LeaveReason::DuplicateIdentity) else { return (None, 0) };
-        let published = !gone.value.tracks.is_empty();
+        let published = gone.value.is_publisher();
         let predecessor = self.forget_untold(old, published);
         // Nobody knows an identity that was hidden.
         (gone.is_visible().then_some(predecessor), gone.value.version.wrapping_add(1))
@@ -170,6 +172,7 @@ impl Room {
         for track in &member.value.tracks {
             self.drop_publication(track.id);
         }
+        self.forget_data_tracks(id);
         Some(member)
     }
 
@@ -195,5 +198,6 @@ pub(crate) fn depart(participant: &mut Participant, reason: LeaveReason) {
     participant.state = ParticipantState::Disconnected;
     participant.left = Some(reason);
     participant.tracks.clear();
+    participant.data_tracks.clear();
     participant.version = participant.version.wrapping_add(1);
 }

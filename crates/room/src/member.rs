@@ -19,6 +19,10 @@ pub(crate) struct Member {
     pub activation: Instant,
     /// Wants everything that it did not refuse.
     pub auto_subscribe: bool,
+    /// Wants all data tracks that it did not refuse.
+    pub auto_subscribe_data: bool,
+    /// What it asked for data track by data track.
+    pub data_wishes: BTreeMap<TrackId, bool>,
     /// What it asked for track by track; tracks that are gone are forgotten.
     pub wishes: BTreeMap<TrackId, bool>,
     /// What it receives.
@@ -45,6 +49,7 @@ impl Member {
             kind: newcomer.kind,
             permissions: newcomer.permissions,
             tracks: Vec::new(),
+            data_tracks: Vec::new(),
             joined_at: newcomer.joined_at,
             version,
             left: None,
@@ -54,6 +59,8 @@ impl Member {
             joined: 0,
             activation,
             auto_subscribe: newcomer.auto_subscribe,
+            auto_subscribe_data: newcomer.auto_subscribe_data,
+            data_wishes: BTreeMap::new(),
             wishes: BTreeMap::new(),
             subscribed: BTreeSet::new(),
             heard: BTreeMap::new(),

@@ -55,6 +55,7 @@ impl Room {
         self.change(id, |participant| participant.permissions = permissions);
         self.take_down_forbidden(now, id);
         self.reconcile_receiver(now, id);
+        self.reconcile_data_receiver(id);
         self.recount(now);
         self.announce_change(now, id);
         self.tell(id, Notice::PermissionsChanged);
@@ -81,12 +82,16 @@ impl Room {
     fn take_down_forbidden(&mut self, now: Instant, id: ParticipantId) {
         let Some(member) = self.members.get(&id) else { return };
         let permissions = &member.value.permissions;
+        let may_send_data = permissions.publish_data;
         let tracks = member.pending.iter().chain(&member.value.tracks);
         let forbidden: Vec<TrackId> =
             tracks.filter(|track| !permissions.may_publish(track.source)).map(|track| track.id).collect();
         for track in forbidden {
             self.tell(id, Notice::TrackRemoved { track });
             self.unpublish(now, id, track);
+        }
+        if !may_send_data {
+            self.take_down_data_tracks(now, id);
         }
     }
 }

@@ -57,6 +57,7 @@ impl Room {
         for track in tracks {
             self.reconcile_track(now, track);
         }
+        self.reconcile_data_publisher(id);
     }
 
     /// Does the participant receive this track?

@@ -58,6 +58,7 @@ pub(crate) fn admit(
         kind: claims.participant_kind(),
         permissions,
         auto_subscribe: protocol == Protocol::Whep,
+        auto_subscribe_data: false,
         client: client(protocol, headers),
     };
     Ok((join, owner))

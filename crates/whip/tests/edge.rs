@@ -224,6 +224,7 @@ fn participant(join: &Join) -> Participant {
         kind: ParticipantKind::Standard,
         permissions: join.permissions.clone(),
         tracks: Vec::new(),
+        data_tracks: Vec::new(),
         joined_at: NOW,
         version: 1,
         left: None,

@@ -1,6 +1,7 @@
 mod api;
 mod changes;
 mod connections;
+mod data_tracks;
 mod events;
 mod log;
 mod sessions;

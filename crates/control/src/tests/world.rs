@@ -224,6 +224,7 @@ pub fn join(identity: &str) -> Join {
             ..Permissions::default()
         },
         auto_subscribe: true,
+        auto_subscribe_data: false,
         client: "test".to_owned(),
     }
 }

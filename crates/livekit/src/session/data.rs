@@ -16,7 +16,7 @@ use super::Session;
 /// Most receivers that a message names.
 const MAX_DESTINATIONS: usize = 1_000;
 
-/// The channel of data tracks, which are not served yet.
+/// The channel of data tracks, whose packets the control plane passes on itself.
 const DATA_TRACK_LABEL: &str = "_data_track";
 
 impl Session {

@@ -26,6 +26,10 @@ impl Session {
             Event::Notice(notice) => self.notice(notice, now),
             Event::Published { cid, outcome } => self.published(&cid, outcome, now),
             Event::MetadataChanged { request_id, allowed } => self.metadata_changed(request_id, allowed),
+            Event::DataTrackPublished { handle, outcome } => self.data_track_published(handle, outcome),
+            Event::DataTrackUnpublished { handle, track } => {
+                self.data_track_unpublished(handle, track.as_deref());
+            }
             Event::SubscriptionRefused { track } => self.subscription_refused(track),
             Event::BackupNeeded { track } => self.backup_needed(track, now),
             Event::WantedLayer { track, highest } => self.layer_wanted(track, highest, now),
@@ -58,6 +62,8 @@ impl Session {
                 self.frame(Message::TrackSubscribed(proto::TrackSubscribed { track_sid }));
             }
             Notice::TrackRemoved { track } => self.track_removed(track, now),
+            Notice::DataHandles(handles) => self.data_handles(&handles),
+            Notice::DataTrackRemoved(track) => self.data_track_removed(&track),
             Notice::MuteRequested { track, muted } => {
                 self.frame(Message::Mute(proto::MuteTrackRequest { sid: ids::track(track), muted }));
             }

@@ -9,6 +9,7 @@
 //! | `uploads`, `downlinks` | tables of tracks and sections |
 //! | `backup` | the second codec of a track |
 //! | `data` | messages on data channels |
+//! | `data_tracks` | data tracks, published and received |
 //! | `dynacast` | which layers a publisher is told to send |
 //! | `streams` | which streams a receiver is told to be paused |
 //! | `connection` | credentials and numbering of one peer connection |
@@ -19,6 +20,7 @@
 mod backup;
 mod connection;
 mod data;
+mod data_tracks;
 mod downlinks;
 mod dynacast;
 mod events;
@@ -133,6 +135,8 @@ pub(crate) struct Session {
     closed_media: Option<Instant>,
     speech: Option<SimulatedSpeech>,
     malformed: u32,
+    /// Data tracks that the room is asked for, by the client's handle.
+    data_pending: BTreeMap<u16, proto::PublishDataTrackRequest>,
     /// Of the client's reliable messages.
     last_sequence: u32,
 }
@@ -171,6 +175,7 @@ impl Session {
             closed_media: None,
             speech: None,
             malformed: 0,
+            data_pending: BTreeMap::new(),
             last_sequence: 0,
         };
         session.greet();

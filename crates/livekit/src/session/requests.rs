@@ -60,6 +60,11 @@ impl Session {
                 self.change_track(&update.track_sid, TrackChange::Video(update.width, update.height));
             }
             Ask::UpdateMetadata(update) => self.change_metadata(update),
+            Ask::PublishDataTrackRequest(request) => self.publish_data_track(request),
+            Ask::UnpublishDataTrackRequest(request) => self.unpublish_data_track(&request),
+            Ask::UpdateDataSubscription(update) => self.update_data_subscription(&update),
+            Ask::StoreDataBlobRequest(request) => self.store_data_blob(&request),
+            Ask::GetDataBlobRequest(request) => self.get_data_blob(&request),
             // Our candidates are all in the descriptions, and the client's are learned from its checks.
             Ask::Trickle(_) => {}
             _ => count(&self.metrics().requests_ignored),
@@ -180,7 +185,8 @@ impl Session {
         if entry.all_tracks {
             return Some((identity, Vec::new()));
         }
-        let tracks: Vec<TrackId> = entry.track_sids.iter().filter_map(|sid| ids::parse_track(sid)).collect();
+        let any = |sid: &String| ids::parse_track(sid).or_else(|| ids::parse_data_track(sid));
+        let tracks: Vec<TrackId> = entry.track_sids.iter().filter_map(any).collect();
         (!tracks.is_empty()).then_some((identity, tracks))
     }
 
@@ -222,6 +228,11 @@ impl Session {
         let message = match reason {
             Reason::NotAllowed => "the token does not allow this",
             Reason::LimitExceeded => "too large, or too many of these at once",
+            Reason::InvalidHandle => "the handle is not between 1 and 65,535",
+            Reason::InvalidName => "the name is empty or longer than 256 bytes",
+            Reason::DuplicateHandle => "a data track with this handle is published already",
+            Reason::DuplicateName => "a data track of this name is published already",
+            Reason::NotFound => "there is none",
             Reason::UnsupportedType => "this server does not do this",
             _ => "",
         };

@@ -234,6 +234,7 @@ fn participant(join: &Join) -> Participant {
         kind: ParticipantKind::Standard,
         permissions: join.permissions.clone(),
         tracks: Vec::new(),
+        data_tracks: Vec::new(),
         joined_at: NOW,
         version: 1,
         left: None,
@@ -374,6 +375,7 @@ fn lobby_join() -> Join {
         kind: ParticipantKind::Standard,
         permissions: Default::default(),
         auto_subscribe: true,
+        auto_subscribe_data: false,
         client: String::new(),
     }
 }

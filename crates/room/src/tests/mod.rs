@@ -1,3 +1,4 @@
+mod data_tracks;
 mod people;
 mod scene;
 mod talk;

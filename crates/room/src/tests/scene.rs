@@ -82,6 +82,7 @@ impl Scene {
             kind: ParticipantKind::Standard,
             permissions: everything(),
             auto_subscribe: true,
+            auto_subscribe_data: false,
             joined_at: UnixMillis(0),
         }
     }
@@ -217,7 +218,7 @@ pub fn track(id: TrackId, source: TrackSource, muted: bool) -> Track {
     }
 }
 
-/// `+ann` here, `+ann:2` here with two tracks, `-ann` gone, `?ann` here and not active; several in one notice joined.
+/// `+ann` here, `+ann:2` here with two tracks of whichever kind, `-ann` gone, `?ann` here and not active; several in one notice joined.
 fn short(notice: &Notice) -> Option<String> {
     Some(match notice {
         Notice::Participants(participants) => {
@@ -227,7 +228,7 @@ fn short(notice: &Notice) -> Option<String> {
                     ParticipantState::Active => '+',
                     _ => '?',
                 };
-                match participant.tracks.len() {
+                match participant.tracks.len() + participant.data_tracks.len() {
                     0 => format!("{sign}{}", participant.identity),
                     tracks => format!("{sign}{}:{tracks}", participant.identity),
                 }
@@ -240,6 +241,11 @@ fn short(notice: &Notice) -> Option<String> {
         Notice::EncodingsChanged { track } => format!("encodings {}", track.backup_stream().is_some()),
         Notice::FirstSubscriber { .. } => "first subscriber".to_owned(),
         Notice::TrackRemoved { .. } => "track removed".to_owned(),
+        Notice::DataHandles(handles) => {
+            let each = handles.iter().map(|one| format!("{}={}", one.handle, one.identity));
+            format!("handles {}", each.collect::<Vec<_>>().join(" ")).trim_end().to_owned()
+        }
+        Notice::DataTrackRemoved(track) => format!("data track removed {}", track.handle),
         Notice::MuteRequested { muted, .. } => format!("mute {muted}"),
         Notice::PermissionsChanged => "permissions".to_owned(),
         Notice::Speakers(speakers) => {

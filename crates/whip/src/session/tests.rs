@@ -31,6 +31,7 @@ fn person(id: u64, permissions: Permissions) -> Participant {
         kind: ParticipantKind::Standard,
         permissions,
         tracks: Vec::new(),
+        data_tracks: Vec::new(),
         joined_at: UnixMillis(0),
         version: 1,
         left: None,

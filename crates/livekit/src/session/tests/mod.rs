@@ -2,6 +2,7 @@
 
 mod backup;
 mod data;
+mod data_tracks;
 mod gotchas;
 mod one_connection;
 mod quality;
