@@ -19,6 +19,9 @@ let messages = [];
 const shown = new Map();
 let recording;
 
+/** As the client numbers them. */
+const subscriptionErrors = ["UNKNOWN", "CODEC_UNSUPPORTED", "TRACK_NOT_FOUND"];
+
 const SAMPLE_MS = 200;
 
 const decoder = new TextDecoder();
@@ -53,6 +56,7 @@ function watch() {
       hide(track);
       note("trackUnsubscribed", { who: participant.identity, source: track.source });
     })
+    .on("trackSubscriptionFailed", (sid, participant, reason) => note("trackSubscriptionFailed", { who: participant.identity, error: subscriptionErrors[reason] }))
     .on("trackMuted", (publication, participant) => note("muted", { who: participant.identity, source: publication.source }))
     .on("trackUnmuted", (publication, participant) => note("unmuted", { who: participant.identity, source: publication.source }))
     .on("participantConnected", (participant) => note("joined", { who: participant.identity, sid: participant.sid }))
@@ -67,18 +71,52 @@ function watch() {
     );
 }
 
+/** Frames are encrypted and decrypted in the client's own worker, with a key that is made of the password. */
+async function encryptionWith(password) {
+  const keyProvider = new LK.ExternalE2EEKeyProvider();
+  await keyProvider.setKey(password);
+  return { keyProvider, worker: new Worker("e2ee-worker.js") };
+}
+
+/** A description in which video sections lack the codecs of these names, and what repeats them. */
+function withoutCodecs(sdp, names) {
+  const hidden = new Set();
+  for (const [, type, name] of sdp.matchAll(/^a=rtpmap:(\d+) ([^/\r\n]+)\/90000/gm)) if (names.includes(name)) hidden.add(type);
+  for (const [, type, apt] of sdp.matchAll(/^a=fmtp:(\d+) apt=(\d+)/gm)) if (hidden.has(apt)) hidden.add(type);
+  const lines = sdp.split("\r\n").filter((line) => !hidden.has(/^a=(?:rtpmap|fmtp|rtcp-fb):(\d+) /.exec(line)?.[1]));
+  const shorter = (line) => line.split(" ").filter((word, index) => index < 3 || !hidden.has(word)).join(" ");
+  return lines.map((line) => (line.startsWith("m=video") ? shorter(line) : line)).join("\r\n");
+}
+
+async function codecOf(receiver, inbound) {
+  return (await receiver.getStats()).get(inbound.codecId)?.mimeType;
+}
+
 async function inboundOf(track) {
   const report = await track.receiver.getStats();
   return [...report.values()].find((entry) => entry.type === "inbound-rtp");
 }
 
 window.e2e = {
+  /** From now on this browser knows nothing of these video codecs ("VP9"): they are left out of all that it says of itself. */
+  hideCodecs({ names }) {
+    for (const method of ["createOffer", "createAnswer"]) {
+      const original = RTCPeerConnection.prototype[method];
+      RTCPeerConnection.prototype[method] = async function (...options) {
+        const { type, sdp } = await original.apply(this, options);
+        return { type, sdp: withoutCodecs(sdp, names) };
+      };
+    }
+  },
+
   /** Enters a room. `single` chooses one connection over `/rtc/v1`, or two over `/rtc`. */
-  async join({ url, token, single, options = {} }) {
+  async join({ url, token, single, password, options = {} }) {
     sockets.length = 0;
     events = [];
     messages = [];
-    room = new LK.Room({ singlePeerConnection: single, adaptiveStream: false, dynacast: false, ...options });
+    const encryption = password && (await encryptionWith(password));
+    room = new LK.Room({ singlePeerConnection: single, adaptiveStream: false, dynacast: false, ...(encryption && { encryption }), ...options });
+    if (encryption) await room.setE2EEEnabled(true);
     watch();
     const started = performance.now();
     await room.connect(url, token);
@@ -86,11 +124,11 @@ window.e2e = {
   },
 
   /** Publishes a coloured picture as camera and a tone as microphone. */
-  async publish({ colour, tone, width, height, busy, red = true, simulcast = false, codec = "vp8", layers, degradationPreference = "maintain-resolution" }) {
+  async publish({ colour, tone, width, height, busy, red = true, simulcast = false, codec = "vp8", layers, degradationPreference = "maintain-resolution", stereo = false, video = {} }) {
     media?.stop();
-    media = await makeMedia({ colour, tone, width, height, busy });
+    media = await makeMedia({ colour, tone, width, height, busy, stereo });
     const { localParticipant } = room;
-    await localParticipant.publishTrack(media.audio, { source: LK.Track.Source.Microphone, dtx: false, red });
+    await localParticipant.publishTrack(media.audio, { source: LK.Track.Source.Microphone, dtx: false, red, forceStereo: stereo });
     await localParticipant.publishTrack(media.video, {
       source: LK.Track.Source.Camera,
       simulcast,
@@ -98,6 +136,7 @@ window.e2e = {
       videoEncoding: { maxBitrate: 900_000, maxFramerate: 20 },
       // With another one, a browser on a busy machine, or one that still measures the network, sends a smaller picture.
       degradationPreference,
+      ...video,
       ...(layers && { videoSimulcastLayers: layers.map(([w, h, bitrate]) => new LK.VideoPreset(w, h, bitrate, 20)) }),
     });
   },
@@ -119,9 +158,10 @@ window.e2e = {
   },
 
   /** Publishes a canvas as if it were a screen, where the browser has no screen to record. */
-  async shareCanvas({ colour }) {
+  async shareCanvas({ colour, tone }) {
     const picture = makePicture({ colour, width: 640, height: 360 });
     await room.localParticipant.publishTrack(picture.track, { source: LK.Track.Source.ScreenShare, simulcast: false });
+    if (tone) await room.localParticipant.publishTrack((await makeSound({ tone })).track, { source: LK.Track.Source.ScreenShareAudio });
   },
 
   async setMuted({ source, muted }) {
@@ -129,9 +169,47 @@ window.e2e = {
     await (muted ? publication.mute() : publication.unmute());
   },
 
-  async unpublish({ source }) {
+  /** The track stays with its owner, and can be published again. */
+  async unpublish({ source, stop = true }) {
     const publication = room.localParticipant.getTrackPublication(source);
-    await room.localParticipant.unpublishTrack(publication.track);
+    await room.localParticipant.unpublishTrack(publication.track, stop);
+  },
+
+  /** Publishes the picture of the last `publish` again: the same track, with the same id. */
+  async publishAgain() {
+    await room.localParticipant.publishTrack(media.video, { source: LK.Track.Source.Camera, simulcast: false, videoCodec: "vp8" });
+  },
+
+  /** Publishes a picture that is muted from the start. */
+  async publishMuted({ colour, width = 640, height = 360 }) {
+    media?.stop();
+    media = makePicture({ colour, width, height });
+    const track = new LK.LocalVideoTrack(media.track, undefined, true);
+    await track.mute();
+    await room.localParticipant.publishTrack(track, { source: LK.Track.Source.Camera, simulcast: false, videoCodec: "vp8" });
+  },
+
+  /** Sends another picture in place of the camera's, without a word to the server. */
+  async replaceCamera({ colour, width = 640, height = 360 }) {
+    const picture = makePicture({ colour, width, height });
+    await room.localParticipant.getTrackPublication("camera").track.replaceTrack(picture.track, true);
+  },
+
+  /** Publishes only a picture, and tells how that ended. */
+  async tryToPublish({ colour, source }) {
+    const picture = source === "microphone" ? { track: (await makeSound({ tone: 300 })).track } : makePicture({ colour, width: 320, height: 180 });
+    try {
+      const { trackSid } = await room.localParticipant.publishTrack(picture.track, { source, simulcast: false });
+      return { sid: trackSid };
+    } catch (error) {
+      return { error: error.message };
+    }
+  },
+
+  /** Who may receive this person's tracks: everybody, or these people. */
+  allow({ everybody, people = [] }) {
+    const each = people.map((participantIdentity) => ({ participantIdentity, allowAll: true }));
+    room.localParticipant.setTrackSubscriptionPermissions(everybody, each);
   },
 
   async leave() {
@@ -182,6 +260,7 @@ window.e2e = {
         subscribed: publication.isSubscribed,
         simulcasted: publication.simulcasted,
         mimeType: publication.mimeType,
+        encrypted: publication.isEncrypted,
         width: publication.dimensions?.width,
         height: publication.dimensions?.height,
       })),
@@ -195,6 +274,7 @@ window.e2e = {
     const inbound = await inboundOf(track);
     const element = shown.get(track.sid);
     return {
+      codec: inbound && (await codecOf(track.receiver, inbound)),
       frames: inbound?.framesDecoded ?? 0,
       width: inbound?.frameWidth ?? element?.videoWidth,
       height: inbound?.frameHeight ?? element?.videoHeight,
@@ -206,9 +286,15 @@ window.e2e = {
   },
 
   /** The tone in somebody's sound; a negative amplitude when there is no track. */
-  async tone({ identity }) {
-    const track = trackOf(identity, "microphone");
+  async tone({ identity, source = "microphone" }) {
+    const track = trackOf(identity, source);
     return track ? toneOf(track.mediaStreamTrack) : { hz: 0, amplitude: -1 };
+  },
+
+  /** The same for the left and the right channel. */
+  async stereo({ identity }) {
+    const track = trackOf(identity, "microphone");
+    return track ? stereoOf(track.mediaStreamTrack) : [];
   },
 
   /** How far somebody's sound lags behind the picture: one number of milliseconds per flash. */
@@ -264,6 +350,19 @@ window.e2e = {
     return [...report.values()]
       .filter((entry) => entry.type === "outbound-rtp")
       .map(({ rid, frameWidth, frameHeight, framesEncoded, active }) => ({ rid, width: frameWidth, height: frameHeight, frames: framesEncoded ?? 0, active }));
+  },
+
+  /** What this person encodes: for each codec of all its video tracks, whether any layer of it is on, and the frames so far. */
+  async encoders() {
+    const { publisher } = room.engine.pcManager;
+    const senders = publisher.getTransceivers().map((transceiver) => transceiver.sender).filter((sender) => sender.track?.kind === "video");
+    const each = senders.map(async (sender) => {
+      const report = await sender.getStats();
+      const entries = [...report.values()].filter((entry) => entry.type === "outbound-rtp");
+      const codec = report.get(entries.find((entry) => entry.codecId)?.codecId)?.mimeType;
+      return { codec, active: sender.getParameters().encodings.some(({ active }) => active), frames: entries.reduce((sum, entry) => sum + (entry.framesEncoded ?? 0), 0) };
+    });
+    return Promise.all(each);
   },
 
   /** Mean size in bytes of the packets of sound that this person sends, and that arrive of another. */

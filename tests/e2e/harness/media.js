@@ -59,15 +59,26 @@ function makeNoise(width, height) {
   return canvas;
 }
 
-/** A steady tone. `beep()` adds a short high one, where the browser can. */
-async function makeSound({ tone }) {
+/** A steady tone, in `stereo` on the left and a fifth above on the right. `beep()` adds a short high one, where the browser can. */
+async function makeSound({ tone, stereo = false }) {
   if (navigator.userAgent.includes("Firefox")) return makeFakeSound();
   const context = await audioContext();
   const output = context.createMediaStreamDestination();
   const steady = new OscillatorNode(context, { frequency: tone });
   const beeper = new OscillatorNode(context, { frequency: BEEP_HZ });
   const beepGain = new GainNode(context, { gain: 0 });
-  steady.connect(new GainNode(context, { gain: 0.2 })).connect(output);
+  const level = new GainNode(context, { gain: 0.2 });
+  steady.connect(level);
+  if (stereo) {
+    const right = new OscillatorNode(context, { frequency: tone * 1.5 });
+    const both = new ChannelMergerNode(context, { numberOfInputs: 2 });
+    level.connect(both, 0, 0);
+    right.connect(new GainNode(context, { gain: 0.2 })).connect(both, 0, 1);
+    both.connect(output);
+    right.start();
+  } else {
+    level.connect(output);
+  }
   beeper.connect(beepGain).connect(output);
   steady.start();
   beeper.start();
@@ -89,9 +100,9 @@ async function makeFakeSound() {
 }
 
 /** Picture and sound of one person, flashing and beeping at the same moments. */
-async function makeMedia({ colour, tone, width = 640, height = 360, busy }) {
+async function makeMedia({ colour, tone, width = 640, height = 360, busy, stereo }) {
   const picture = makePicture({ colour, width, height, busy });
-  const sound = await makeSound({ tone });
+  const sound = await makeSound({ tone, stereo });
   const timer = setInterval(() => {
     picture.flash();
     sound.beep();
@@ -133,10 +144,17 @@ async function record(track, ms) {
   return new Blob(parts);
 }
 
-async function decode(blob) {
+async function decode(blob, channel = 0) {
   const offline = new OfflineAudioContext(1, RATE, RATE);
   const buffer = await offline.decodeAudioData(await blob.arrayBuffer()).catch(() => undefined);
-  return buffer ? buffer.getChannelData(0) : new Float32Array();
+  return buffer && channel < buffer.numberOfChannels ? buffer.getChannelData(channel) : new Float32Array();
+}
+
+/** What [`toneOf`] finds on the left and on the right. */
+async function stereoOf(track) {
+  const piece = await record(track, RECORDED_MS);
+  const channels = await Promise.all([0, 1].map((channel) => decode(piece, channel)));
+  return channels.map((samples) => strongestTone(samples.subarray(-MEASURED_SAMPLES)));
 }
 
 /** Tries every fourth frequency from 100 to 2,500 Hz: the beep is above. */

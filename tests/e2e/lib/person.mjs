@@ -45,9 +45,9 @@ export class Person {
     }
   }
 
-  async join(room, { single = true, options, name, grants } = {}) {
+  async join(room, { single = true, options, name, grants, password } = {}) {
     const token = await this.server.token(room, this.identity, { name, grants });
-    this.joined = await this.do("join", { url: this.server.socketUrl, token, single, options });
+    this.joined = await this.do("join", { url: this.server.socketUrl, token, single, options, password });
     return this.joined;
   }
 
@@ -70,6 +70,12 @@ export class Person {
     const probe = () => this.do("video", { identity: other.identity, source });
     const first = await until(what, probe, (video) => video.frames > 0 && video.width === width && video.height === height);
     return until(`${what}, moving, in the right colour`, probe, (video) => video.frames >= first.frames + FRAMES_TO_SEE && isColour(video.colour, rgb));
+  }
+
+  /** Waits until what this person decodes of the other's picture is of this codec ("video/VP8"). */
+  decodes(other, codec) {
+    const probe = () => this.do("video", { identity: other.identity });
+    return until(`${this.identity} to decode ${codec} of ${other.identity}`, probe, (video) => video.codec?.toLowerCase() === codec.toLowerCase());
   }
 
   /** Waits until this person hears the other's tone. */

@@ -16,7 +16,7 @@ use crate::{ids, translate};
 
 use super::Session;
 use super::dynacast::{ALL, Demand, Layers};
-use super::uploads::{By, Match, UpSection, Upload, Uploads, announced, same_id};
+use super::uploads::{UpSection, Uploads, announced, same_id};
 
 /// A client that was told to send the second codec and does not ask for it is told again after this time: browsers ignore what
 /// they are told before their own publication is complete.
@@ -58,7 +58,20 @@ impl Second {
 
     /// Does a section with this `a=msid` track id belong to it, that is not there yet?
     pub fn expects(&self, msid: &str) -> bool {
-        self.asked.as_ref().is_some_and(|asked| asked.mid.is_none() && same_id(&asked.cid, msid))
+        self.waits_for_section().is_some_and(|cid| same_id(cid, msid))
+    }
+
+    /// Its client id, if the client has asked for it and its section is not there yet.
+    pub fn waits_for_section(&self) -> Option<&str> {
+        self.asked.as_ref().filter(|asked| asked.mid.is_none()).map(|asked| asked.cid.as_str())
+    }
+
+    /// Its section is known.
+    pub fn begin(&mut self, mid: Mid, simulcast: bool, now: Instant) -> Option<BackupStream> {
+        let asked = self.asked.as_mut()?;
+        asked.mid = Some(mid);
+        asked.demand.begin(now);
+        Some(BackupStream { mid, cid: asked.cid.clone(), simulcast, layers: asked.layers.clone() })
     }
 
     /// Is it sent in this section?
@@ -125,35 +138,6 @@ pub(super) fn parse(request: &proto::AddTrackRequest, first: CodecKind) -> Optio
     let codec = named.into_iter().find(|codec| codec.media() == MediaKind::Video && *codec != first)?;
     let policy = translate::parse_backup_policy(request.backup_codec_policy);
     (first.media() == MediaKind::Video).then_some(Backup { codec, policy, stream: None })
-}
-
-/// The second encoding that a section feeds, if it is one that waits for it.
-pub(super) fn match_second(
-    uploads: &mut [Upload],
-    section: &mut UpSection,
-    by: By,
-    now: Instant,
-) -> Option<Match> {
-    let fits = |upload: &&mut Upload| {
-        let codec = upload.publish.backup.as_ref().map(|backup| backup.codec);
-        let asked = upload.second.asked.as_ref().filter(|asked| asked.mid.is_none());
-        let is_it = asked.is_some_and(|asked| by != By::Id || same_id(&asked.cid, &section.msid));
-        is_it && section.kind == MediaKind::Video && codec.is_some_and(|codec| section.accepted.has(codec))
-    };
-    // What is not announced itself has no second encoding.
-    let upload = uploads.iter_mut().filter(|upload| upload.mid.is_some()).find(fits)?;
-    let track = upload.track.as_ref()?.id;
-    let asked = upload.second.asked.as_mut()?;
-    asked.mid = Some(section.mid);
-    asked.demand.begin(now);
-    section.track = Some(track.backup());
-    let stream = BackupStream {
-        mid: section.mid,
-        cid: asked.cid.clone(),
-        simulcast: section.rids.len() > 1,
-        layers: asked.layers.clone(),
-    };
-    Some(Match::Backup { track, stream })
 }
 
 impl Uploads {

@@ -253,6 +253,11 @@ impl Downlinks {
         refused
     }
 
+    /// Some track has two channels.
+    pub fn any_stereo(&self) -> bool {
+        self.tracks.iter().any(|known| known.track.stereo)
+    }
+
     /// What carries what, for `mid_to_track_id`.
     pub fn mid_to_track_id(&self) -> HashMap<String, String> {
         let carrying = self.slots.iter().filter_map(|slot| Some((slot.mid, slot.track?)));

@@ -17,7 +17,7 @@ use crate::metrics::count;
 
 use super::connection::Connection;
 use super::downlinks::{MAX_SLOTS, Slot};
-use super::uplink::MAX_MESSAGE_SIZE;
+use super::uplink::{MAX_MESSAGE_SIZE, add_parameter};
 use super::{ANSWER_DEADLINE, Session, channels};
 
 /// Mid of the data section, which is always the first.
@@ -124,7 +124,13 @@ impl Session {
         let known = self.downlinks.in_slot(slot);
         let prefer: Option<CodecKind> = known.map(|known| known.track.codec);
         let red = slot.kind == MediaKind::Audio && self.state.config.red;
-        let codecs = offered_codecs(slot.kind, prefer).into_iter().chain(red.then(offered_red)).collect();
+        let mut codecs: Vec<_> =
+            offered_codecs(slot.kind, prefer).into_iter().chain(red.then(offered_red)).collect();
+        if self.downlinks.any_stereo() {
+            // Of all sections alike: in a bundle a payload type has one meaning. Browsers play one channel without it.
+            let opus = |line: &&mut sdp::CodecLine| sdp::codec_kind(line) == Some(CodecKind::Opus);
+            codecs.iter_mut().filter(opus).for_each(|line| add_parameter(line, "sprop-stereo", "1"));
+        }
         let body = OutBody::Media {
             kind: slot.kind,
             direction: Direction::of(known.is_some(), false),

@@ -107,7 +107,7 @@ impl Session {
                 && kind == MediaKind::Audio
                 && self.uploads.wants_red(&msid, section.mid);
             let prefer =
-                if red { Some(CodecKind::Red) } else { self.uploads.wanted_codec(&msid, section.mid) };
+                if red { Some(CodecKind::Red) } else { self.uploads.wanted_codec(kind, &msid, section.mid) };
             let policy = Policy { prefer, red };
             let accepted = choose(section, &policy);
             (!accepted.codecs.is_empty()).then(|| UpSection {
@@ -231,7 +231,7 @@ fn accepted_extensions(
     }
 }
 
-fn add_parameter(line: &mut CodecLine, name: &str, value: &str) {
+pub(super) fn add_parameter(line: &mut CodecLine, name: &str, value: &str) {
     if line.parameter(name).is_some() {
         return;
     }

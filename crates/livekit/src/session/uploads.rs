@@ -78,7 +78,7 @@ pub(crate) enum Match {
 
 /// By what a section is taken for a track's, in the order in which they are tried.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum By {
+enum By {
     /// The id in its `a=msid`.
     Id,
     /// The codec that was asked for is among its own, and it is the first such section.
@@ -94,6 +94,8 @@ pub(crate) struct Uploads {
     queued: Vec<proto::AddTrackRequest>,
     sections: Vec<UpSection>,
     exact: bool,
+    /// Client ids of tracks that were sent once, the newest last.
+    spent: Vec<String>,
 }
 
 impl Uploads {
@@ -157,7 +159,11 @@ impl Uploads {
             let upload = self.uploads.iter_mut().find(|upload| upload.is(track.primary()));
             upload.into_iter().for_each(|upload| upload.second = Second::default());
         } else {
-            self.uploads.retain(|upload| !upload.is(track));
+            for gone in self.uploads.extract_if(.., |upload| upload.is(track)) {
+                self.spent.push(gone.publish.cid);
+            }
+            let many = self.spent.len().saturating_sub(MAX_TRACKS);
+            self.spent.drain(..many);
         }
         let feeds = |fed: TrackId| fed == track || fed.primary() == track;
         for section in self.sections.iter_mut().filter(|section| section.track.is_some_and(feeds)) {
@@ -191,25 +197,35 @@ impl Uploads {
             .any(|upload| upload.mid.is_none() && names(upload, msid) || upload.second.expects(msid))
     }
 
-    /// The codec that was asked for the section with this `a=msid` track id.
-    pub fn wanted_codec(&self, msid: &str, mid: Mid) -> Option<CodecKind> {
+    /// The codec that was asked for what will be sent in this section.
+    pub fn wanted_codec(&self, kind: MediaKind, msid: &str, mid: Mid) -> Option<CodecKind> {
         if let Some(upload) = self.uploads.iter().find(|upload| upload.second.is_in(mid, msid)) {
             return upload.publish.backup.as_ref().map(|backup| backup.codec);
         }
-        let upload = self.uploads.iter().find(|upload| upload.mid == Some(mid) || names(upload, msid))?;
-        Some(upload.publish.codec)
+        Some(self.destined(kind, msid, mid)?.publish.codec)
     }
 
     /// Is the track of this section to come with redundancy? Not when its publisher says so, and not encrypted: for receivers
     /// without RED it must be taken apart.
     pub fn wants_red(&self, msid: &str, mid: Mid) -> bool {
-        let is_it = |upload: &&Upload| upload.mid == Some(mid) || names(upload, msid);
-        let is_next = |upload: &&Upload| upload.mid.is_none() && upload.publish.kind == MediaKind::Audio;
-        let found = self.uploads.iter().find(is_it);
-        let upload = found.or_else(|| self.uploads.iter().filter(|_| !self.exact).find(is_next));
-        upload.is_some_and(|upload| {
+        self.destined(MediaKind::Audio, msid, mid).is_some_and(|upload| {
             !upload.publish.disable_red && upload.publish.encryption == Encryption::None
         })
+    }
+
+    /// The track of a section: the one that it feeds, that it names, or that would be taken by order.
+    fn destined(&self, kind: MediaKind, msid: &str, mid: Mid) -> Option<&Upload> {
+        let found = self.uploads.iter().find(|upload| upload.mid == Some(mid) || names(upload, msid));
+        found.or_else(|| {
+            let open = |upload: &&Upload| upload.mid.is_none() && upload.publish.kind == kind;
+            self.uploads.iter().filter(open).find(|upload| self.may_differ(&upload.publish.cid, msid))
+        })
+    }
+
+    /// May what has this client id come in a section that names another one? Browsers name the sections of a track that is sent for
+    /// the second time as they like.
+    fn may_differ(&self, cid: &str, msid: &str) -> bool {
+        !self.exact || msid.is_empty() || self.spent.iter().any(|spent| spent == cid)
     }
 
     /// Some track is in stereo.
@@ -243,21 +259,66 @@ impl Uploads {
     /// Brings together sections and accepted tracks: by id first, then, for clients whose ids differ, by kind and codec in order.
     pub fn match_up(&mut self, now: Instant) -> Vec<Match> {
         let mut matches = Vec::new();
+        let mut sections = std::mem::take(&mut self.sections);
         for by in [By::Id, By::Codec, By::Order] {
-            for section in self.sections.iter_mut().filter(|section| section.track.is_none()) {
-                if by == By::Id || !self.exact || section.msid.is_empty() {
-                    matches.extend(match_track(&mut self.uploads, section, by, now));
-                }
+            for section in sections.iter_mut().filter(|section| section.track.is_none()) {
+                matches.extend(self.match_track(section, by, now));
             }
         }
         for by in [By::Id, By::Codec] {
-            for section in self.sections.iter_mut().filter(|section| section.track.is_none()) {
-                if by == By::Id || !self.exact || section.msid.is_empty() {
-                    matches.extend(backup::match_second(&mut self.uploads, section, by, now));
-                }
+            for section in sections.iter_mut().filter(|section| section.track.is_none()) {
+                matches.extend(self.match_second(section, by, now));
             }
         }
+        self.sections = sections;
         matches
+    }
+
+    /// The track that a section feeds, if it is one that waits for it.
+    fn match_track(&mut self, section: &mut UpSection, by: By, now: Instant) -> Option<Match> {
+        let fits = |upload: &Upload| {
+            let open = upload.mid.is_none() && upload.track.is_some() && upload.publish.kind == section.kind;
+            let by_order = || self.may_differ(&upload.publish.cid, &section.msid);
+            open && match by {
+                By::Id => names(upload, &section.msid),
+                By::Codec => by_order() && section.accepted.has(upload.publish.codec),
+                By::Order => by_order(),
+            }
+        };
+        let at = self.uploads.iter().position(fits)?;
+        let upload = &mut self.uploads[at];
+        let track = upload.track.as_ref()?.id;
+        upload.mid = Some(section.mid);
+        upload.demand.begin(now);
+        section.track = Some(track);
+        let own = same_id(&upload.publish.cid, &section.msid);
+        Some(Match::Track {
+            track,
+            mid: section.mid,
+            codec: sent_codec(&section.accepted, upload.publish.codec),
+            simulcast: section.rids.len() > 1,
+            sdp_cid: if own { String::new() } else { section.msid.clone() },
+        })
+    }
+
+    /// The second encoding that a section feeds, if it is one that waits for it.
+    fn match_second(&mut self, section: &mut UpSection, by: By, now: Instant) -> Option<Match> {
+        let fits = |upload: &Upload| {
+            let codec = upload.publish.backup.as_ref().map(|backup| backup.codec);
+            let cid = upload.second.waits_for_section().filter(|cid| match by {
+                By::Id => same_id(cid, &section.msid),
+                _ => self.may_differ(cid, &section.msid),
+            });
+            // What is not announced itself has no second encoding.
+            let open = upload.mid.is_some() && section.kind == MediaKind::Video && cid.is_some();
+            open && codec.is_some_and(|codec| section.accepted.has(codec))
+        };
+        let at = self.uploads.iter().position(fits)?;
+        let upload = &mut self.uploads[at];
+        let track = upload.track.as_ref()?.id;
+        let stream = upload.second.begin(section.mid, section.rids.len() > 1, now)?;
+        section.track = Some(track.backup());
+        Some(Match::Backup { track, stream })
     }
 
     /// What the worker is to receive.
@@ -368,31 +429,6 @@ impl Upload {
     pub(super) fn is(&self, track: TrackId) -> bool {
         self.track.as_ref().is_some_and(|known| known.id == track)
     }
-}
-
-/// The track that a section feeds, if it is one that waits for it.
-fn match_track(uploads: &mut [Upload], section: &mut UpSection, by: By, now: Instant) -> Option<Match> {
-    let fits = |upload: &&mut Upload| {
-        let open = upload.mid.is_none() && upload.track.is_some() && upload.publish.kind == section.kind;
-        open && match by {
-            By::Id => names(upload, &section.msid),
-            By::Codec => section.accepted.has(upload.publish.codec),
-            By::Order => true,
-        }
-    };
-    let upload = uploads.iter_mut().find(fits)?;
-    let track = upload.track.as_ref()?.id;
-    upload.mid = Some(section.mid);
-    upload.demand.begin(now);
-    section.track = Some(track);
-    let own = same_id(&upload.publish.cid, &section.msid);
-    Some(Match::Track {
-        track,
-        mid: section.mid,
-        codec: sent_codec(&section.accepted, upload.publish.codec),
-        simulcast: section.rids.len() > 1,
-        sdp_cid: if own { String::new() } else { section.msid.clone() },
-    })
 }
 
 /// Does the track id of an `a=msid` name this upload?

@@ -458,3 +458,38 @@ fn metadata_that_is_too_large_is_not_blamed_on_the_token() {
         assert_eq!((response.request_id, response.reason()), (5, reason));
     }
 }
+
+/// Browsers give the section of a track that is sent for the second time an id of their own.
+#[test]
+fn a_track_that_is_published_again_is_found_in_a_section_with_another_id() {
+    let mut params = params(true, client(Sdk::Js, 17));
+    params.offer = Some(offer(CHROMIUM_V1_FIRST, 1));
+    let mut bench = Bench::new(params);
+    bench.begin();
+    let cid = msid(CHROMIUM_V1_PUBLISH, "7");
+    let add = || Ask::AddTrack(add_track(&cid, proto::TrackType::Video));
+    let publish = published(&bench.ask(add())).expect("a publication");
+    bench.accept(&publish, 30);
+    bench.ask(Ask::Offer(offer(CHROMIUM_V1_PUBLISH, 2)));
+
+    let strange = CHROMIUM_V1_PUBLISH.replace(&cid, "an-id-of-the-browsers-own");
+    let mut unknown = add_track("another camera", proto::TrackType::Video);
+    unknown.cid = "another camera".to_owned();
+    bench.ask(Ask::AddTrack(unknown));
+    let effects = bench.ask(Ask::Offer(offer(CHROMIUM_V1_FIRST, 3)));
+    assert!(
+        effects.requests.iter().any(|request| matches!(request, Request::Unpublish { track: TrackId(30) }))
+    );
+    let publish = published(&bench.ask(add())).expect("a publication");
+    bench.accept(&publish, 31);
+    let effects = bench.ask(Ask::Offer(offer(&strange, 4)));
+    let found = effects.requests.iter().find_map(|request| match request {
+        Request::TrackNegotiated { track, sdp_cid, .. } => Some((*track, sdp_cid.as_str())),
+        _ => None,
+    });
+    assert_eq!(
+        found,
+        Some((TrackId(31), "an-id-of-the-browsers-own")),
+        "and not for the one that was never sent"
+    );
+}

@@ -118,6 +118,20 @@ fn a_viewer_without_the_codec_is_told_so_when_it_answers() {
 }
 
 #[test]
+fn the_offer_tells_that_a_track_has_two_channels_in_all_sections_alike() {
+    let mut bench = native();
+    bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
+    let first = offered(&bench.begin()).expect("an offer");
+    assert!(!first.sdp.contains("stereo"));
+    bench.ask(Ask::Answer(client_answer(&first)));
+    let stereo = base::model::Track { stereo: true, ..track(21, MediaKind::Audio, CodecKind::Opus) };
+    bench.subscribe(2, stereo);
+    let second = offered(&bench.pass(SOON)).expect("an offer");
+    let opus = "a=fmtp:111 minptime=10;useinbandfec=1;sprop-stereo=1\r\n";
+    assert_eq!(second.sdp.matches(opus).count(), 2, "{}", second.sdp);
+}
+
+#[test]
 fn browsers_get_one_stream_per_person_while_sections_are_new() {
     let mut bench = Bench::new(params(false, client(Sdk::Js, 17)));
     bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus));
