@@ -18,6 +18,7 @@ use tokio::time::timeout;
 use crate::Protocol;
 use crate::admission;
 use crate::config::{Config, IceServer, State};
+use crate::extensions;
 use crate::metrics::count;
 use crate::refusal::Refusal;
 use crate::registry::Entry;
@@ -49,19 +50,19 @@ pub fn router(state: State) -> Router {
             .route(&format!("{root}/{{room}}"), room(protocol))
             .route(&format!("{root}/session/{{id}}"), session(protocol));
     }
-    router.layer(middleware::from_fn(cors)).with_state(state)
+    router.merge(extensions::routes()).layer(middleware::from_fn(cors)).with_state(state)
 }
 
 fn endpoint(protocol: Protocol) -> MethodRouter<State> {
     let begin = move |FromState(state), request| begin(state, protocol, None, request);
-    post(begin).get(nothing).layer(DefaultBodyLimit::max(MAX_OFFER))
+    post(begin).head(discovered).get(nothing).layer(DefaultBodyLimit::max(MAX_OFFER))
 }
 
 fn room(protocol: Protocol) -> MethodRouter<State> {
     let begin = move |FromState(state), Path(room): Path<String>, request| {
         begin(state, protocol, Some(room), request)
     };
-    post(begin).get(nothing).layer(DefaultBodyLimit::max(MAX_OFFER))
+    post(begin).head(discovered).get(nothing).layer(DefaultBodyLimit::max(MAX_OFFER))
 }
 
 fn session(protocol: Protocol) -> MethodRouter<State> {
@@ -74,6 +75,11 @@ fn session(protocol: Protocol) -> MethodRouter<State> {
 /// These resources have no representation (RFC 9725 section 4.1).
 async fn nothing() -> StatusCode {
     StatusCode::NO_CONTENT
+}
+
+/// HEAD: by this type players know an address as one of these (draft-ietf-wish-whep, discoverability).
+async fn discovered() -> Response {
+    [(header::CONTENT_TYPE, SDP)].into_response()
 }
 
 /// POST: a new session.
@@ -117,7 +123,9 @@ fn created(config: &Config, protocol: Protocol, begun: Begun) -> Response {
     // Only the path: behind a proxy we do not know our own address.
     let location = format!("/{}/session/{}", protocol.name(), begun.id);
     let told = [(header::LOCATION, location), (header::ETAG, quoted(&begun.etag))];
-    let links = config.ice_servers.iter().flat_map(links).map(|link| (header::LINK, link));
+    let extensions = (protocol == Protocol::Whep).then(|| extensions::links(&begun.id));
+    let links = config.ice_servers.iter().flat_map(links).chain(extensions.into_iter().flatten());
+    let links = links.map(|link| (header::LINK, link));
     for (name, value) in told.into_iter().chain(links) {
         // Fails for characters that a header may not have, which only a configured server can bring.
         if let Ok(value) = HeaderValue::from_str(&value) {
@@ -190,22 +198,27 @@ async fn try_end(state: &State, protocol: Protocol, id: &str, headers: &HeaderMa
     ended.await.map_err(|_| Refusal::no_session())
 }
 
-fn find(state: &State, protocol: Protocol, id: &str, headers: &HeaderMap) -> Result<Entry, Refusal> {
+pub(crate) fn find(
+    state: &State,
+    protocol: Protocol,
+    id: &str,
+    headers: &HeaderMap,
+) -> Result<Entry, Refusal> {
     let entry = state.registry.find(protocol, id).ok_or_else(Refusal::no_session)?;
     entry.owner.check(&state.keys, state.now(), headers)?;
     Ok(entry)
 }
 
-async fn call(entry: &Entry, call: Call) -> Result<(), Refusal> {
+pub(crate) async fn call(entry: &Entry, call: Call) -> Result<(), Refusal> {
     entry.calls.send(call).await.map_err(|_| Refusal::no_session())
 }
 
-fn refuse(state: &State, refusal: Refusal) -> Response {
+pub(crate) fn refuse(state: &State, refusal: Refusal) -> Response {
     refusal.note(&state.metrics);
     refusal.into_response()
 }
 
-async fn body(request: Request) -> Result<String, Refusal> {
+pub(crate) async fn body(request: Request) -> Result<String, Refusal> {
     let bytes = match timeout(BODY, Bytes::from_request(request, &())).await {
         Err(_) => return Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, "the body did not come in time")),
         Ok(Err(rejection)) => return Err(unreadable(&rejection)),
@@ -223,7 +236,7 @@ fn unreadable(rejection: &BytesRejection) -> Refusal {
     Refusal::new(rejection.status(), text)
 }
 
-fn check_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refusal> {
+pub(crate) fn check_type(headers: &HeaderMap, wanted: &str) -> Result<(), Refusal> {
     let value = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
     if essence(value).eq_ignore_ascii_case(wanted) {
         return Ok(());

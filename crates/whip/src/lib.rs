@@ -7,6 +7,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `http` | routes and headers: requests to calls, outcomes to statuses |
+//! | `extensions` | choosing a layer, and events for players |
 //! | `admission` | who may, from the token |
 //! | `registry` | sessions by the last segment of their URL, bounded |
 //! | `task` | one task per session: its room, its timers, its calls |
@@ -15,6 +16,7 @@
 
 mod admission;
 mod config;
+mod extensions;
 mod http;
 mod metrics;
 mod precondition;

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::Protocol;
 use crate::admission::Owner;
+use crate::extensions::Feed;
 use crate::task::Call;
 
 /// How a session is reached.
@@ -13,6 +14,8 @@ pub(crate) struct Entry {
     pub protocol: Protocol,
     pub owner: Owner,
     pub calls: async_channel::Sender<Call>,
+    /// What players are told.
+    pub feed: Feed,
 }
 
 /// All of them, and the places that are taken by sessions on their way.

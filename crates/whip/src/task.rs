@@ -7,16 +7,17 @@ use contract::session::{Event, Join, Request, Session as RoomHandle};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
 use sdp::Fragment;
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::Protocol;
 use crate::admission::Owner;
 use crate::config::State;
+use crate::extensions::Feed;
 use crate::metrics::count;
 use crate::refusal::Refusal;
 use crate::registry::{Entry, Place};
-use crate::session::{End, Offer, Patched, Session};
+use crate::session::{Choice, End, News, Offer, Patched, Session};
 
 /// How long the room may take to say which tracks it accepts.
 const ROOM: Duration = Duration::from_secs(5);
@@ -33,6 +34,13 @@ pub(crate) enum Call {
         fragment: Fragment,
         /// The outcome.
         reply: oneshot::Sender<Result<Patched, Refusal>>,
+    },
+    /// A player chooses a layer.
+    Choose {
+        /// Which.
+        choice: Choice,
+        /// The outcome.
+        reply: oneshot::Sender<Result<(), Refusal>>,
     },
     /// DELETE.
     Delete {
@@ -77,13 +85,14 @@ pub(crate) async fn run(state: State, start: Start, begun: oneshot::Sender<Resul
     let deadline = Instant::now().into_std() + state.config.media_deadline;
     let rng = StdRng::from_os_rng();
     let session = Session::new(protocol, offer, &joined.participant, joined.worker, deadline, rng);
-    let mut task = Task { session, room: joined.session, events: joined.events };
+    let (told, news) = watch::channel(News::default());
+    let mut task = Task { session, room: joined.session, events: joined.events, told };
     if let Err(refusal) = timeout(ROOM, task.settle()).await.unwrap_or_else(|_| Err(busy())) {
         task.leave(LeaveReason::JoinFailure).await;
         return drop(begun.send(Err(refusal)));
     }
     let (calls, asked) = async_channel::bounded(CALLS);
-    place.open(Entry { protocol, owner, calls });
+    place.open(Entry { protocol, owner, calls, feed: Feed::new(news) });
     let etag = task.session.etag().to_owned();
     let answer = Begun { id: place.id().to_owned(), etag, answer: task.session.answer() };
     if begun.send(Ok(answer)).is_err() {
@@ -105,6 +114,8 @@ struct Task {
     session: Session,
     room: RoomHandle,
     events: async_channel::Receiver<Event>,
+    /// What players hear that listen for events.
+    told: watch::Sender<News>,
 }
 
 impl Task {
@@ -130,6 +141,7 @@ impl Task {
     async fn serve(&mut self, calls: &async_channel::Receiver<Call>) -> Outcome {
         loop {
             self.perform().await;
+            self.tell();
             if let Some(end) = self.session.end() {
                 return Outcome::Ended(end);
             }
@@ -144,6 +156,11 @@ impl Task {
                         self.perform().await;
                         let _ = reply.send(patched);
                     }
+                    Call::Choose { choice, reply } => {
+                        let chosen = self.session.choose(choice);
+                        self.perform().await;
+                        let _ = reply.send(chosen);
+                    }
                     Call::Delete { reply } => return Outcome::Deleted(reply),
                 },
                 () = until(due) => self.session.handle_timeout(Instant::now().into_std()),
@@ -156,6 +173,16 @@ impl Task {
             Ok(event) => self.session.event(event),
             Err(_) => self.session.room_gone(),
         }
+    }
+
+    /// Listeners are told when it changed.
+    fn tell(&self) {
+        let news = self.session.news();
+        self.told.send_if_modified(|told| {
+            let changed = *told != news;
+            *told = news;
+            changed
+        });
     }
 
     async fn perform(&mut self) {

@@ -16,6 +16,7 @@ use contract::media::{Fingerprint, WorkerInfo};
 use contract::session::{
     Call, ControlHandle, Event, Join, JoinError, Joined, PublishRefused, PublishTrack, Request, Session,
 };
+use futures_util::StreamExt as _;
 use tower::ServiceExt as _;
 
 const NOW: UnixMillis = UnixMillis(1_760_000_000_123);
@@ -159,7 +160,7 @@ async fn join(join: Join, seats: &async_channel::Sender<Seat>) -> Joined {
     let (outbox, events) = async_channel::bounded(256);
     let (passed, rest) = async_channel::bounded(256);
     let joined = Joined {
-        participant: Arc::new(participant(&join)),
+        participant: Arc::new(participant(join.identity.as_str(), &join.name, join.permissions.clone())),
         room: room(&join.room),
         others: Vec::new(),
         worker: WorkerInfo {
@@ -187,8 +188,38 @@ async fn join(join: Join, seats: &async_channel::Sender<Seat>) -> Joined {
 
 fn published(room: &RoomName, asked: &PublishTrack) -> Event {
     let refused = room.as_str() == "strict" && asked.kind == base::MediaKind::Video;
-    let track = Track {
-        id: TrackId(if asked.kind == base::MediaKind::Audio { 11 } else { 12 }),
+    let id = if asked.kind == base::MediaKind::Audio { 11 } else { 12 };
+    let outcome = if refused { Err(PublishRefused::NotAllowed) } else { Ok(Arc::new(track(id, asked))) };
+    Event::Published { cid: asked.cid.clone(), outcome }
+}
+
+/// Somebody's picture comes.
+fn subscribe(id: u64) -> Event {
+    let asked = PublishTrack {
+        cid: String::new(),
+        kind: base::MediaKind::Video,
+        source: base::model::TrackSource::Camera,
+        name: String::new(),
+        muted: false,
+        width: 0,
+        height: 0,
+        layers: Vec::new(),
+        codec: base::CodecKind::Vp8,
+        disable_red: false,
+        stereo: false,
+        no_dtx: false,
+        features: Default::default(),
+        backup: None,
+        encryption: Encryption::None,
+        stream: String::new(),
+    };
+    let publisher = Arc::new(participant("bob", "", Default::default()));
+    Event::Notice(Notice::Subscribe { publisher, track: Arc::new(track(id, &asked)) })
+}
+
+fn track(id: u64, asked: &PublishTrack) -> Track {
+    Track {
+        id: TrackId(id),
         kind: asked.kind,
         source: asked.source,
         name: String::new(),
@@ -208,21 +239,19 @@ fn published(room: &RoomName, asked: &PublishTrack) -> Event {
         backup: None,
         encryption: Encryption::None,
         stream: String::new(),
-    };
-    let outcome = if refused { Err(PublishRefused::NotAllowed) } else { Ok(Arc::new(track)) };
-    Event::Published { cid: asked.cid.clone(), outcome }
+    }
 }
 
-fn participant(join: &Join) -> Participant {
+fn participant(identity: &str, name: &str, permissions: base::model::Permissions) -> Participant {
     Participant {
         id: ParticipantId(1),
-        identity: join.identity.clone(),
-        name: join.name.clone(),
-        metadata: join.metadata.clone(),
+        identity: base::Identity::new(identity),
+        name: name.to_owned(),
+        metadata: String::new(),
         attributes: BTreeMap::new(),
         state: ParticipantState::Joined,
         kind: ParticipantKind::Standard,
-        permissions: join.permissions.clone(),
+        permissions,
         tracks: Vec::new(),
         data_tracks: Vec::new(),
         joined_at: NOW,
@@ -284,6 +313,89 @@ async fn a_player_joins_to_receive_everything() {
     assert_eq!(world.delete(&other, &token("pia", "lobby")).await.status, 404);
     assert_eq!(world.delete(&answer.header("location"), &token("pia", "lobby")).await.status, 200);
     assert_eq!(seat.left().await, LeaveReason::ClientInitiated);
+}
+
+/// A player, its address, and its seat.
+async fn player(world: &World) -> (String, Answer, Seat) {
+    let answer = world.ask(post("/whep", &token("pia", "lobby")), PLAY).await;
+    assert_eq!(answer.status, 201, "{}", answer.body);
+    let seat = world.seats.recv().await.expect("somebody joined");
+    (answer.header("location"), answer, seat)
+}
+
+fn json(path: &str, token: &str) -> axum::http::request::Builder {
+    with_token("POST", path, token).header("content-type", "application/json")
+}
+
+#[tokio::test]
+async fn a_player_finds_the_extensions_by_link_and_chooses_a_layer() {
+    let world = World::new();
+    let (session, answer, seat) = player(&world).await;
+    let links = answer.header("link");
+    assert!(
+        links.contains(&format!("<{session}/layer>; rel=\"urn:ietf:params:whep:ext:core:layer\"")),
+        "{links}"
+    );
+    assert!(
+        links.contains(&format!("<{session}/sse>")) && links.contains("events=\"active,inactive,layers\""),
+        "{links}"
+    );
+    seat.events.send(subscribe(32)).await.expect("it listens");
+    let (mine, path) = (token("pia", "lobby"), format!("{session}/layer"));
+    assert_eq!(world.ask(json(&path, &mine), "{\"paused\": true}").await.status, 200);
+    let asked =
+        |request| if let Request::TrackSettings { settings, .. } = request { Some(settings) } else { None };
+    assert!(seat.request(asked).await.disabled);
+    for (what, head, body, expected) in [
+        ("no token", json(&path, ""), "{}", 401),
+        ("somebody else's", json(&path, &token("bob", "lobby")), "{}", 403),
+        ("no JSON", json(&path, &mine), "layer", 400),
+        ("another type of body", with_token("POST", &path, &mine), "{}", 415),
+        ("a section that is not", json(&path, &mine), "{\"mediaId\": \"9\"}", 400),
+        ("a layer that is not", json(&path, &mine), "{\"rid\": \"x\"}", 422),
+        ("no such session", json("/whep/session/0/layer", &mine), "{}", 404),
+    ] {
+        assert_eq!(world.ask(head, body).await.status, expected, "{what}");
+    }
+    let huge = world.ask(json(&path, &mine), format!("{{\"x\": \"{}\"}}", "x".repeat(5_000))).await;
+    assert_eq!(huge.status, 413);
+}
+
+#[tokio::test]
+async fn a_player_hears_what_is_played_until_its_stream_is_closed() {
+    let world = World::new();
+    let (session, _, seat) = player(&world).await;
+    let (mine, path) = (token("pia", "lobby"), format!("{session}/sse"));
+    assert_eq!(world.ask(json(&path, &mine), "[\"viewercount\"]").await.status, 400);
+    let opened = world.ask(json(&path, &mine), "[\"active\", \"inactive\"]").await;
+    assert_eq!(opened.status, 201);
+    let stream = opened.header("location");
+    // A browser's EventSource sends no token.
+    let response =
+        world.routes.clone().oneshot(HttpRequest::get(&stream).body(Body::empty()).expect("a request"));
+    let response = response.await.expect("routes do not fail");
+    assert_eq!(response.headers()["content-type"], "text/event-stream");
+    let mut body = response.into_body().into_data_stream();
+    seat.events.send(subscribe(32)).await.expect("it listens");
+    assert_eq!(next(&mut body).await, "event: active\ndata: {}\n\n");
+    let gone = Event::Notice(Notice::Unsubscribe { track: TrackId(32) });
+    seat.events.send(gone).await.expect("it listens");
+    assert_eq!(next(&mut body).await, "event: inactive\ndata: {}\n\n");
+    assert_eq!(world.ask(with_token("DELETE", &stream, &mine), "").await.status, 200);
+    assert!(body.next().await.is_none(), "it ends");
+    assert_eq!(world.ask(HttpRequest::get(&stream), "").await.status, 404);
+    assert_eq!(world.ask(with_token("DELETE", &stream, &mine), "").await.status, 404);
+}
+
+async fn next(body: &mut axum::body::BodyDataStream) -> String {
+    let chunk = tokio::time::timeout(Duration::from_secs(10), body.next()).await.expect("in time");
+    String::from_utf8(chunk.expect("it goes on").expect("it is whole").to_vec()).expect("text")
+}
+
+#[tokio::test]
+async fn players_know_the_endpoint_by_its_type() {
+    let answer = World::new().ask(HttpRequest::head("/whep"), "").await;
+    assert_eq!((answer.status, answer.header("content-type").as_str()), (200, "application/sdp"));
 }
 
 #[tokio::test]

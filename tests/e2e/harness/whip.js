@@ -20,9 +20,19 @@ async function negotiate({ url, token }) {
   const response = await fetch(url, { method: "POST", headers: { "content-type": "application/sdp", ...authorization() }, body: connection.localDescription.sdp });
   const body = await response.text();
   if (response.status !== 201) throw new Error(`${response.status}: ${body}`);
-  session = { token, url: new URL(response.headers.get("location"), url).href, etag: response.headers.get("etag"), patches: [] };
+  session = { token, url: new URL(response.headers.get("location"), url).href, etag: response.headers.get("etag"), patches: [], links: linksOf(response, url) };
   await connection.setRemoteDescription({ type: "answer", sdp: body });
   trickle(pending.splice(0));
+}
+
+/** The addresses in a `Link` header, by relation. */
+function linksOf(response, base) {
+  const links = (response.headers.get("link") ?? "").matchAll(/<([^>]*)>; rel="([^"]*)"/g);
+  return Object.fromEntries([...links].map(([, address, relation]) => [relation, new URL(address, base).href]));
+}
+
+function post(address, value) {
+  return fetch(address, { method: "POST", headers: { "content-type": "application/json", ...authorization() }, body: JSON.stringify(value) });
 }
 
 async function trickle(candidates) {
@@ -85,6 +95,21 @@ window.e2e = {
     const inbound = (await statsOf("inbound-rtp", "video")).at(-1);
     return { frames: inbound?.framesDecoded ?? 0, width: inbound?.frameWidth, height: inbound?.frameHeight, colour: colourOf(elements.video.element) };
   },
+
+  /** Chooses a layer; returns the status. */
+  choose: async (choice) => (await post(session.links["urn:ietf:params:whep:ext:core:layer"], choice)).status,
+
+  /** Listens for events with what browsers have for that; `events` returns what came. */
+  async listen() {
+    const entry = session.links["urn:ietf:params:whep:ext:core:server-sent-events"];
+    const made = await post(entry, ["active", "inactive", "layers"]);
+    const source = new EventSource(new URL(made.headers.get("location"), entry));
+    session.events = [];
+    for (const name of ["active", "inactive", "layers"]) source.addEventListener(name, ({ data }) => session.events.push({ name, data: JSON.parse(data) }));
+    return made.status;
+  },
+
+  events: () => session.events,
 
   tone: () => toneOf(elements.audio.track),
 

@@ -125,6 +125,36 @@ test("a WHEP player waits in an empty room for somebody who comes by WHIP", asyn
   await Promise.all([pia.close(), ada.close()]);
 });
 
+test("a WHEP player is told of layers, chooses among them, pauses and goes on", async () => {
+  const pia = await page(stage.chromium, "pia");
+  const ada = await page(stage.chromium, "ada");
+  const room = freshRoom("whep-layers");
+  await pia.whep(room);
+  assert.equal(await pia.do("listen"), 201);
+  await ada.whip(room, { layers: true, codec: "video/VP8" });
+  await pia.watches(ada);
+  const events = await until("the layers to be told", () => pia.do("events"), (all) => all.some(({ name }) => name === "layers"));
+  assert.equal(events[0].name, "active");
+  const [layers] = Object.values(events.find(({ name }) => name === "layers").data);
+  assert.equal(layers.length, 2);
+  assert.equal(await pia.do("choose", { rid: layers.at(-1).rid }), 200);
+  await pia.watches(ada, LOW);
+  assert.equal(await pia.do("choose", {}), 200);
+  await pia.watches(ada);
+  assert.equal(await pia.do("choose", { paused: true }), 200);
+  await until("the picture to stand still", async () => {
+    const before = await pia.do("video");
+    await new Promise((resolve) => setTimeout(resolve, 500));
+    return (await pia.do("video")).frames - before.frames;
+  }, (frames) => frames === 0);
+  assert.equal(await pia.do("choose", { paused: false }), 200);
+  await pia.watches(ada);
+  assert.equal(await pia.do("choose", { rid: "nobody" }), 422);
+  await ada.do("end");
+  await until("the end to be told", () => pia.do("events"), (all) => all.some(({ name }) => name === "inactive"));
+  await Promise.all([pia.close(), ada.close()]);
+});
+
 test("tokens decide about WHIP and WHEP as about any join", async () => {
   const ada = await page(stage.chromium, "ada");
   const room = freshRoom("whip-refused");

@@ -4,6 +4,7 @@
 //! Whoever drives it performs its requests after every call and calls [`Session::handle_timeout`] when
 //! [`Session::poll_timeout`] has passed.
 
+mod layers;
 mod offer;
 mod play;
 mod publish;
@@ -24,7 +25,9 @@ use crate::Protocol;
 use crate::precondition::{self, Match};
 use crate::refusal::Refusal;
 
+pub(crate) use layers::Choice;
 pub(crate) use offer::Offer;
+pub(crate) use play::News;
 use play::Playing;
 use publish::Publishing;
 
@@ -219,6 +222,24 @@ impl Session {
         }
     }
 
+    /// A player chooses a layer.
+    ///
+    /// # Errors
+    /// See [`Playing::choose`]; 404 when nothing is played here.
+    pub fn choose(&mut self, choice: Choice) -> Result<(), Refusal> {
+        let Media::Playing(playing) = &mut self.media else { return Err(Refusal::no_session()) };
+        self.requests.extend(playing.choose(choice)?);
+        Ok(())
+    }
+
+    /// What a player is told.
+    pub fn news(&self) -> News {
+        match &self.media {
+            Media::Playing(playing) => playing.news(),
+            Media::Publishing(_) => News::default(),
+        }
+    }
+
     fn restart(&mut self, remote: Ice) -> Patched {
         self.remote = remote;
         self.local = Ice::from_random(self.rng.random());
@@ -284,7 +305,9 @@ impl Session {
     fn assign(&mut self) {
         let Media::Playing(playing) = &mut self.media else { return };
         if self.begun && playing.assign(&mut self.rng) {
+            let chosen: Vec<Request> = playing.chosen().collect();
             self.set_sections();
+            self.requests.extend(chosen);
         }
     }
 

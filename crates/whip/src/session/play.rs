@@ -6,13 +6,19 @@
 
 use std::sync::Arc;
 
-use base::model::Track;
+use axum::http::StatusCode;
+use base::model::{Track, TrackSettings};
 use base::{MediaKind, ParticipantId, TrackId};
 use contract::media::{Sections, SendSection};
+use contract::session::Request;
 use rand::Rng;
 use rand::rngs::StdRng;
 use sdp::{Direction, Downlink, OutBody, OutSection};
+use serde_json::{Map, Value};
 
+use crate::refusal::Refusal;
+
+use super::layers::{self, Choice};
 use super::offer::{Line, Offer};
 
 /// The stream that all sections belong to. Many players show the first stream of the first track, and nothing else.
@@ -36,14 +42,79 @@ struct Offered {
 #[derive(Debug)]
 struct Slot {
     line: Line,
+    /// Index of the section in the offer.
+    index: usize,
     carries: Option<(ParticipantId, SendSection)>,
+    /// Which layer the player wants of whatever is played here.
+    choice: Choice,
+}
+
+/// What a player is told while it plays.
+#[derive(Clone, PartialEq, Debug, Default)]
+pub(crate) struct News {
+    /// Something is played.
+    pub active: bool,
+    /// The layers that may be chosen, by index of the section.
+    pub layers: Map<String, Value>,
 }
 
 impl Playing {
     pub fn new(offer: &Offer) -> Self {
         let lines = offer.lines.iter();
-        let slot = |line: &Line| Slot { line: line.clone(), carries: None };
+        let index =
+            |line: &Line| offer.description.sections.iter().position(|section| section.mid == line.mid);
+        let slot = |line: &Line| Slot {
+            line: line.clone(),
+            index: index(line).unwrap_or_default(),
+            carries: None,
+            choice: Choice::default(),
+        };
         Self { tracks: Vec::new(), slots: lines.map(slot).collect() }
+    }
+
+    /// Which layer the player wants in one of its sections, from now on.
+    ///
+    /// # Errors
+    /// 400 for a section that is not; 422 for a layer that what is played there does not have.
+    pub fn choose(&mut self, choice: Choice) -> Result<Option<Request>, Refusal> {
+        let wanted = |slot: &&mut Slot| match &choice.media_id {
+            Some(id) => *id == slot.index.to_string(),
+            None => slot.line.kind == MediaKind::Video,
+        };
+        let slot = self.slots.iter_mut().find(wanted).ok_or_else(|| {
+            let which = choice.media_id.as_deref().unwrap_or("with pictures");
+            let text = format!("mediaId: the offer has no media section {which}");
+            Refusal::new(StatusCode::BAD_REQUEST, text)
+        })?;
+        let played = self.tracks.iter().find(|known| slot.track() == Some(known.track.id));
+        let settings = played.map(|known| choice.settings(&known.track)).transpose();
+        let settings = settings.map_err(|text| Refusal::new(StatusCode::UNPROCESSABLE_ENTITY, text))?;
+        slot.choice = choice;
+        Ok(played.zip(settings).map(|(known, settings)| request(known.track.id, settings)))
+    }
+
+    /// What was chosen, for the tracks that are played in the sections where it was. A layer that a track does not have is
+    /// left to the server.
+    pub fn chosen(&self) -> impl Iterator<Item = Request> {
+        let chosen = self.slots.iter().filter(|slot| slot.choice != Choice::default());
+        chosen.filter_map(|slot| {
+            let track = self.played(slot)?;
+            Some(request(track.id, slot.choice.kept(track)))
+        })
+    }
+
+    /// What the player is told.
+    pub fn news(&self) -> News {
+        let layers = self
+            .slots
+            .iter()
+            .filter_map(|slot| Some((slot.index.to_string(), layers::describe(self.played(slot)?)?)));
+        News { active: self.slots.iter().any(|slot| slot.carries.is_some()), layers: layers.collect() }
+    }
+
+    fn played(&self, slot: &Slot) -> Option<&Track> {
+        let known = self.tracks.iter().find(|known| slot.track() == Some(known.track.id))?;
+        Some(&known.track)
     }
 
     /// A track to play, or news of one.
@@ -116,6 +187,10 @@ impl Playing {
             body
         })
     }
+}
+
+fn request(track: TrackId, settings: TrackSettings) -> Request {
+    Request::TrackSettings { tracks: vec![track], settings }
 }
 
 impl Slot {

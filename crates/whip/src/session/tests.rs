@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::model::{Encryption, ParticipantKind, ParticipantState, Permissions, Track, TrackSource};
+use base::model::{
+    Encryption, ParticipantKind, ParticipantState, Permissions, Track, TrackSettings, TrackSource, VideoLayer,
+};
 use base::{CodecKind, Identity, ParticipantId, TrackId, UnixMillis};
 use contract::media::{Fingerprint, Sections, SetupTimes};
 use contract::session::{PublishRefused, PublishTrack};
@@ -254,6 +256,103 @@ fn a_track_that_the_player_cannot_decode_leaves_the_section_to_others() {
     let sections = last_sections(&session.take_requests()).expect("told to the worker");
     assert_eq!(sections.send.len(), 1);
     assert_eq!(sections.send[0].track, TrackId(32));
+}
+
+/// A track in three layers, of rids or within one stream.
+fn layered(id: u64, simulcast: bool) -> Arc<Track> {
+    let layer = |quality: u8| VideoLayer {
+        quality,
+        width: 320 << quality,
+        height: 180 << quality,
+        bitrate: 100_000 << quality,
+        ssrc: 0,
+        spatial: quality,
+    };
+    let plain = track(id, MediaKind::Video, CodecKind::Vp8);
+    Arc::new(Track { layers: (0..3).map(layer).collect(), simulcast, ..(*plain).clone() })
+}
+
+fn settings(requests: &[Request]) -> Vec<(TrackId, TrackSettings)> {
+    let asked = |request: &Request| match request {
+        Request::TrackSettings { tracks, settings } => Some((tracks[0], *settings)),
+        _ => None,
+    };
+    requests.iter().filter_map(asked).collect()
+}
+
+fn choose(session: &mut Session, json: &str) -> Result<Vec<(TrackId, TrackSettings)>, u16> {
+    let choice = serde_json::from_str(json).expect("a choice");
+    session.choose(choice).map_err(|refusal| refusal.status.as_u16())?;
+    Ok(settings(&session.take_requests()))
+}
+
+#[test]
+fn a_player_chooses_a_layer_by_its_name_its_number_or_its_size() {
+    let auto = TrackSettings::default();
+    for (simulcast, json, expected) in [
+        (true, r#"{"rid": "q"}"#, TrackSettings { quality: 0, ..auto }),
+        (true, r#"{"mediaId": "1", "encodingId": "h"}"#, TrackSettings { quality: 1, ..auto }),
+        (true, r#"{"maxHeight": 400}"#, TrackSettings { quality: 1, ..auto }),
+        (true, r#"{"maxWidth": 100}"#, TrackSettings { quality: 0, ..auto }),
+        (false, r#"{"spatialLayerId": 1}"#, TrackSettings { quality: 1, ..auto }),
+        (
+            false,
+            r#"{"maxSpatialLayerId": 0, "temporalLayerId": 1}"#,
+            TrackSettings { quality: 0, fps: 15, ..auto },
+        ),
+        (true, r#"{"paused": true, "of": "a newer draft"}"#, TrackSettings { disabled: true, ..auto }),
+        (true, "{}", auto),
+    ] {
+        let mut session = session(Protocol::Whep, PLAY, everything(), Instant::now());
+        session.begin();
+        subscribe(&mut session, 3, layered(32, simulcast));
+        session.take_requests();
+        assert_eq!(choose(&mut session, json), Ok(vec![(TrackId(32), expected)]), "{json}");
+    }
+}
+
+#[test]
+fn what_a_player_chose_holds_for_the_section_whoever_is_played_there() {
+    let mut session = session(Protocol::Whep, PLAY, everything(), Instant::now());
+    session.begin();
+    session.take_requests();
+    assert_eq!(
+        choose(&mut session, r#"{"maxHeight": 200, "temporalLayerId": 0}"#),
+        Ok(vec![]),
+        "nothing is played yet"
+    );
+    subscribe(&mut session, 3, layered(32, true));
+    let low = TrackSettings { quality: 0, fps: 8, ..TrackSettings::default() };
+    assert_eq!(settings(&session.take_requests()), [(TrackId(32), low)]);
+    assert_eq!(choose(&mut session, r#"{"mediaId": "7"}"#), Err(400), "no such section");
+    assert_eq!(choose(&mut session, r#"{"rid": "x"}"#), Err(422), "no such layer");
+    session.event(Event::Notice(Notice::Unsubscribe { track: TrackId(32) }));
+    subscribe(&mut session, 4, track(42, MediaKind::Video, CodecKind::Vp8));
+    let asked = settings(&session.take_requests());
+    assert_eq!(
+        asked,
+        [(TrackId(42), TrackSettings { fps: 8, ..TrackSettings::default() })],
+        "it has one layer"
+    );
+}
+
+#[test]
+fn a_player_is_told_what_it_may_choose_from() {
+    let mut session = session(Protocol::Whep, PLAY, everything(), Instant::now());
+    session.begin();
+    assert_eq!(session.news(), News::default());
+    subscribe(&mut session, 3, layered(32, true));
+    let news = session.news();
+    assert!(news.active);
+    let layers = serde_json::Value::Object(news.layers);
+    assert_eq!(layers["1"][0]["rid"], "f", "the best first: {layers}");
+    assert_eq!(
+        layers["1"][2],
+        serde_json::json!({"rid": "q", "encodingId": "q", "bitrate": 100_000, "width": 320, "height": 180})
+    );
+    session.event(Event::Notice(Notice::Unsubscribe { track: TrackId(32) }));
+    subscribe(&mut session, 3, layered(33, false));
+    assert_eq!(session.news().layers["1"][0]["spatialLayerId"], 2);
 }
 
 #[test]
