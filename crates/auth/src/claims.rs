@@ -564,6 +564,7 @@ mod tests {
             permissions: Permissions { subscribe: true, ..Permissions::default() },
             tracks: Vec::new(),
             data_tracks: Vec::new(),
+            abilities: base::model::Abilities::default(),
             joined_at: UnixMillis(0),
             version: 1,
             left: None,

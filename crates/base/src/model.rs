@@ -333,6 +333,16 @@ pub struct DataHandle {
     pub identity: Identity,
 }
 
+/// What a client can do as far as other clients have to know it: how to call its procedures, which data it can decode. Numbers of
+/// the client protocol, passed on as they are.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Abilities {
+    /// Version of what clients do among themselves.
+    pub version: i32,
+    /// Single features.
+    pub features: Vec<i32>,
+}
+
 /// A participant, as it is told to others.
 #[derive(Clone, PartialEq, Debug)]
 pub struct Participant {
@@ -356,6 +366,8 @@ pub struct Participant {
     pub tracks: Vec<Track>,
     /// Data tracks, in order of publication.
     pub data_tracks: Vec<DataTrack>,
+    /// What its client can do.
+    pub abilities: Abilities,
     /// When it joined.
     pub joined_at: UnixMillis,
     /// Grows with every change of this value.

@@ -5,8 +5,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use base::model::{
-    AudioFeature, Backup, BackupStream, DataKind, DataTrack, Encryption, LeaveReason, MetadataChange, Notice,
-    Participant, ParticipantKind, Permissions, RoomInfo, TrackChange, TrackSettings, TrackSource, VideoLayer,
+    Abilities, AudioFeature, Backup, BackupStream, DataKind, DataTrack, Encryption, LeaveReason,
+    MetadataChange, Notice, Participant, ParticipantKind, Permissions, RoomInfo, TrackChange, TrackSettings,
+    TrackSource, VideoLayer,
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
 use bytes::Bytes;
@@ -41,6 +42,8 @@ pub struct Join {
     pub auto_subscribe: bool,
     /// Subscribe to all data tracks.
     pub auto_subscribe_data: bool,
+    /// What the client can do.
+    pub abilities: Abilities,
     /// Name and version of the client, for the log line of the join.
     pub client: String,
 }

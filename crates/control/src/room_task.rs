@@ -546,6 +546,7 @@ fn newcomer(id: ParticipantId, join: Join) -> Newcomer {
         permissions: join.permissions,
         auto_subscribe: join.auto_subscribe,
         auto_subscribe_data: join.auto_subscribe_data,
+        abilities: join.abilities,
         joined_at: wall_clock(),
     }
 }

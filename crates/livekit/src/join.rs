@@ -49,6 +49,7 @@ pub(crate) fn request(config: &Config, token: &auth::Verified, params: &Params) 
         permissions,
         auto_subscribe: params.auto_subscribe,
         auto_subscribe_data: params.auto_subscribe_data,
+        abilities: params.client.abilities.clone(),
         client: params.client.describe(),
     })
 }

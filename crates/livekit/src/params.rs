@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
+use base::model::Abilities;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
 use livekit_protocol as proto;
-use livekit_protocol::client_info::Sdk;
+use livekit_protocol::client_info::{Capability, Sdk};
 use livekit_protocol::signal_response::Message;
 use prost::Message as _;
 use serde::Deserialize;
@@ -18,6 +19,9 @@ const MAX_JOIN_REQUEST: usize = 1024 * 1024;
 
 /// Longest name or version of a client and what it runs on that is kept, in characters. Browsers' are the longest, with 150.
 const MAX_NAME: usize = 256;
+
+/// Capabilities of a client that others are told; there are three so far.
+const MAX_CAPABILITIES: usize = 32;
 
 /// The query of `/rtc` and `/rtc/v1`. Everything is text here: clients write booleans and numbers in several ways.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -32,6 +36,8 @@ pub(crate) struct Query {
     browser: String,
     auto_subscribe: String,
     auto_subscribe_data_track: String,
+    client_protocol: String,
+    capabilities: String,
     adaptive_stream: String,
     reconnect: String,
     attributes: String,
@@ -48,6 +54,7 @@ pub(crate) struct Client {
     pub browser: String,
     /// From the HTTP header: browser clients on one connection do not name their browser otherwise.
     pub user_agent: String,
+    pub abilities: Abilities,
 }
 
 impl Client {
@@ -138,6 +145,10 @@ impl Params {
                 os: query.os.clone(),
                 browser: query.browser.clone(),
                 user_agent: String::new(),
+                abilities: Abilities {
+                    version: query.client_protocol.parse().unwrap_or_default(),
+                    features: parse_capabilities(&query.capabilities),
+                },
             },
             single: false,
             auto_subscribe: query.auto_subscribe.is_empty() || flag(&query.auto_subscribe),
@@ -162,6 +173,10 @@ impl Params {
                 os: info.os,
                 browser: info.browser,
                 user_agent: String::new(),
+                abilities: Abilities {
+                    version: info.client_protocol,
+                    features: info.capabilities.into_iter().take(MAX_CAPABILITIES).collect(),
+                },
             },
             single: true,
             auto_subscribe: settings.auto_subscribe,
@@ -174,6 +189,12 @@ impl Params {
             offer: request.publisher_offer,
         }
     }
+}
+
+/// Names with commas between them; those that this server does not know have no number by which others could be told.
+fn parse_capabilities(text: &str) -> Vec<i32> {
+    let known = text.split(',').filter_map(|name| Capability::from_str_name(name.trim()));
+    known.take(MAX_CAPABILITIES).map(|known| known as i32).collect()
 }
 
 fn parse_sdk(text: &str) -> Sdk {
@@ -239,6 +260,24 @@ fn gunzip(bytes: &[u8]) -> Result<Vec<u8>, BadJoinRequest> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_other_clients_have_to_know_of_a_client_is_read_in_both_forms() {
+        let query = Query {
+            client_protocol: "2".to_owned(),
+            capabilities: "CAP_PACKET_TRAILER,CAP_OF_TOMORROW,CAP_COMPRESSION_DEFLATE_RAW".to_owned(),
+            auto_subscribe_data_track: "true".to_owned(),
+            ..Query::default()
+        };
+        let params = Params::from_query(&query, "").expect("valid");
+        assert_eq!(params.client.abilities, Abilities { version: 2, features: vec![1, 2] });
+        assert!(params.auto_subscribe_data);
+        let info = proto::ClientInfo { client_protocol: 1, capabilities: vec![1; 100], ..Default::default() };
+        let request = proto::JoinRequest { client_info: Some(info), ..Default::default() };
+        let params = Params::one_connection(request);
+        assert_eq!(params.client.abilities, Abilities { version: 1, features: vec![1; MAX_CAPABILITIES] });
+        assert!(!params.auto_subscribe_data, "who says nothing subscribes one by one");
+    }
 
     #[test]
     fn a_kilobyte_does_not_unfold_to_hundreds_of_megabytes() {

@@ -43,6 +43,8 @@ pub(crate) fn participant(participant: &Participant) -> proto::ParticipantInfo {
         permission: Some(permissions(&participant.permissions)),
         is_publisher: participant.is_publisher(),
         kind: kind(participant.kind) as i32,
+        client_protocol: participant.abilities.version,
+        capabilities: participant.abilities.features.clone(),
         attributes: participant.attributes.clone().into_iter().collect(),
         disconnect_reason: participant.left.map(reason).unwrap_or_default() as i32,
         ..proto::ParticipantInfo::default()

@@ -37,7 +37,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::events::Happening;
-use base::model::{LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo};
+use base::model::{Abilities, LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo};
 use base::{Identity, ParticipantId, TrackId, UnixMillis};
 
 use announce::Fold;
@@ -114,6 +114,8 @@ pub struct Newcomer {
     pub auto_subscribe: bool,
     /// Subscribe to all data tracks.
     pub auto_subscribe_data: bool,
+    /// What its client can do.
+    pub abilities: Abilities,
     /// The wall-clock time.
     pub joined_at: UnixMillis,
 }

@@ -50,6 +50,7 @@ impl Member {
             permissions: newcomer.permissions,
             tracks: Vec::new(),
             data_tracks: Vec::new(),
+            abilities: newcomer.abilities,
             joined_at: newcomer.joined_at,
             version,
             left: None,

@@ -59,6 +59,7 @@ pub(crate) fn admit(
         permissions,
         auto_subscribe: protocol == Protocol::Whep,
         auto_subscribe_data: false,
+        abilities: base::model::Abilities::default(),
         client: client(protocol, headers),
     };
     Ok((join, owner))

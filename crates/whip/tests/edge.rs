@@ -254,6 +254,7 @@ fn participant(identity: &str, name: &str, permissions: base::model::Permissions
         permissions,
         tracks: Vec::new(),
         data_tracks: Vec::new(),
+        abilities: base::model::Abilities::default(),
         joined_at: NOW,
         version: 1,
         left: None,

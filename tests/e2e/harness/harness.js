@@ -17,6 +17,8 @@ let media;
 let events = [];
 let messages = [];
 const shown = new Map();
+/** Others that note what happens in a room; each is called with a room that is about to be joined. */
+const watchers = [];
 let recording;
 
 /** As the client numbers them. */
@@ -118,6 +120,7 @@ window.e2e = {
     room = new LK.Room({ singlePeerConnection: single, adaptiveStream: false, dynacast: false, ...(encryption && { encryption }), ...options });
     if (encryption) await room.setE2EEEnabled(true);
     watch();
+    watchers.forEach((watcher) => watcher(room));
     const started = performance.now();
     await room.connect(url, token);
     return { identity: room.localParticipant.identity, sid: room.localParticipant.sid, paths: [...sockets], ms: Math.round(performance.now() - started) };

@@ -5,7 +5,7 @@ import { existsSync } from "node:fs";
 import { copyFile, readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
-import { promisify } from "node:util";
+import { isDeepStrictEqual, promisify } from "node:util";
 import { SUITE } from "./paths.mjs";
 import { until } from "./until.mjs";
 
@@ -27,6 +27,51 @@ export async function preparePython() {
   await run(PYTHON, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", WANTED]);
   await copyFile(WANTED, INSTALLED);
 }
+
+/**
+ * Starts `python/data.py`, which joins and sends and receives data. `do(action, arguments)` answers with its result; `gets(expected)`
+ * waits until something has arrived that has all the given properties.
+ */
+export function startDataPython({ url, token }) {
+  const child = spawn(PYTHON, [join(SUITE, "python", "data.py"), url, token], { stdio: ["pipe", "pipe", "pipe"] });
+  process.once("exit", () => child.kill("SIGKILL"));
+  const arrived = [];
+  const answers = new Map();
+  let errors = "";
+  let asked = 0;
+  createInterface({ input: child.stdout }).on("line", (line) => {
+    const told = JSON.parse(line);
+    if (told.arrived) arrived.push(told.arrived);
+    else answers.set(told.answer, told);
+  });
+  child.stderr.on("data", (chunk) => { errors = (errors + chunk).slice(-4000); });
+  const ended = () => child.exitCode !== null || child.signalCode !== null;
+  const check = () => {
+    if (ended()) throw new Error(`the Python client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
+  };
+  return {
+    identity: "pia",
+    async do(action, given = {}) {
+      const id = (asked += 1);
+      child.stdin.write(`${JSON.stringify({ id, do: action, ...given })}\n`);
+      const answer = await until(`the Python client to answer ${action}`, () => (check(), answers.get(id)));
+      return answer.result;
+    },
+    gets: (expected) => until(`the Python client to get ${JSON.stringify(expected)}`, () => (check(), arrived), (all) => all.some(has(expected))),
+    arrived: () => arrived,
+    async stop() {
+      if (ended()) return;
+      const exit = new Promise((resolve) => child.once("exit", resolve));
+      child.stdin.end();
+      const hard = setTimeout(() => child.kill("SIGKILL"), 5000);
+      await exit;
+      clearTimeout(hard);
+    },
+  };
+}
+
+/** Has all the given properties? */
+export const has = (expected) => (one) => Object.entries(expected).every(([key, value]) => isDeepStrictEqual(one[key], value));
 
 /**
  * Starts `python/person.py`, which joins, publishes, and prints one JSON object per line of what it receives.

@@ -10,6 +10,7 @@ const FILES = {
   "/whip.html": ["harness/whip.html", "text/html; charset=utf-8"],
   "/whip.js": ["harness/whip.js", "text/javascript"],
   "/harness.js": ["harness/harness.js", "text/javascript"],
+  "/data.js": ["harness/data.js", "text/javascript"],
   "/media.js": ["harness/media.js", "text/javascript"],
   "/onsets.js": ["harness/onsets.js", "text/javascript"],
   "/e2ee-worker.js": ["node_modules/livekit-client/dist/livekit-client.e2ee.worker.js", "text/javascript"],

@@ -225,6 +225,7 @@ pub fn join(identity: &str) -> Join {
         },
         auto_subscribe: true,
         auto_subscribe_data: false,
+        abilities: base::model::Abilities::default(),
         client: "test".to_owned(),
     }
 }

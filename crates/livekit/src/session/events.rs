@@ -196,7 +196,7 @@ impl Session {
                 self.media_deadline = None;
                 tracing::debug!(participant = %self.me.id, ?times, "media connected");
             }
-            MediaEvent::Data { label, payload, text, .. } => self.data_message(&label, text, &payload),
+            MediaEvent::Data { label, payload, .. } => self.data_message(&label, &payload),
             MediaEvent::StreamState { track, active, .. } => self.downlinks.set_stream(track, active, now),
             MediaEvent::Closed { peer, end, .. } => self.media_closed(peer, end, now),
             _ => {}

@@ -235,6 +235,7 @@ fn participant(join: &Join) -> Participant {
         permissions: join.permissions.clone(),
         tracks: Vec::new(),
         data_tracks: Vec::new(),
+        abilities: base::model::Abilities::default(),
         joined_at: NOW,
         version: 1,
         left: None,
@@ -376,6 +377,7 @@ fn lobby_join() -> Join {
         permissions: Default::default(),
         auto_subscribe: true,
         auto_subscribe_data: false,
+        abilities: base::model::Abilities::default(),
         client: String::new(),
     }
 }

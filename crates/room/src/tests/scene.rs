@@ -83,6 +83,7 @@ impl Scene {
             permissions: everything(),
             auto_subscribe: true,
             auto_subscribe_data: false,
+            abilities: base::model::Abilities::default(),
             joined_at: UnixMillis(0),
         }
     }

@@ -34,6 +34,7 @@ fn person(id: u64, permissions: Permissions) -> Participant {
         permissions,
         tracks: Vec::new(),
         data_tracks: Vec::new(),
+        abilities: base::model::Abilities::default(),
         joined_at: UnixMillis(0),
         version: 1,
         left: None,

@@ -10,6 +10,7 @@ use contract::session::{DataTarget, Event, Request};
 use livekit_protocol as proto;
 use livekit_protocol::client_info::Sdk;
 use livekit_protocol::data_packet::Value;
+use livekit_protocol::data_stream::header::ContentHeader;
 use prost::Message as _;
 
 use super::support::*;
@@ -124,6 +125,91 @@ fn only_agents_say_what_somebody_has_said() {
     };
     assert!(!spoken(everything()));
     assert!(spoken(Permissions { agent: true, ..everything() }));
+}
+
+fn agent() -> Permissions {
+    Permissions { agent: true, ..everything() }
+}
+
+fn on_behalf(of: &str, value: Value) -> Vec<u8> {
+    let participant_identity = of.to_owned();
+    proto::DataPacket { participant_identity, value: Some(value), ..Default::default() }.encode_to_vec()
+}
+
+fn text_stream() -> Value {
+    let content_header = Some(ContentHeader::TextHeader(proto::data_stream::TextHeader::default()));
+    Value::StreamHeader(proto::data_stream::Header { content_header, ..Default::default() })
+}
+
+#[test]
+fn agents_write_for_others_in_chat_and_streams_of_text_and_are_marked_as_programs() {
+    let mut agents = bench(agent());
+    let chat = Value::ChatMessage(proto::ChatMessage::default());
+    let (_, _, packet) =
+        send(&mut agents, "_reliable", on_behalf("person-2", chat.clone())).expect("passed on");
+    assert_eq!(packet.participant_identity, "person-2");
+    assert_eq!(packet.participant_sid, format!("PA_{}", ParticipantId(1)), "sequences are the sender's");
+    assert!(matches!(packet.value, Some(Value::ChatMessage(message)) if message.generated));
+    let (_, _, packet) =
+        send(&mut agents, "_reliable", on_behalf("person-2", text_stream())).expect("passed on");
+    assert_eq!(packet.participant_identity, "person-2");
+    let Some(Value::StreamHeader(header)) = packet.value else { panic!("another kind") };
+    assert!(matches!(header.content_header, Some(ContentHeader::TextHeader(text)) if text.generated));
+    let user = Value::User(proto::UserPacket::default());
+    let bytes = Value::StreamHeader(proto::data_stream::Header::default());
+    for value in [user, bytes] {
+        let (_, _, packet) = send(&mut agents, "_reliable", on_behalf("person-2", value)).expect("passed on");
+        assert_eq!(packet.participant_identity, "person-1", "nothing else is said for others");
+    }
+    for value in [chat, text_stream()] {
+        let mut people = bench(everything());
+        let (_, _, packet) = send(&mut people, "_reliable", on_behalf("person-2", value)).expect("passed on");
+        assert_eq!(packet.participant_identity, "person-1", "who is no agent speaks for itself");
+    }
+}
+
+#[test]
+fn every_kind_of_packet_is_passed_on_as_it_is() {
+    let kinds = [
+        Value::SipDtmf(proto::SipDtmf { code: 5, digit: "5".to_owned() }),
+        Value::ChatMessage(proto::ChatMessage { id: "1".to_owned(), ..Default::default() }),
+        Value::RpcRequest(proto::RpcRequest { id: "2".to_owned(), ..Default::default() }),
+        Value::RpcAck(proto::RpcAck { request_id: "3".to_owned() }),
+        Value::RpcResponse(proto::RpcResponse { request_id: "4".to_owned(), value: None }),
+        text_stream(),
+        Value::StreamChunk(proto::data_stream::Chunk { content: vec![7; 15_000], ..Default::default() }),
+        Value::StreamTrailer(proto::data_stream::Trailer::default()),
+        Value::EncryptedPacket(proto::EncryptedPacket { encrypted_value: vec![9; 30], ..Default::default() }),
+    ];
+    for value in kinds {
+        let mut bench = bench(everything());
+        let sent = proto::DataPacket { value: Some(value.clone()), sequence: 3, ..Default::default() };
+        let (_, _, packet) = send(&mut bench, "_reliable", sent.encode_to_vec()).expect("passed on");
+        assert_eq!((packet.value, packet.sequence), (Some(value), 3));
+    }
+    let mut bench = bench(everything());
+    assert!(
+        send(&mut bench, "_reliable", proto::DataPacket::default().encode_to_vec()).is_none(),
+        "no contents"
+    );
+}
+
+#[test]
+#[allow(deprecated, reason = "that is what older clients read")]
+fn the_channel_decides_the_kind_and_receivers_are_named_where_older_clients_look() {
+    let mut bench = bench(everything());
+    let mut lying = chat(0);
+    lying.kind = proto::data_packet::Kind::Reliable as i32;
+    let (_, _, packet) = send(&mut bench, "_lossy", lying.encode_to_vec()).expect("passed on");
+    assert_eq!(packet.kind(), proto::data_packet::Kind::Lossy);
+    let Some(Value::User(user)) = packet.value else { panic!("another kind") };
+    assert_eq!(user.destination_identities, ["person-2"]);
+    let user =
+        proto::UserPacket { destination_identities: vec!["person-3".to_owned()], ..Default::default() };
+    let old = proto::DataPacket { value: Some(Value::User(user)), ..Default::default() };
+    let (_, target, packet) = send(&mut bench, "_reliable", old.encode_to_vec()).expect("passed on");
+    assert_eq!(target.identities, [Identity::new("person-3")]);
+    assert_eq!(packet.destination_identities, ["person-3"]);
 }
 
 #[test]

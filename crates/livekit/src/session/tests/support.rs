@@ -44,6 +44,7 @@ pub fn client(sdk: Sdk, protocol: i32) -> Client {
         os: String::new(),
         browser: String::new(),
         user_agent: String::new(),
+        abilities: base::model::Abilities::default(),
     }
 }
 
@@ -86,6 +87,7 @@ pub fn person(number: u64, permissions: Permissions) -> Participant {
         permissions,
         tracks: Vec::new(),
         data_tracks: Vec::new(),
+        abilities: base::model::Abilities::default(),
         joined_at: NOW,
         version: 1,
         left: None,
