@@ -1,6 +1,7 @@
 //! Domain values to and from LiveKit's messages.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use base::model::{
     AudioFeature, BackupPolicy, DataKind, Encryption, LeaveReason, Participant, ParticipantKind,
@@ -49,6 +50,11 @@ pub(crate) fn participant(participant: &Participant) -> proto::ParticipantInfo {
         disconnect_reason: participant.left.map(reason).unwrap_or_default() as i32,
         ..proto::ParticipantInfo::default()
     }
+}
+
+/// Participants that changed, came or went.
+pub(crate) fn update(participants: &[Arc<Participant>]) -> proto::ParticipantUpdate {
+    proto::ParticipantUpdate { participants: participants.iter().map(|one| participant(one)).collect() }
 }
 
 fn state(state: ParticipantState) -> proto::participant_info::State {
@@ -318,6 +324,10 @@ pub(crate) fn reason(reason: LeaveReason) -> proto::DisconnectReason {
     }
 }
 
+pub(crate) fn speakers(speakers: &[Speaker]) -> proto::SpeakersChanged {
+    proto::SpeakersChanged { speakers: speakers.iter().map(speaker).collect() }
+}
+
 pub(crate) fn speaker(speaker: &Speaker) -> proto::SpeakerInfo {
     proto::SpeakerInfo {
         sid: ids::participant(speaker.participant),
@@ -326,13 +336,18 @@ pub(crate) fn speaker(speaker: &Speaker) -> proto::SpeakerInfo {
     }
 }
 
+/// What `receiver` is told of connections.
+pub(crate) fn qualities(
+    receiver: ParticipantId,
+    qualities: &[(ParticipantId, Quality)],
+) -> proto::ConnectionQualityUpdate {
+    let each = qualities.iter().map(|(id, of)| quality(*id, *of, *id == receiver));
+    proto::ConnectionQualityUpdate { updates: each.collect() }
+}
+
 /// `own`: the receiver's own quality. It is never told that it is lost: a client that publishes takes that, after 10 s,
 /// for a reason to reconnect from scratch, and a connection over which the message arrives is not lost.
-pub(crate) fn quality(
-    participant: ParticipantId,
-    quality: Quality,
-    own: bool,
-) -> proto::ConnectionQualityInfo {
+fn quality(participant: ParticipantId, quality: Quality, own: bool) -> proto::ConnectionQualityInfo {
     use proto::ConnectionQuality as To;
     let (quality, score) = match quality {
         Quality::Lost if own => (To::Poor, 1.0),

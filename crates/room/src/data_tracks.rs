@@ -98,7 +98,7 @@ impl DataTracks {
 }
 
 impl Room {
-    /// A participant publishes a data track, which the others are told at once.
+    /// A participant publishes a data track, which the others are told as soon as other tracks.
     ///
     /// # Errors
     /// See [`DataTrackRefused`].
@@ -127,12 +127,12 @@ impl Room {
         let value = Arc::new(track.clone());
         self.change(id, |participant| participant.data_tracks.push(track));
         self.recount(now);
-        self.announce_now(id);
         let receivers: Vec<ParticipantId> = self.members.keys().copied().collect();
         for receiver in receivers {
             self.reconcile_data(receiver, handle);
         }
-        self.tell_data_handles();
+        // Handles follow the tracks that they stand for.
+        self.announce_tracks(now, id);
         Ok(value)
     }
 
@@ -145,7 +145,7 @@ impl Room {
         self.change(id, |participant| participant.data_tracks.retain(|track| track.handle != own));
         self.recount(now);
         self.tell_data_handles();
-        self.announce_now(id);
+        self.announce_tracks(now, id);
         track
     }
 
@@ -255,7 +255,7 @@ impl Room {
     }
 
     /// Tells all handles to those of whom any has changed.
-    fn tell_data_handles(&mut self) {
+    pub(crate) fn tell_data_handles(&mut self) {
         for receiver in std::mem::take(&mut self.data.stale) {
             if self.members.contains_key(&receiver) {
                 let handles = self.data_handles(receiver);

@@ -12,8 +12,13 @@ use crate::{Event, Room};
 
 /// Speakers are told at most this often in small rooms; the media plane reports them every 500 ms.
 const SPEAKERS_INTERVAL: Duration = Duration::from_millis(300);
+/// And this often in large ones: who speaks is news for seconds.
+const LONGEST_SPEAKERS_INTERVAL: Duration = Duration::from_secs(1);
 /// Connection quality is told at most this often in small rooms.
 const QUALITY_INTERVAL: Duration = Duration::from_secs(1);
+/// What each participant adds to it beyond that, up to what LiveKit's server takes in any room.
+const QUALITY_PER_PARTICIPANT: Duration = Duration::from_millis(25);
+const LONGEST_QUALITY_INTERVAL: Duration = Duration::from_secs(5);
 
 /// What the room knows.
 #[derive(Default)]
@@ -141,12 +146,15 @@ impl Room {
     }
 
     fn request_speakers(&mut self, now: Instant) {
-        let interval = SPEAKERS_INTERVAL.max(fold_window(self.members.len()));
+        let window = fold_window(self.members.len());
+        let interval = window.clamp(SPEAKERS_INTERVAL, LONGEST_SPEAKERS_INTERVAL);
         self.levels.speakers_due.request(now, interval);
     }
 
     fn request_quality(&mut self, now: Instant) {
-        let interval = QUALITY_INTERVAL.max(fold_window(self.members.len()));
+        let count = u32::try_from(self.members.len()).unwrap_or(u32::MAX);
+        let window = QUALITY_PER_PARTICIPANT.saturating_mul(count);
+        let interval = window.clamp(QUALITY_INTERVAL, LONGEST_QUALITY_INTERVAL);
         self.levels.quality_due.request(now, interval);
     }
 }

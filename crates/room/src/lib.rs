@@ -14,7 +14,8 @@
 //! - `Closed` is the last notice a participant gets.
 //!
 //! Arrivals, departures, mutes and metadata of participants are folded: a first change is told at once, further ones
-//! together, in a window that grows with the room ([`fold_window`]). Tracks that come or go are told at once.
+//! together, in a window that grows with the room ([`fold_window`]). Tracks that come or go are folded in a shorter one, and only
+//! when many do ([`track_window`]). What each participant is told in a second is bounded, whatever the others do.
 //!
 //! This crate knows nothing of connections, SDP, protocols or tokens.
 
@@ -41,7 +42,7 @@ use base::model::{Abilities, LeaveReason, Notice, Participant, ParticipantKind, 
 use base::{Identity, ParticipantId, TrackId, UnixMillis};
 
 use announce::Fold;
-pub use announce::fold_window;
+pub use announce::{fold_window, track_window};
 use data_tracks::DataTracks;
 pub use data_tracks::{DataRoute, DataTrackRefused};
 use levels::Levels;

@@ -26,10 +26,10 @@ impl Room {
         self.activations.insert((deadline, id));
         self.recount(now);
         self.number(id);
-        self.announce_arrival(now, id, predecessor);
         let welcome = self.welcome(id);
         self.subscribe_newcomer(now, id);
         self.subscribe_newcomer_to_data(id);
+        self.announce_arrival(now, id, predecessor);
         Ok(welcome)
     }
 
@@ -151,12 +151,17 @@ impl Room {
 
     /// Closes the session that `identity` has, if any. Also returns the version at which its successor starts.
     fn replace(&mut self, identity: &Identity) -> (Option<Predecessor>, u32) {
-        let Some(old) = self.find(identity) else { return (self.untold_departure(identity), 0) };
+        let Some(old) = self.find(identity) else {
+            let predecessor = self.untold_departure(identity);
+            let version = predecessor.as_ref().map_or(0, Predecessor::next_version);
+            return (predecessor, version);
+        };
         let Some(gone) = self.take_out(old, LeaveReason::DuplicateIdentity) else { return (None, 0) };
-        let published = gone.value.is_publisher();
-        let predecessor = self.forget_untold(old, published);
+        let is_visible = gone.is_visible();
+        let predecessor = self.forget_untold(gone.value);
+        let version = predecessor.next_version();
         // Nobody knows an identity that was hidden.
-        (gone.is_visible().then_some(predecessor), gone.value.version.wrapping_add(1))
+        (is_visible.then_some(predecessor), version)
     }
 
     /// Takes a participant and its tracks out and closes it; the others are not told about the participant yet.

@@ -83,10 +83,14 @@ impl Room {
             return true;
         }
         let Some(member) = self.members.get_mut(&id) else { return false };
-        let Some(at) = member.pending.iter().position(|pending| pending.id == track) else { return false };
-        let mut negotiated = member.pending.remove(at);
-        settle(&mut negotiated);
-        self.announce_track(now, id, negotiated);
+        let Some(pending) = member.pending.iter_mut().find(|pending| pending.id == track) else {
+            return false;
+        };
+        let is_first = pending.mid.is_none();
+        settle(pending);
+        if is_first {
+            self.announce_track_soon(now, id, track);
+        }
         true
     }
 
@@ -178,7 +182,7 @@ impl Room {
         self.change(id, |participant| participant.tracks.retain(|announced| announced.id != track));
         gone.into_iter().for_each(|track| self.tell_unpublished(id, track));
         self.recount(now);
-        self.announce_now(id);
+        self.announce_tracks(now, id);
         true
     }
 
@@ -239,18 +243,19 @@ impl Room {
         self.tracks.get(&track).is_some_and(|publication| publication.value.muted)
     }
 
-    fn announce_track(&mut self, now: Instant, id: ParticipantId, track: Track) {
-        let (track_id, muted) = (track.id, track.muted);
-        let value = Arc::new(track.clone());
-        self.tracks.insert(track_id, Publication { publisher: id, value, had_subscriber: false });
-        self.change(id, |participant| participant.tracks.push(track));
-        self.tell_published(id, track_id);
-        self.recount(now);
-        if muted {
-            self.events.push_back(Event::SetMuted { track: track_id, muted });
+    /// A negotiated track becomes one that others may receive. `false`: it was taken down before.
+    pub(crate) fn publish_track(&mut self, id: ParticipantId, track: TrackId) -> bool {
+        let Some(member) = self.members.get_mut(&id) else { return false };
+        let Some(at) = member.pending.iter().position(|pending| pending.id == track) else { return false };
+        let value = member.pending.remove(at);
+        let published = Publication { publisher: id, value: Arc::new(value.clone()), had_subscriber: false };
+        self.tracks.insert(track, published);
+        if value.muted {
+            self.events.push_back(Event::SetMuted { track, muted: true });
         }
-        self.announce_now(id);
-        self.reconcile_track(now, track_id);
+        self.change(id, |participant| participant.tracks.push(value));
+        self.tell_published(id, track);
+        true
     }
 
     fn update_track(&mut self, now: Instant, track: TrackId, update: impl FnOnce(&mut Track)) {
@@ -287,7 +292,9 @@ fn is_allowed(permissions: &Permissions, track: &Track) -> bool {
 
 fn has_room(member: &Member, track: &Track, limits: &Limits) -> bool {
     let names = [&track.name, &track.stream, &track.cid];
-    member.pending.len() < limits.pending_tracks
+    // Negotiated ones wait for nobody but us.
+    let waiting = member.pending.iter().filter(|pending| pending.mid.is_none()).count();
+    waiting < limits.pending_tracks
         && member.pending.len() + member.value.tracks.len() < limits.tracks
         && names.iter().all(|name| name.len() <= limits.name_bytes)
         && track.layers.len() <= limits.layers

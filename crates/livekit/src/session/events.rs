@@ -3,9 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{
-    LeaveReason, Notice, Participant, ParticipantState, Quality, Speaker, Track, TrackSettings,
-};
+use base::model::{LeaveReason, Notice, Participant, ParticipantState, Track, TrackSettings};
 use base::{MediaKind, ParticipantId, PeerId, TrackId};
 use contract::media::{Event as MediaEvent, PeerEnd};
 use contract::session::{Event, PublishRefused, Request};
@@ -68,8 +66,13 @@ impl Session {
                 self.frame(Message::Mute(proto::MuteTrackRequest { sid: ids::track(track), muted }));
             }
             Notice::PermissionsChanged => self.refresh_token(),
-            Notice::Speakers(speakers) => self.speakers(&speakers),
-            Notice::Quality(qualities) => self.qualities(&qualities),
+            Notice::Speakers(speakers) => {
+                self.frame(Message::SpeakersChanged(translate::speakers(&speakers)))
+            }
+            Notice::Quality(qualities) => {
+                let update = translate::qualities(self.me.id, &qualities);
+                self.frame(Message::ConnectionQuality(update));
+            }
             Notice::Closed(reason) => self.notice_closed(reason),
         }
     }
@@ -84,9 +87,7 @@ impl Session {
                 self.others.insert(participant.id, participant.clone());
             }
         }
-        let participants =
-            participants.iter().map(|participant| translate::participant(participant)).collect();
-        self.frame(Message::Update(proto::ParticipantUpdate { participants }));
+        self.frame(Message::Update(translate::update(participants)));
     }
 
     fn subscribe(&mut self, publisher: Arc<Participant>, track: Arc<Track>, now: Instant) {
@@ -170,18 +171,6 @@ impl Session {
             self.set_publisher_sections();
             self.publish_queued(now);
         }
-    }
-
-    fn speakers(&mut self, speakers: &[Speaker]) {
-        let speakers = speakers.iter().map(translate::speaker).collect();
-        self.frame(Message::SpeakersChanged(proto::SpeakersChanged { speakers }));
-    }
-
-    fn qualities(&mut self, qualities: &[(ParticipantId, Quality)]) {
-        let own = self.me.id;
-        let updates = qualities.iter().map(|(id, quality)| translate::quality(*id, *quality, *id == own));
-        let update = proto::ConnectionQualityUpdate { updates: updates.collect() };
-        self.frame(Message::ConnectionQuality(update));
     }
 
     fn notice_closed(&mut self, reason: LeaveReason) {

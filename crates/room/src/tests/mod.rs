@@ -1,4 +1,5 @@
 mod data_tracks;
+mod folding;
 mod people;
 mod scene;
 mod talk;

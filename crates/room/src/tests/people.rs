@@ -7,7 +7,7 @@ use base::model::{LeaveReason, MetadataChange, Notice, ParticipantKind, Permissi
 use base::{Identity, ParticipantId};
 
 use super::scene::{Scene, everything, hidden};
-use crate::{JoinRefused, Limits, fold_window};
+use crate::{JoinRefused, Limits, fold_window, track_window};
 
 #[test]
 fn a_newcomer_gets_the_others_in_its_welcome_and_no_repetition() {
@@ -51,10 +51,14 @@ fn arrivals_in_a_burst_are_told_together() {
 }
 
 #[test]
-fn the_folding_window_grows_with_the_room_and_stays_below_a_second() {
+fn the_folding_windows_grow_with_the_room_and_end_at_three_seconds() {
     assert_eq!(fold_window(2), Duration::from_millis(10));
     assert_eq!(fold_window(100), Duration::from_millis(500));
-    assert_eq!(fold_window(1_000_000), Duration::from_secs(1));
+    assert_eq!(fold_window(1_000), Duration::from_secs(1));
+    assert_eq!(fold_window(2_000), Duration::from_secs(2));
+    assert_eq!(fold_window(usize::MAX), Duration::from_secs(3));
+    let windows: Vec<u128> = [10, 100, 1_000].map(|count| track_window(count).as_millis()).into();
+    assert_eq!(windows, [10, 100, 200]);
 }
 
 #[test]

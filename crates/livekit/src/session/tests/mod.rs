@@ -4,6 +4,7 @@ mod backup;
 mod data;
 mod data_tracks;
 mod gotchas;
+mod large_rooms;
 mod one_connection;
 mod quality;
 mod red;
