@@ -103,11 +103,17 @@ impl Room {
         track: TrackId,
         stream: Option<BackupStream>,
     ) -> bool {
+        let most = self.limits.layers;
+        let stream = stream.filter(|stream| stream.layers.len() <= most);
+        let pending = self.members.get_mut(&id).map(|member| member.pending.iter_mut());
+        if let Some(waiting) = pending.and_then(|mut pending| pending.find(|pending| pending.id == track)) {
+            // Negotiated together with the first, which waits to be announced.
+            let backup = waiting.backup.as_mut().filter(|_| waiting.mid.is_some());
+            return backup.map(|backup| backup.stream = stream).is_some();
+        }
         if self.publisher(track) != Some(id) || !self.offers_backup(track) {
             return false;
         }
-        let most = self.limits.layers;
-        let stream = stream.filter(|stream| stream.layers.len() <= most);
         self.update_track(now, track, |track| {
             if let Some(backup) = &mut track.backup {
                 backup.stream = stream;

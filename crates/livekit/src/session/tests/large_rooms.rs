@@ -12,7 +12,7 @@ use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, RoomId, RoomName}
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message;
 use prost::Message as _;
-use room::{Event, Limits, Newcomer, Room};
+use room::{Event, Limits, Negotiated, Newcomer, Room};
 
 use super::support::{NOW, everything, track};
 use crate::translate;
@@ -180,6 +180,7 @@ impl Hall {
             kind: ParticipantKind::Standard,
             permissions: everything(),
             auto_subscribe: true,
+            auto_subscribe_data: true,
             joined_at: NOW,
         };
         self.room.join(self.now, newcomer).expect("there is room");
@@ -191,7 +192,8 @@ impl Hall {
             let microphone = track(number + 1, MediaKind::Audio, CodecKind::Opus);
             let mid = Mid::new(b"0").expect("a valid mid");
             let microphone = self.room.publish(id, microphone).expect("allowed").id;
-            assert!(self.room.negotiated(self.now, id, microphone, mid, CodecKind::Opus, false));
+            let found = Negotiated { mid, codec: CodecKind::Opus, simulcast: false, sdp_cid: String::new() };
+            assert!(self.room.negotiated(self.now, id, microphone, found));
             self.naively(id);
         }
     }
