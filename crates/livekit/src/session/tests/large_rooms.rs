@@ -181,6 +181,7 @@ impl Hall {
             permissions: everything(),
             auto_subscribe: true,
             auto_subscribe_data: true,
+            abilities: Default::default(),
             joined_at: NOW,
         };
         self.room.join(self.now, newcomer).expect("there is room");
