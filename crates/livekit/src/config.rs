@@ -7,6 +7,7 @@ use auth::ApiKeys;
 use base::{NodeId, UnixMillis};
 use contract::session::ControlHandle;
 
+use crate::living::Living;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
 
@@ -36,8 +37,11 @@ pub struct Config {
     /// Redundancy for audio (RED, RFC 2198), from publishers that can and want it to receivers that know it; for others it is
     /// unwrapped.
     pub red: bool,
-    /// How long a participant whose socket broke without a word keeps its place while its media is alive.
+    /// How long a participant whose media broke keeps its place, for a client that resumes. Also one whose page said that it
+    /// goes away, and did not leave.
     pub linger: Duration,
+    /// How long a participant whose socket broke keeps its place while its media is alive. Browsers try to come back for 45 s.
+    pub resume_window: Duration,
     /// How long a participant may take to bring up its media connection.
     pub media_deadline: Duration,
 }
@@ -51,6 +55,7 @@ impl Default for Config {
             ice_servers: Vec::new(),
             red: true,
             linger: Duration::from_secs(5),
+            resume_window: Duration::from_secs(60),
             media_deadline: Duration::from_secs(60),
         }
     }
@@ -82,6 +87,8 @@ pub struct State {
     pub metrics: Arc<Metrics>,
     /// What runs now.
     pub sessions: Sessions,
+    /// What can be resumed.
+    pub(crate) living: Living,
 }
 
 impl State {
@@ -99,6 +106,7 @@ impl State {
             config: Arc::new(config),
             metrics: Arc::default(),
             sessions: Sessions::default(),
+            living: Living::default(),
         }
     }
 

@@ -89,6 +89,11 @@ impl Outbox {
         if self.bytes > MAX_QUEUED { Err(Broken) } else { Ok(()) }
     }
 
+    /// What the socket has not taken, oldest first.
+    pub fn unsent(&self) -> Vec<proto::signal_response::Message> {
+        self.queue.iter().filter_map(written).collect()
+    }
+
     /// Sends what is queued, then waits for ever. Nothing is lost when it is dropped half-way: a frame leaves the queue in the
     /// moment in which the socket takes it.
     pub async fn pump(&mut self) -> Broken {
@@ -121,6 +126,16 @@ impl Outbox {
         let _ = self.push(Frame::Close(Some(frame)));
         let _ = self.flush().await;
     }
+}
+
+/// The inverse of [`encode`].
+fn written(frame: &Frame) -> Option<proto::signal_response::Message> {
+    let response = match frame {
+        Frame::Binary(bytes) => proto::SignalResponse::decode(bytes.as_ref()).ok(),
+        Frame::Text(text) => serde_json::from_str::<proto::SignalResponse>(text.as_str()).ok(),
+        _ => None,
+    };
+    response?.message
 }
 
 fn size(frame: &Frame) -> usize {

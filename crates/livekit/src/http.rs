@@ -15,7 +15,7 @@ use crate::config::State;
 use crate::frames::MAX_MESSAGE;
 use crate::metrics::count;
 use crate::params::{Params, Query};
-use crate::session::Start;
+use crate::session::{Return, Start};
 use crate::{join, socket, twirp};
 
 /// LiveKit's HTTP interface: `/rtc`, `/rtc/v1`, their `/validate`, and `/twirp/…`. A doubled slash in front, which clients
@@ -82,8 +82,9 @@ async fn connect(state: State, query: Query, headers: HeaderMap, upgrade: Upgrad
     };
     let upgrade = upgrade.max_message_size(MAX_MESSAGE).max_frame_size(MAX_MESSAGE);
     if params.reconnect {
-        let protocol = params.client.protocol;
-        return upgrade.on_upgrade(move |socket| socket::refuse_resume(socket, protocol));
+        let key = (request.room, request.identity);
+        let back = Return { token, params };
+        return upgrade.on_upgrade(move |socket| Box::pin(socket::resume(state, socket, key, back)));
     }
     let joined = match state.control.join(request).await {
         Ok(joined) => joined,

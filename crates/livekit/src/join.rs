@@ -106,6 +106,17 @@ pub(crate) fn response(session: &mut Session, others: Vec<proto::ParticipantInfo
     }
 }
 
+/// The first message to a client that resumes.
+pub(crate) fn reconnect_response(session: &Session) -> proto::ReconnectResponse {
+    let config = session.parts().config;
+    proto::ReconnectResponse {
+        ice_servers: ice_servers(config),
+        client_configuration: Some(proto::ClientConfiguration::default()),
+        server_info: Some(server_info(config)),
+        last_message_seq: session.last_sequence(),
+    }
+}
+
 fn server_info(config: &Config) -> proto::ServerInfo {
     proto::ServerInfo {
         edition: proto::server_info::Edition::Standard as i32,

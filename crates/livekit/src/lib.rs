@@ -13,6 +13,7 @@ mod frames;
 mod http;
 mod ids;
 mod join;
+mod living;
 mod metrics;
 mod params;
 mod rate;

@@ -38,6 +38,10 @@ counters! {
     expelled => "livekit_sessions_ended_total" &[("reason", "protocol")];
     /// Sessions ended since their media never came up or broke.
     media_lost => "livekit_sessions_ended_total" &[("reason", "media")];
+    /// Sessions that went on over another socket.
+    resumed => "livekit_resumes_total" &[("outcome", "ok")];
+    /// Clients that wanted to go on with a session that is over or does not match, and were told to join anew.
+    resumes_refused => "livekit_resumes_total" &[("outcome", "refused")];
     /// Signal frames received.
     frames_in => "livekit_frames_total" &[("direction", "in")];
     /// Signal frames sent.

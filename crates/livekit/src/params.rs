@@ -40,6 +40,8 @@ pub(crate) struct Query {
     capabilities: String,
     adaptive_stream: String,
     reconnect: String,
+    sid: String,
+    reconnect_reason: String,
     attributes: String,
 }
 
@@ -109,6 +111,12 @@ pub(crate) struct Params {
     pub adaptive_stream: bool,
     /// It wants to go on with a session that it had.
     pub reconnect: bool,
+    /// Which one; empty: it does not say.
+    pub participant_sid: String,
+    /// Why: a number of `ReconnectReason`.
+    pub reconnect_reason: i32,
+    /// Going on: what it has.
+    pub sync_state: Option<proto::SyncState>,
     pub metadata: String,
     pub attributes: BTreeMap<String, String>,
     pub tracks: Vec<proto::AddTrackRequest>,
@@ -155,6 +163,9 @@ impl Params {
             auto_subscribe_data: flag(&query.auto_subscribe_data_track),
             adaptive_stream: flag(&query.adaptive_stream),
             reconnect: flag(&query.reconnect),
+            participant_sid: query.sid.clone(),
+            reconnect_reason: query.reconnect_reason.parse().unwrap_or_default(),
+            sync_state: None,
             metadata: String::new(),
             attributes: decode_attributes(&query.attributes),
             tracks: Vec::new(),
@@ -183,6 +194,9 @@ impl Params {
             auto_subscribe_data: settings.auto_subscribe_data_track.unwrap_or_default(),
             adaptive_stream: settings.adaptive_stream,
             reconnect: request.reconnect,
+            participant_sid: request.participant_sid,
+            reconnect_reason: request.reconnect_reason,
+            sync_state: request.sync_state,
             metadata: request.metadata,
             attributes: request.participant_attributes.into_iter().collect(),
             tracks: request.add_track_requests,

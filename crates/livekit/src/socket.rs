@@ -1,23 +1,30 @@
 //! The task of one participant: its socket, its room, its timers, around a [`Session`] that decides.
+//!
+//! The task outlives its socket: a client whose connection broke comes back on another one, and finds the task in
+//! [`crate::living`].
 
 use std::time::{Duration, Instant};
 
-use axum::extract::ws::{Message as Frame, WebSocket};
+use axum::extract::ws::{Message as Frame, WebSocket, close_code};
 use base::model::LeaveReason;
+use base::{Identity, RoomName};
 use contract::session::{Event, Request, Session as RoomHandle};
 use futures_util::StreamExt as _;
 use futures_util::stream::SplitStream;
+use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::config::State;
 use crate::frames::{self, Broken, Form, Incoming, Outbox};
+use crate::ids;
+use crate::living::{Arrival, Found, Listed};
 use crate::metrics::count;
 use crate::rate::Pace;
-use crate::session::{self, End, Session, Start};
+use crate::session::{self, End, Return, Session, Start};
 
 /// The server pings sockets this often.
 const PING: Duration = Duration::from_secs(10);
@@ -25,14 +32,6 @@ const PING: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(25);
 /// How long the last frames may take.
 const CLOSING: Duration = Duration::from_secs(2);
-
-/// Why the loop ended.
-enum Outcome {
-    /// The session said so.
-    Ended(End),
-    /// The socket broke.
-    Severed,
-}
 
 /// Runs a session from its first frame to its last.
 pub(crate) async fn run(
@@ -43,19 +42,43 @@ pub(crate) async fn run(
     events: async_channel::Receiver<Event>,
 ) {
     count(&state.metrics.joins);
+    let (name, identity) = (start.room.name.clone(), start.participant.identity.clone());
+    let listed = state.living.enter(name, identity, start.participant.id);
     let session = Session::new(state.clone(), start, Instant::now(), StdRng::from_os_rng());
-    let (sink, stream) = socket.split();
-    let driver = Driver {
-        session,
-        room,
-        events,
-        outbox: Outbox::new(sink),
-        form: Form::Binary,
-        heard: Instant::now(),
-        pace: Pace::new(Instant::now()),
-        state,
+    let driver = Driver { session, room, events, wire: Some(Wire::new(socket)), listed, state };
+    driver.run().await;
+}
+
+/// Takes a client that comes back to its session, or tells it that there is none.
+pub(crate) async fn resume(state: State, socket: WebSocket, key: (RoomName, Identity), back: Return) {
+    let named = (!back.params.participant_sid.is_empty()).then_some(back.params.participant_sid.as_str());
+    let sid = named.map(ids::parse_participant);
+    let protocol = back.params.client.protocol;
+    let reason = match sid {
+        // No id of ours.
+        Some(None) => LeaveReason::StateMismatch,
+        sid => match state.living.find(&key, sid.flatten()) {
+            Found::There(session) => match session.send(Arrival { socket, back }).await {
+                Ok(()) => return,
+                Err(async_channel::SendError(Arrival { socket, .. })) => {
+                    return refuse_resume(&state, socket, LeaveReason::StateMismatch, protocol).await;
+                }
+            },
+            // Told to join anew, the two would throw each other out in turn.
+            Found::Replaced => LeaveReason::DuplicateIdentity,
+            Found::Nowhere => LeaveReason::StateMismatch,
+        },
     };
-    driver.run(stream).await;
+    refuse_resume(&state, socket, reason, protocol).await;
+}
+
+/// Answers a client whose session is not there.
+async fn refuse_resume(state: &State, socket: WebSocket, reason: LeaveReason, protocol: i32) {
+    count(&state.metrics.resumes_refused);
+    let mut wire = Wire::new(socket);
+    let leave = session::leave(reason, session::action(reason), protocol);
+    let _ = wire.outbox.push(frames::encode(Message::Leave(leave), Form::Binary));
+    wire.close().await;
 }
 
 struct Driver {
@@ -63,86 +86,96 @@ struct Driver {
     session: Session,
     room: RoomHandle,
     events: async_channel::Receiver<Event>,
-    outbox: Outbox,
-    form: Form,
-    /// When anything last arrived on the socket.
-    heard: Instant,
-    pace: Pace,
+    /// `None`: the client is away.
+    wire: Option<Wire>,
+    listed: Listed,
+}
+
+/// What happened on the socket.
+enum Heard {
+    Frame(Frame),
+    /// It is gone, or as good as gone. `page_gone`: the client said that it goes away.
+    Gone {
+        page_gone: bool,
+    },
 }
 
 impl Driver {
-    async fn run(mut self, mut stream: SplitStream<WebSocket>) {
+    async fn run(mut self) {
         // What the room says at once, tracks to subscribe above all, goes into the first description.
         while let Ok(event) = self.events.try_recv() {
             self.session.event(event, Instant::now());
         }
         self.session.begin(Instant::now());
-        let outcome = self.serve(&mut stream).await;
-        match outcome {
-            Outcome::Ended(end) => self.finish(end, stream).await,
-            Outcome::Severed => self.linger().await,
-        }
-    }
-
-    async fn serve(&mut self, stream: &mut SplitStream<WebSocket>) -> Outcome {
-        let mut ping = interval(PING);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        loop {
+        let end = loop {
             match self.perform().await {
-                Ok(Some(end)) => return Outcome::Ended(end),
-                Ok(None) => {}
-                Err(Broken) => return Outcome::Severed,
+                Some(end) => break end,
+                None => self.wait().await,
             }
-            let due = self.session.poll_timeout();
-            let wait = self.pace.wait_until(Instant::now());
-            tokio::select! {
-                () = until(wait), if wait.is_some() => {}
-                frame = stream.next(), if wait.is_none() => match frame {
-                    Some(Ok(frame)) => {
-                        if !self.take_frame(&frame) {
-                            return Outcome::Severed;
-                        }
-                    }
-                    // A message over the limit is an error here too.
-                    Some(Err(_)) | None => return Outcome::Severed,
-                },
-                event = self.events.recv() => match event {
-                    Ok(event) => self.session.event(event, Instant::now()),
-                    Err(_) => self.session.room_gone(),
-                },
-                () = until(due) => self.session.handle_timeout(Instant::now()),
-                Broken = self.outbox.pump() => return Outcome::Severed,
-                _ = ping.tick() => {
-                    if self.heard.elapsed() > SILENCE || self.outbox.push(Frame::Ping(Default::default())).is_err() {
-                        return Outcome::Severed;
-                    }
-                }
-            }
+        };
+        self.finish(end).await;
+    }
+
+    /// Waits for one thing to happen and hands it to the session.
+    async fn wait(&mut self) {
+        let due = self.session.poll_timeout();
+        tokio::select! {
+            heard = hear(&mut self.wire) => match heard {
+                Heard::Frame(frame) => self.take_frame(&frame),
+                Heard::Gone { page_gone } => self.lose_socket(page_gone),
+            },
+            event = self.events.recv() => match event {
+                Ok(event) => self.session.event(event, Instant::now()),
+                Err(_) => self.session.room_gone(),
+            },
+            // The task holds the list's entry, so the queue is open.
+            Ok(arrival) = self.listed.arrivals.recv() => self.welcome_back(arrival),
+            () = until(due) => self.session.handle_timeout(Instant::now()),
         }
     }
 
-    /// False: the client closed the socket.
-    fn take_frame(&mut self, frame: &Frame) -> bool {
+    fn take_frame(&mut self, frame: &Frame) {
+        let Some(wire) = &mut self.wire else { return };
         let now = Instant::now();
-        self.heard = now;
-        match frames::decode(frame, &mut self.form) {
+        wire.heard = now;
+        match frames::decode(frame, &mut wire.form) {
             Incoming::Request(request) => {
                 count(&self.state.metrics.frames_in);
-                self.pace.note(now, matches!(*request, Some(Ask::Offer(_) | Ask::Answer(_))));
+                wire.pace.note(now, matches!(*request, Some(Ask::Offer(_) | Ask::Answer(_))));
                 match *request {
                     Some(request) => self.session.ask(request, now),
                     None => self.session.unknown_request(),
                 }
             }
             Incoming::Malformed => self.session.malformed_frame(),
-            Incoming::Keepalive => self.pace.note(now, false),
-            Incoming::Closed => return false,
+            Incoming::Keepalive => wire.pace.note(now, false),
+            Incoming::Closed => self.lose_socket(is_going_away(frame)),
         }
-        true
+    }
+
+    fn lose_socket(&mut self, page_gone: bool) {
+        if let Some(wire) = self.wire.take() {
+            self.session.lose_socket(wire.outbox.unsent(), page_gone, Instant::now());
+            // Without a Leave: a client that is still there comes back.
+            tokio::spawn(wire.close());
+        }
+    }
+
+    /// The newest of those who came back; the others have given up.
+    fn welcome_back(&mut self, mut arrival: Arrival) {
+        while let Ok(newer) = self.listed.arrivals.try_recv() {
+            arrival = newer;
+        }
+        let now = Instant::now();
+        if let Some(old) = self.wire.replace(Wire::new(arrival.socket)) {
+            self.session.change_socket(old.outbox.unsent(), now);
+            tokio::spawn(old.close());
+        }
+        self.session.resume(arrival.back, now);
     }
 
     /// Requests first: the worker must know a connection before its client hears of it.
-    async fn perform(&mut self) -> Result<Option<End>, Broken> {
+    async fn perform(&mut self) -> Option<End> {
         let effects = self.session.take_effects();
         for request in effects.requests {
             if self.room.send(request).await.is_err() {
@@ -150,11 +183,17 @@ impl Driver {
                 break;
             }
         }
+        let mut lost = effects.socket == session::Socket::Lost;
         for message in effects.frames {
-            self.send(message)?;
+            lost |= self.send(message).is_err();
+        }
+        if lost {
+            self.lose_socket(false);
+        } else if effects.socket == session::Socket::Close {
+            self.wire.take().map(|wire| tokio::spawn(wire.close()));
         }
         // The room may have gone while it was told.
-        Ok(effects.end.or_else(|| self.session.take_effects().end))
+        effects.end.or_else(|| self.session.take_effects().end)
     }
 
     /// What the room said before it went, its reason above all, is still in the queue.
@@ -166,40 +205,110 @@ impl Driver {
     }
 
     fn send(&mut self, message: Message) -> Result<(), Broken> {
+        // A session whose client is away says nothing to it but what ends it.
+        let Some(wire) = &mut self.wire else { return Ok(()) };
         count(&self.state.metrics.frames_out);
-        self.outbox.push(frames::encode(message, self.form))
+        wire.outbox.push(frames::encode(message, wire.form))
     }
 
-    async fn finish(mut self, end: End, stream: SplitStream<WebSocket>) {
+    async fn finish(mut self, end: End) {
         if let Some(reason) = end.reason {
             // A room that is gone needs no telling.
             let _ = self.room.send(Request::Leave(reason)).await;
         }
-        if let Some(leave) = end.leave {
-            let _ = self.send(Message::Leave(leave));
+        if let Some(leave) = &end.leave {
+            let _ = self.send(Message::Leave(leave.clone()));
         }
-        let _ = timeout(CLOSING, close(self.outbox, stream)).await;
+        if let Some(wire) = self.wire.take() {
+            wire.close().await;
+        }
+        self.turn_away(end.leave).await;
     }
 
-    /// Keeps the participant's place while its media is alive, so that a client that comes back at once replaces it without the
-    /// others seeing it leave.
-    async fn linger(mut self) {
-        count(&self.state.metrics.severed);
-        let end = Instant::now() + self.state.config.linger;
-        while self.session.may_linger() && Instant::now() < end {
+    /// Who came back at the very end is told what the client was told, or would have been.
+    async fn turn_away(self, leave: Option<proto::LeaveRequest>) {
+        let Self { listed, state, .. } = self;
+        let waiting: Vec<Arrival> = std::iter::from_fn(|| listed.arrivals.try_recv().ok()).collect();
+        drop(listed);
+        for Arrival { socket, back } in waiting {
+            let mut wire = Wire::new(socket);
+            let reason = LeaveReason::StateMismatch;
+            let protocol = back.params.client.protocol;
+            let anew = || session::leave(reason, session::action(reason), protocol);
+            let leave = leave.clone().unwrap_or_else(anew);
+            count(&state.metrics.resumes_refused);
+            let _ = wire.outbox.push(frames::encode(Message::Leave(leave), Form::Binary));
+            wire.close().await;
+        }
+    }
+}
+
+/// One socket.
+struct Wire {
+    stream: SplitStream<WebSocket>,
+    outbox: Outbox,
+    form: Form,
+    /// When anything last arrived.
+    heard: Instant,
+    pace: Pace,
+    ping: Interval,
+}
+
+impl Wire {
+    fn new(socket: WebSocket) -> Self {
+        let now = Instant::now();
+        let mut ping = interval_at(now.into(), PING);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (sink, stream) = socket.split();
+        Self { stream, outbox: Outbox::new(sink), form: Form::Binary, heard: now, pace: Pace::new(now), ping }
+    }
+
+    /// The next thing that happens. Nothing is lost when it is dropped half-way.
+    async fn hear(&mut self) -> Heard {
+        let gone = Heard::Gone { page_gone: false };
+        loop {
+            let wait = self.pace.wait_until(Instant::now());
             tokio::select! {
-                event = self.events.recv() => match event {
-                    Ok(event) => self.session.event(event, Instant::now()),
-                    Err(_) => return,
+                () = until(wait), if wait.is_some() => {}
+                frame = self.stream.next(), if wait.is_none() => return match frame {
+                    Some(Ok(frame)) => Heard::Frame(frame),
+                    // A message over the limit is an error here too.
+                    Some(Err(_)) | None => gone,
                 },
-                () = until(Some(end)) => {}
-            }
-            if self.session.take_effects().end.is_some_and(|end| end.reason.is_none()) {
-                return;
+                Broken = self.outbox.pump() => return gone,
+                _ = self.ping.tick() => {
+                    let silent = self.heard.elapsed() > SILENCE;
+                    if silent || self.outbox.push(Frame::Ping(Default::default())).is_err() {
+                        return gone;
+                    }
+                }
             }
         }
-        let _ = self.room.send(Request::Leave(LeaveReason::SignalClosed)).await;
     }
+
+    /// Sends what is queued, closes, and reads until the client has closed too: a socket that is given up with something
+    /// unread is reset, and the reset overtakes what was just sent.
+    async fn close(self) {
+        let Self { mut stream, outbox, .. } = self;
+        let closing = async {
+            outbox.close().await;
+            while let Some(Ok(_)) = stream.next().await {}
+        };
+        let _ = timeout(CLOSING, closing).await;
+    }
+}
+
+/// A client without a socket says nothing.
+async fn hear(wire: &mut Option<Wire>) -> Heard {
+    match wire {
+        Some(wire) => wire.hear().await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Browsers close the sockets of a page that is closed, or left for another, with this code.
+fn is_going_away(frame: &Frame) -> bool {
+    matches!(frame, Frame::Close(Some(close)) if close.code == close_code::AWAY)
 }
 
 async fn until(at: Option<Instant>) {
@@ -207,21 +316,4 @@ async fn until(at: Option<Instant>) {
         Some(at) => sleep_until(at.into()).await,
         None => std::future::pending().await,
     }
-}
-
-/// Sends what is queued, closes, and reads until the client has closed too: a socket that is given up with something unread is
-/// reset, and the reset overtakes the Leave that was just sent.
-async fn close(outbox: Outbox, mut stream: SplitStream<WebSocket>) {
-    outbox.close().await;
-    while let Some(Ok(_)) = stream.next().await {}
-}
-
-/// Answers a client that wants to go on with an earlier session: it must join anew.
-pub(crate) async fn refuse_resume(socket: WebSocket, protocol: i32) {
-    let reason = LeaveReason::StateMismatch;
-    let leave = session::leave(reason, session::action(reason), protocol);
-    let (sink, stream) = socket.split();
-    let mut outbox = Outbox::new(sink);
-    let _ = outbox.push(frames::encode(Message::Leave(leave), Form::Binary));
-    let _ = timeout(CLOSING, close(outbox, stream)).await;
 }

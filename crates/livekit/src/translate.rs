@@ -115,6 +115,11 @@ pub(crate) fn parse_permissions(permission: &proto::ParticipantPermission) -> Pe
     }
 }
 
+/// The answer to an AddTrack.
+pub(crate) fn published(cid: &str, published: &Track) -> proto::TrackPublishedResponse {
+    proto::TrackPublishedResponse { cid: cid.to_owned(), track: Some(track(published)) }
+}
+
 pub(crate) fn track(track: &Track) -> proto::TrackInfo {
     let layers = layers(track);
     let mime_type = track.codec.mime().to_owned();

@@ -67,6 +67,8 @@ function watch() {
     .on("connectionQualityChanged", (quality, participant) => note("quality", { who: participant.identity, quality }))
     .on("disconnected", (reason) => note("disconnected", { reason: LK.DisconnectReason[reason] }))
     .on("reconnecting", () => note("reconnecting"))
+    .on("signalReconnecting", () => note("signalReconnecting"))
+    .on("reconnected", () => note("reconnected"))
     .on("mediaDevicesError", (error) => note("mediaDevicesError", { error: error.message }))
     .on("dataReceived", (payload, participant, kind, topic) =>
       messages.push({ from: participant?.identity, text: payload.length > 1000 ? `${payload.length} bytes` : decoder.decode(payload), topic, reliable: kind === LK.DataPacket_Kind.RELIABLE }),
@@ -247,6 +249,13 @@ window.e2e = {
 
   messages: () => messages,
   events: () => events,
+  forgetEvents() {
+    events = [];
+  },
+
+  /** Plays one of the client's own scenarios of failure. */
+  simulate: ({ scenario }) => room.simulateScenario(scenario),
+
   state: () => room.state,
 
   /** The others, and what each has published. */

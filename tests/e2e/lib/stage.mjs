@@ -3,6 +3,7 @@
 import { startChromium, startFirefox } from "./browsers.mjs";
 import { startLink } from "./link.mjs";
 import { LOOKS, Person } from "./person.mjs";
+import { startRelay } from "./relay.mjs";
 import { startServer } from "./server.mjs";
 import { startSite } from "./site.mjs";
 
@@ -21,6 +22,8 @@ export async function openStage(name, { firefox = false, chromiumArgs = [], work
     async close() {
       for (const part of running.reverse()) await part.stop();
     },
+    /** A way to the signal port that can be cut; whoever starts it stops it. */
+    relay: () => startRelay(stage.server),
     person: (browser, identity, link) => Person.open(stage.server, stage.site, browser, identity, link),
     link: async (conditions) => start(startLink(stage.server.udpPorts[0], conditions)),
   };

@@ -26,6 +26,7 @@ class Person:
         self.people: dict[str, dict] = {}
         self.messages: list[dict] = []
         self.left: list[str] = []
+        self.states: list[str] = []
         self.tasks: set[asyncio.Task] = set()
 
     def watch(self) -> None:
@@ -33,6 +34,8 @@ class Person:
         self.room.on("track_muted", lambda who, publication: self.muted(who, publication, True))
         self.room.on("track_unmuted", lambda who, publication: self.muted(who, publication, False))
         self.room.on("data_received", self.received)
+        self.room.on("reconnecting", lambda: self.states.append("reconnecting"))
+        self.room.on("reconnected", lambda: self.states.append("reconnected"))
         self.room.on("participant_disconnected", lambda who: self.left.append(who.identity))
 
     def of(self, identity: str) -> dict:
@@ -74,7 +77,7 @@ class Person:
                 samples = samples[WINDOW:]
 
     def report(self) -> str:
-        return json.dumps({"people": self.people, "messages": self.messages, "left": self.left, "identity": self.room.local_participant.identity})
+        return json.dumps({"people": self.people, "messages": self.messages, "left": self.left, "states": self.states, "identity": self.room.local_participant.identity})
 
 
 def pitch(samples: numpy.ndarray) -> int:

@@ -33,6 +33,13 @@ impl Connection {
         Request::AddPeer { peer: self.peer, local: credentials(&self.local), channels, primary }
     }
 
+    /// Our own restart of ICE (RFC 8445 section 9): new credentials, which go into our next offer. The old ones hold until
+    /// the client has nominated with the new ones.
+    pub fn restart(&mut self, rng: &mut StdRng) -> Request {
+        self.local = Ice::from_random(rng.random());
+        Request::RestartIce { peer: self.peer, local: credentials(&self.local) }
+    }
+
     /// Takes the other side's transport from its description. New ICE credentials are a restart, to which we answer
     /// with new ones of our own when it was the other side that offered.
     pub fn take_remote(
@@ -47,8 +54,7 @@ impl Connection {
             return Ok(());
         }
         if self.remote.is_some() && offered {
-            self.local = Ice::from_random(rng.random());
-            requests.push(Request::RestartIce { peer: self.peer, local: credentials(&self.local) });
+            requests.push(self.restart(rng));
         }
         // In answers `passive` leaves the handshake to us; everything else makes us wait for it.
         let setup = description.transport().and_then(|section| section.setup);

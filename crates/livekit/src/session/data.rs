@@ -32,7 +32,6 @@ impl Session {
     }
 
     /// The last sequence of its reliable messages that was taken from this client; 0: none, or it does not number them.
-    #[allow(dead_code, reason = "told to clients that resume")]
     pub(crate) fn last_sequence(&self) -> u32 {
         self.last_sequence
     }

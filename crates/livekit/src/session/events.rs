@@ -42,7 +42,7 @@ impl Session {
 
     fn notice(&mut self, notice: Notice, now: Instant) {
         match notice {
-            Notice::Participants(participants) => self.participants(&participants),
+            Notice::Participants(participants) => self.participants(&participants, now),
             Notice::Room(info) => {
                 let room = Some(translate::room(&info));
                 self.room = info;
@@ -77,12 +77,13 @@ impl Session {
         }
     }
 
-    fn participants(&mut self, participants: &[Arc<Participant>]) {
+    fn participants(&mut self, participants: &[Arc<Participant>], now: Instant) {
         for participant in participants {
             if participant.id == self.me.id {
                 self.me = participant.clone();
             } else if participant.state == ParticipantState::Disconnected {
                 self.others.remove(&participant.id);
+                self.departures.add(participant.clone(), now);
             } else {
                 self.others.insert(participant.id, participant.clone());
             }
@@ -147,9 +148,7 @@ impl Session {
         match outcome {
             Ok(track) => {
                 self.uploads.accepted(cid, &track);
-                let info = Some(translate::track(&track));
-                let published = proto::TrackPublishedResponse { cid: cid.to_owned(), track: info };
-                self.frame(Message::TrackPublished(published));
+                self.frame(Message::TrackPublished(translate::published(cid, &track)));
                 self.match_tracks(now);
             }
             Err(refused) => {
@@ -166,11 +165,16 @@ impl Session {
 
     fn track_removed(&mut self, track: TrackId, now: Instant) {
         if self.uploads.remove(track) {
-            let track_sid = ids::track(track);
-            self.frame(Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid }));
+            self.note_taken_down(track);
+            self.tell_unpublished(track);
             self.set_publisher_sections();
             self.publish_queued(now);
         }
+    }
+
+    pub(super) fn tell_unpublished(&mut self, track: TrackId) {
+        let track_sid = ids::track(track);
+        self.frame(Message::TrackUnpublished(proto::TrackUnpublishedResponse { track_sid }));
     }
 
     fn notice_closed(&mut self, reason: LeaveReason) {
@@ -207,7 +211,7 @@ impl Session {
         self.end(reason);
     }
 
-    fn primary(&self) -> PeerId {
+    pub(super) fn primary(&self) -> PeerId {
         let subscriber = self.subscriber.as_ref().filter(|_| self.subscriber_primary);
         subscriber.map_or(self.publisher.peer, Subscriber::peer)
     }

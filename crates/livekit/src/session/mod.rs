@@ -13,10 +13,13 @@
 //! | `dynacast` | which layers a publisher is told to send |
 //! | `streams` | which streams a receiver is told to be paused |
 //! | `connection` | credentials and numbering of one peer connection |
+//! | `resume` | a client that comes back on another socket |
+//! | `away` | what is kept for it meanwhile |
 //!
 //! Whoever drives a session performs its effects after every call, requests before frames, and calls
 //! [`Session::handle_timeout`] when [`Session::poll_timeout`] has passed.
 
+mod away;
 mod backup;
 mod connection;
 mod data;
@@ -25,6 +28,7 @@ mod downlinks;
 mod dynacast;
 mod events;
 mod requests;
+mod resume;
 mod streams;
 mod subscriber;
 #[cfg(test)]
@@ -37,7 +41,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::model::{LeaveReason, Participant, RoomInfo};
-use base::{ParticipantId, UnixMillis};
+use base::{ParticipantId, TrackId, UnixMillis};
 use contract::media::{ChannelSpec, Sections, WorkerInfo};
 use contract::session::Request;
 use livekit_protocol as proto;
@@ -51,8 +55,10 @@ use crate::metrics::{Metrics, count};
 use crate::params::Params;
 use crate::translate;
 
+use away::{Away, Departures};
 use connection::Connection;
 use downlinks::Downlinks;
+pub(crate) use resume::Return;
 use subscriber::Subscriber;
 use uploads::{MAX_TRACKS, Uploads};
 
@@ -69,12 +75,25 @@ const CLOSED_MEDIA_GRACE: Duration = Duration::from_secs(5);
 /// Frames that cannot be decoded, before the session ends. Real clients send none.
 const MALFORMED_TOLERATED: u32 = 10;
 
-/// What is to be done, in this order: all requests, then all frames, then the end.
+/// What is to be done, in this order: all requests, then all frames, then what becomes of the socket, then the end.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
     pub requests: Vec<Request>,
     pub frames: Vec<Message>,
+    pub socket: Socket,
     pub end: Option<End>,
+}
+
+/// What becomes of the client's socket.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Socket {
+    /// It stays.
+    #[default]
+    Keep,
+    /// It is closed when everything is sent; the session goes on without one.
+    Close,
+    /// It counts as broken.
+    Lost,
 }
 
 /// The session is over.
@@ -139,6 +158,15 @@ pub(crate) struct Session {
     data_pending: BTreeMap<u16, proto::PublishDataTrackRequest>,
     /// Of the client's reliable messages.
     last_sequence: u32,
+    /// The client has no socket; what it may miss is kept.
+    away: Option<Away>,
+    departures: Departures,
+    /// Own tracks that the room took down lately.
+    taken_down: VecDeque<TrackId>,
+    /// The client has pinged.
+    pings: bool,
+    /// When it last said anything.
+    heard_at: Instant,
 }
 
 impl Session {
@@ -177,6 +205,11 @@ impl Session {
             malformed: 0,
             data_pending: BTreeMap::new(),
             last_sequence: 0,
+            away: None,
+            departures: Departures::default(),
+            taken_down: VecDeque::new(),
+            pings: false,
+            heard_at: now,
         };
         session.greet();
         session
@@ -222,7 +255,8 @@ impl Session {
         let asked = self.asked_at.map(|at| at + ASK_AGAIN);
         let answer = self.subscriber.as_ref().and_then(Subscriber::answer_deadline);
         let speech = self.speech.as_ref().map(|speech| speech.until);
-        let told = [self.uploads.demand_due(), self.downlinks.stream_due()];
+        let away = self.away.as_ref().map(|away| away.until);
+        let told = [self.uploads.demand_due(), self.downlinks.stream_due(), away, self.silent_at()];
         let all = [self.negotiate_at, asked, answer, speech, self.media_deadline, self.closed_media];
         all.into_iter().chain(told).flatten().chain([self.refresh_at]).min()
     }
@@ -233,6 +267,13 @@ impl Session {
         if self.refresh_at <= now {
             self.refresh_at = now + REFRESH;
             self.refresh_token();
+        }
+        if due(self.silent_at()) {
+            self.effects.socket = Socket::Lost;
+            self.heard_at = now;
+        }
+        if let Some(away) = self.away.take_if(|away| away.until <= now) {
+            self.give_up_waiting(away.reason);
         }
         if due(self.speech.as_ref().map(|speech| speech.until)) {
             self.speech = None;
@@ -264,11 +305,6 @@ impl Session {
         self.tell_streams(now);
     }
 
-    /// The socket broke without a Leave. True when the participant keeps its place for a while.
-    pub fn may_linger(&self) -> bool {
-        self.media_deadline.is_none() && self.closed_media.is_none()
-    }
-
     /// A frame that could not be decoded.
     pub fn malformed_frame(&mut self) {
         count(&self.metrics().frames_malformed);
@@ -287,8 +323,12 @@ impl Session {
     }
 
     fn frame(&mut self, message: Message) {
-        if !self.params.client.cannot_decode(&message) {
-            self.effects.frames.push(message);
+        if self.params.client.cannot_decode(&message) {
+            return;
+        }
+        match &mut self.away {
+            Some(away) => away.keep(message),
+            None => self.effects.frames.push(message),
         }
     }
 

@@ -40,6 +40,8 @@ fn is_excessive(request: &proto::AddTrackRequest) -> bool {
 impl Session {
     /// One signal request.
     pub fn ask(&mut self, ask: Ask, now: Instant) {
+        self.heard_at = now;
+        self.pings |= matches!(ask, Ask::Ping(_) | Ask::PingReq(_));
         match ask {
             Ask::Offer(offer) => self.take_offer(offer, now),
             Ask::Answer(answer) => self.take_answer(&answer, now),
@@ -65,6 +67,7 @@ impl Session {
             Ask::UpdateDataSubscription(update) => self.update_data_subscription(&update),
             Ask::StoreDataBlobRequest(request) => self.store_data_blob(&request),
             Ask::GetDataBlobRequest(request) => self.get_data_blob(&request),
+            Ask::SyncState(state) => self.sync(&state, now),
             // Our candidates are all in the descriptions, and the client's are learned from its checks.
             Ask::Trickle(_) => {}
             _ => count(&self.metrics().requests_ignored),

@@ -48,6 +48,11 @@ impl Downlinks {
         self.tracks.iter_mut().filter(is_new).for_each(|known| known.stream.due = Some(now + FIRST));
     }
 
+    /// The client may not have heard the last of it: all is told again.
+    pub(super) fn forget_told_streams(&mut self) {
+        self.tracks.iter_mut().for_each(|known| known.stream.told = None);
+    }
+
     /// A stream is paused or goes on.
     pub(super) fn set_stream(&mut self, track: TrackId, active: bool, now: Instant) {
         let track = track.primary();

@@ -8,6 +8,7 @@ use contract::media::Sections;
 use contract::session::Request;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message;
+use rand::rngs::StdRng;
 use sdp::{
     Description, Direction, OutBody, OutSection, Role, choose, offered_codecs, offered_extensions,
     offered_red,
@@ -63,6 +64,16 @@ impl Subscriber {
             self.offered_at = None;
         }
         late
+    }
+
+    /// New ICE credentials for the next offer, which waits for no answer to an older one: it may be lost. `None`: there is
+    /// nothing to restart.
+    pub fn restart(&mut self, rng: &mut StdRng) -> Option<Request> {
+        if !self.added {
+            return None;
+        }
+        self.offered_at = None;
+        Some(self.connection.restart(rng))
     }
 
     pub fn peer(&self) -> base::PeerId {

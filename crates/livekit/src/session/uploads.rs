@@ -181,6 +181,11 @@ impl Uploads {
         Some(self.queued.remove(index))
     }
 
+    /// Tracks that the room has accepted, with the client's ids for them.
+    pub fn accepted_tracks(&self) -> impl Iterator<Item = (&str, &Arc<Track>)> {
+        self.uploads.iter().filter_map(|upload| Some((upload.publish.cid.as_str(), upload.track.as_ref()?)))
+    }
+
     /// Own track?
     pub fn owns(&self, track: TrackId) -> bool {
         self.uploads.iter().any(|upload| upload.is(track))

@@ -99,21 +99,6 @@ async fn publishing_goes_to_the_room_and_back() {
 }
 
 #[tokio::test]
-async fn gotcha_14_a_client_that_wants_to_resume_is_told_to_join_anew() {
-    let server = Server::start().await;
-    let mut client = server.connect(&format!("{}&reconnect=1&sid=PA_0000000000001", two("lobby"))).await;
-    match client.told().await {
-        Some(Told::Leave(leave)) => {
-            assert_eq!(leave.action(), proto::leave_request::Action::Reconnect);
-            assert_eq!(leave.reason(), proto::DisconnectReason::StateMismatch);
-        }
-        other => panic!("{other:?}"),
-    }
-    assert!(client.told().await.is_none());
-    assert!(server.joins.try_recv().is_err());
-}
-
-#[tokio::test]
 async fn gotcha_15_a_leave_comes_before_the_socket_closes_with_1000() {
     let server = Server::start().await;
     let mut client = server.connect(&two("lobby")).await;

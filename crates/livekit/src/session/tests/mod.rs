@@ -8,5 +8,6 @@ mod large_rooms;
 mod one_connection;
 mod quality;
 mod red;
+mod resume;
 mod support;
 mod two_connections;
