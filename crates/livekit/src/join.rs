@@ -80,6 +80,8 @@ pub(crate) struct Parts<'a> {
     pub me: &'a Participant,
     pub room: &'a RoomInfo,
     pub subscriber_primary: bool,
+    /// A codec that the client is not to publish.
+    pub broken_encoder: Option<CodecKind>,
 }
 
 /// The first message of a session.
@@ -100,7 +102,7 @@ pub(crate) fn response(session: &mut Session, others: Vec<proto::ParticipantInfo
         ping_interval: PING_INTERVAL,
         ping_timeout: PING_TIMEOUT,
         sif_trailer,
-        enabled_publish_codecs: publish_codecs(config),
+        enabled_publish_codecs: publish_codecs(config, parts.broken_encoder),
         fast_publish: parts.me.permissions.publish,
         ..proto::JoinResponse::default()
     }
@@ -139,11 +141,11 @@ fn ice_servers(config: &Config) -> Vec<proto::IceServer> {
 
 /// Video first, VP8 before all: some clients take the first of the list. A list with video in it lets browsers send AddTrack
 /// and their offer together.
-fn publish_codecs(config: &Config) -> Vec<proto::Codec> {
+fn publish_codecs(config: &Config, but: Option<CodecKind>) -> Vec<proto::Codec> {
     let mut kinds = vec![CodecKind::Vp8, CodecKind::H264, CodecKind::Vp9, CodecKind::Av1, CodecKind::Opus];
     if config.red {
         kinds.push(CodecKind::Red);
     }
     let codec = |kind: CodecKind| proto::Codec { mime: kind.mime().to_owned(), fmtp_line: String::new() };
-    kinds.into_iter().map(codec).collect()
+    kinds.into_iter().filter(|kind| Some(*kind) != but).map(codec).collect()
 }

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io::Read;
 
+use base::CodecKind;
 use base::model::Abilities;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -23,6 +24,9 @@ const MAX_NAME: usize = 256;
 /// Capabilities of a client that others are told; there are three so far.
 const MAX_CAPABILITIES: usize = 32;
 
+/// Operating systems and device models whose H.264 encoders are known to be broken.
+const BROKEN_H264: [(&str, &str); 1] = [("android", "Xiaomi 2201117TI")];
+
 /// The query of `/rtc` and `/rtc/v1`. Everything is text here: clients write booleans and numbers in several ways.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
@@ -33,6 +37,7 @@ pub(crate) struct Query {
     sdk: String,
     version: String,
     os: String,
+    device_model: String,
     browser: String,
     auto_subscribe: String,
     auto_subscribe_data_track: String,
@@ -53,6 +58,7 @@ pub(crate) struct Client {
     /// Protocol number that it speaks.
     pub protocol: i32,
     pub os: String,
+    pub device_model: String,
     pub browser: String,
     /// From the HTTP header: browser clients on one connection do not name their browser otherwise.
     pub user_agent: String,
@@ -82,9 +88,24 @@ impl Client {
         newer && self.sdk == Sdk::Rust && self.protocol < 10
     }
 
+    /// A codec whose encoder on this device makes pictures that others cannot decode.
+    pub fn broken_encoder(&self) -> Option<CodecKind> {
+        let is = |(os, model): &&(&str, &str)| {
+            self.os.eq_ignore_ascii_case(os) && self.device_model.eq_ignore_ascii_case(model)
+        };
+        BROKEN_H264.iter().find(is).map(|_| CodecKind::H264)
+    }
+
     /// It is kept as long as the session, and logged.
     fn shorten(&mut self) {
-        for text in [&mut self.version, &mut self.os, &mut self.browser, &mut self.user_agent] {
+        let texts = [
+            &mut self.version,
+            &mut self.os,
+            &mut self.device_model,
+            &mut self.browser,
+            &mut self.user_agent,
+        ];
+        for text in texts {
             let end = text.char_indices().nth(MAX_NAME).map_or(text.len(), |(at, _)| at);
             text.truncate(end);
             text.shrink_to_fit();
@@ -151,6 +172,7 @@ impl Params {
                 version: query.version.clone(),
                 protocol: query.protocol.parse().unwrap_or_default(),
                 os: query.os.clone(),
+                device_model: query.device_model.clone(),
                 browser: query.browser.clone(),
                 user_agent: String::new(),
                 abilities: Abilities {
@@ -182,6 +204,7 @@ impl Params {
                 version: info.version,
                 protocol: info.protocol,
                 os: info.os,
+                device_model: info.device_model,
                 browser: info.browser,
                 user_agent: String::new(),
                 abilities: Abilities {

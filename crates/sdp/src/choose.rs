@@ -52,6 +52,17 @@ impl Accepted {
         self
     }
 
+    /// Everything but this codec and its RTX.
+    #[must_use]
+    pub fn without(mut self, kind: CodecKind) -> Self {
+        let mut gone = Vec::new();
+        for codec in self.codecs.extract_if(.., |codec| codec.kind == kind) {
+            gone.extend(std::iter::once(codec.payload_type).chain(codec.rtx));
+        }
+        self.lines.retain(|line| !gone.contains(&line.payload_type));
+        self
+    }
+
     /// Retransmissions were accepted for some codec.
     pub fn has_rtx(&self) -> bool {
         self.codecs.iter().any(|codec| codec.rtx.is_some())

@@ -93,13 +93,18 @@ for (const [version, single] of [["v0", false], ["v1", true]]) {
   test(`${version}: a viewer without VP9 gets VP8 of its publisher, and the others keep VP9`, async () => {
     const room = freshRoom(`backup-${version}`);
     for (const person of [ada, bob, pia]) await person.join(room, { single, options: { dynacast: person === ada } });
-    await ada.publish({ codec: "vp9", ...SIZE, video: { backupCodec: { codec: "vp8" }, backupCodecPolicy: POLICY.SIMULCAST } });
+    await ada.publish({ codec: "vp9", simulcast: true, layers: [[LOW.width, LOW.height, 150_000]], ...SIZE, video: { backupCodec: { codec: "vp8" }, backupCodecPolicy: POLICY.SIMULCAST } });
     await bob.watches(ada, SIZE);
     await pia.watches(ada, SIZE);
     await pia.decodes(ada, "video/vp8");
     await bob.decodes(ada, "video/vp9");
     await encodes("video/vp9", true);
     await encodes("video/vp8", true);
+    for (const [quality, size] of [["LOW", LOW], ["HIGH", SIZE]]) {
+      await pia.do("setQuality", { identity: "ada", quality });
+      await pia.watches(ada, size);
+      await bob.watches(ada, SIZE);
+    }
 
     await ada.do("setMuted", { source: "camera", muted: true });
     for (const other of [bob, pia]) await other.notices({ kind: "muted", who: "ada", source: "camera" });

@@ -1,4 +1,5 @@
 mod api;
+mod backup;
 mod changes;
 mod connections;
 mod data_tracks;

@@ -177,7 +177,8 @@ impl Session {
             !params.single && params.client.protocol >= 3 && participant.permissions.subscribe;
         let publisher = Connection::new(&mut rng);
         let subscriber = (!params.single).then(|| Subscriber::new(Connection::new(&mut rng)));
-        let uploads = Uploads::new(params.client.is_browser() && !params.client.is_firefox());
+        let exact = params.client.is_browser() && !params.client.is_firefox();
+        let uploads = Uploads::new(exact, params.client.broken_encoder());
         let mut session = Self {
             media_deadline: Some(now + state.config.media_deadline),
             state,
@@ -411,6 +412,7 @@ impl Session {
             me: &self.me,
             room: &self.room,
             subscriber_primary: self.subscriber_primary,
+            broken_encoder: self.params.client.broken_encoder(),
         }
     }
 

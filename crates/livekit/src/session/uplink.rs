@@ -109,7 +109,7 @@ impl Session {
             let prefer =
                 if red { Some(CodecKind::Red) } else { self.uploads.wanted_codec(kind, &msid, section.mid) };
             let policy = Policy { prefer, red };
-            let accepted = choose(section, &policy);
+            let accepted = self.uploads.accept(choose(section, &policy));
             (!accepted.codecs.is_empty()).then(|| UpSection {
                 mid: section.mid,
                 kind,

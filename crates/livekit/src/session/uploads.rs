@@ -94,6 +94,8 @@ pub(crate) struct Uploads {
     queued: Vec<proto::AddTrackRequest>,
     sections: Vec<UpSection>,
     exact: bool,
+    /// A codec that the client is not to send.
+    without: Option<CodecKind>,
     /// Client ids of tracks that were sent once, the newest last.
     spent: Vec<String>,
 }
@@ -101,8 +103,17 @@ pub(crate) struct Uploads {
 impl Uploads {
     /// `exact`: the track ids in the client's offers are the client ids of its AddTracks without exception, so that order
     /// never decides which section belongs to which track.
-    pub fn new(exact: bool) -> Self {
-        Self { exact, ..Self::default() }
+    /// `without`: a codec that it is not to send.
+    pub fn new(exact: bool, without: Option<CodecKind>) -> Self {
+        Self { exact, without, ..Self::default() }
+    }
+
+    /// What of these is accepted of the client.
+    pub fn accept(&self, accepted: Accepted) -> Accepted {
+        match self.without {
+            Some(codec) => accepted.without(codec),
+            None => accepted,
+        }
     }
 
     pub fn add(&mut self, request: proto::AddTrackRequest) -> Admission {
@@ -113,7 +124,7 @@ impl Uploads {
         if self.uploads.len() >= MAX_TRACKS || pending >= MAX_PENDING {
             return Admission::LimitExceeded;
         }
-        let publish = parse_add_track(&request);
+        let publish = parse_add_track(&request, self.without);
         self.uploads.push(Upload {
             request,
             publish: publish.clone(),
@@ -468,7 +479,7 @@ fn sent_codec(accepted: &Accepted, wanted: CodecKind) -> CodecKind {
     plain.unwrap_or(wanted)
 }
 
-fn parse_add_track(request: &proto::AddTrackRequest) -> PublishTrack {
+fn parse_add_track(request: &proto::AddTrackRequest, without: Option<CodecKind>) -> PublishTrack {
     let kind = match request.r#type() {
         proto::TrackType::Audio => MediaKind::Audio,
         _ => MediaKind::Video,
@@ -483,7 +494,9 @@ fn parse_add_track(request: &proto::AddTrackRequest) -> PublishTrack {
     let feature = |feature: proto::AudioTrackFeature| request.audio_features.contains(&(feature as i32));
     #[allow(deprecated, reason = "clients still say it in the older fields")]
     let (stereo, no_dtx) = (request.stereo, request.disable_dtx);
-    let codec = named.filter(|codec| codec.media() == kind && *codec != CodecKind::Red).unwrap_or(default);
+    let can =
+        |codec: &CodecKind| codec.media() == kind && *codec != CodecKind::Red && Some(*codec) != without;
+    let codec = named.filter(can).unwrap_or(default);
     PublishTrack {
         cid: request.cid.clone(),
         kind,
@@ -499,7 +512,7 @@ fn parse_add_track(request: &proto::AddTrackRequest) -> PublishTrack {
         stereo: stereo || feature(proto::AudioTrackFeature::TfStereo),
         no_dtx: no_dtx || feature(proto::AudioTrackFeature::TfNoDtx),
         features: translate::parse_audio_features(&request.audio_features),
-        backup: backup::parse(request, codec),
+        backup: backup::parse(request, codec).filter(|backup| Some(backup.codec) != without),
         encryption: translate::parse_encryption(request.encryption),
         stream: request.stream.clone(),
     }

@@ -1,7 +1,9 @@
 //! Publishing, subscribing, muting, and the order in which it is told.
 
-use base::model::{Notice, Permissions, Track, TrackSource};
-use base::{Identity, MediaKind, TrackId};
+use base::model::{
+    AudioFeature, Backup, BackupPolicy, BackupStream, Notice, Permissions, Track, TrackChange, TrackSource,
+};
+use base::{CodecKind, Identity, MediaKind, TrackId};
 
 use super::scene::{Scene, everything, negotiated, track};
 use crate::{Limits, MuteRefused, PublishRefused};
@@ -302,4 +304,66 @@ fn negotiating_again_updates_the_track_and_announces_nothing_new() {
         !scene.room.negotiated(scene.now, bob, track, negotiated(mid, base::CodecKind::Vp8, true)),
         "not bob's"
     );
+}
+
+fn second(sent: bool) -> Option<BackupStream> {
+    let mid = base::Mid::new(b"9").expect("a mid");
+    sent.then(|| BackupStream { mid, cid: "second".to_owned(), simulcast: true, layers: Vec::new() })
+}
+
+#[test]
+fn receivers_are_told_when_a_second_encoding_comes_and_goes() {
+    let mut scene = Scene::new();
+    let (ann, bob, cyd) = (scene.join("ann"), scene.join("bob"), scene.join("cyd"));
+    let camera = track(TrackId(77), TrackSource::Camera, true);
+    let backup = Backup { codec: CodecKind::Vp8, policy: BackupPolicy::Simulcast, stream: None };
+    let camera = Track { backup: Some(backup), ..camera };
+    let id = scene.room.publish(ann, camera).expect("allowed").id;
+    let mid = base::Mid::new(b"0").expect("a mid");
+    assert!(!scene.room.backup_negotiated(scene.now, ann, id, second(true)), "not before the first");
+    assert!(scene.room.negotiated(scene.now, ann, id, negotiated(mid, CodecKind::Vp9, false)));
+    scene.room.update_subscription(scene.now, cyd, &[id], false);
+    scene.quiet();
+    scene.forget();
+    scene.muted.clear();
+    assert!(!scene.room.backup_negotiated(scene.now, bob, id, second(true)), "not bob's");
+    assert!(scene.room.backup_negotiated(scene.now, ann, id, second(true)));
+    assert!(scene.heard(bob).contains(&"encodings true".to_owned()));
+    assert!(!scene.heard(cyd).contains(&"encodings true".to_owned()), "cyd does not receive it");
+    assert_eq!(scene.muted, [(id, true)], "what is muted is muted in every encoding");
+    assert!(scene.room.has_backup(id));
+    assert!(scene.room.backup_negotiated(scene.now, ann, id, None));
+    assert!(scene.heard(bob).contains(&"encodings false".to_owned()));
+    assert!(scene.room.offers_backup(id) && !scene.room.has_backup(id), "it may come again");
+}
+
+#[test]
+fn a_track_that_is_sent_in_its_second_codec_alone_has_no_other() {
+    let mut scene = Scene::new();
+    let ann = scene.join("ann");
+    let backup = Backup { codec: CodecKind::Vp8, policy: BackupPolicy::Simulcast, stream: None };
+    let camera = Track { backup: Some(backup), ..track(TrackId(77), TrackSource::Camera, false) };
+    let id = scene.room.publish(ann, camera).expect("allowed").id;
+    let mid = base::Mid::new(b"0").expect("a mid");
+    assert!(scene.room.negotiated(scene.now, ann, id, negotiated(mid, CodecKind::Vp8, false)));
+    assert!(!scene.room.offers_backup(id));
+}
+
+#[test]
+fn a_publisher_changes_its_own_tracks_as_their_kind_allows() {
+    let mut scene = Scene::new();
+    let (ann, bob) = (scene.join("ann"), scene.join("bob"));
+    let camera = scene.publish(ann);
+    let small = || TrackChange::Video(320, 180);
+    assert!(scene.room.change_track(scene.now, ann, camera, small()));
+    assert!(!scene.room.change_track(scene.now, bob, camera, small()), "not bob's");
+    let stereo = TrackChange::Audio([AudioFeature::Stereo].into());
+    assert!(!scene.room.change_track(scene.now, ann, camera, stereo), "a picture");
+    let value = &scene.room.participant(ann).expect("here").tracks[0];
+    assert_eq!((value.width, value.height), (320, 180));
+    let pending = scene.ask_to_publish(ann, TrackSource::Microphone, false).expect("allowed");
+    let stereo = TrackChange::Audio([AudioFeature::Stereo].into());
+    assert!(scene.room.change_track(scene.now, ann, pending, stereo));
+    scene.negotiate(ann, pending);
+    assert!(scene.room.participant(ann).expect("here").tracks[1].stereo);
 }

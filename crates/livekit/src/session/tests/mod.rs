@@ -1,6 +1,7 @@
 //! Sessions as values: messages and events in, effects out. Offers are those recorded in `crates/sdp/tests/offers`.
 
 mod backup;
+mod codecs;
 mod data;
 mod data_tracks;
 mod gotchas;

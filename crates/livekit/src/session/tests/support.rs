@@ -42,6 +42,7 @@ pub fn client(sdk: Sdk, protocol: i32) -> Client {
         version: "2.23.0".to_owned(),
         protocol,
         os: String::new(),
+        device_model: String::new(),
         browser: String::new(),
         user_agent: String::new(),
         abilities: base::model::Abilities::default(),
