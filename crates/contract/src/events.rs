@@ -52,3 +52,14 @@ impl RoomEvents {
         self.followers.iter().any(|follower| !follower.is_closed() && follower.len() >= BEHIND_AT)
     }
 }
+
+/// An event as it is told to other programs. It never changes afterwards: what is told again is these bytes.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Written {
+    /// The event's id.
+    pub id: String,
+    /// What happened, in a word.
+    pub event: &'static str,
+    /// All of it.
+    pub body: Vec<u8>,
+}

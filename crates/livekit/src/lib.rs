@@ -10,6 +10,7 @@
 mod config;
 mod data_tracks;
 mod frames;
+mod hooks;
 mod http;
 mod ids;
 mod join;
@@ -26,6 +27,7 @@ mod translate;
 mod twirp;
 
 pub use config::{Config, IceServer, SERVER_PROTOCOL, SERVER_VERSION, State};
+pub use hooks::write_event;
 pub use http::router;
 pub use metrics::Metrics;
 pub use sessions::Sessions;

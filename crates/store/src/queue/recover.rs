@@ -26,7 +26,7 @@ pub(super) fn open<D: Disk>(mut disk: D, limits: Limits) -> Result<(Queue<D>, Re
         found.segment(*number, file, numbers.last() == Some(number))?;
     }
     let Found { mut segments, entries, next, torn, is_doubtful } = found;
-    for (_, place) in &entries {
+    for place in entries.values() {
         if let Some(segment) = segments.iter_mut().find(|segment| segment.number == place.segment) {
             segment.unfinished += 1;
         }

@@ -1,0 +1,101 @@
+//! The embedded queue does what every queue has to, and what only it can.
+
+use backplane::conformance::{self, Rig};
+use backplane::{Embedded, Limits, Queue as _};
+use bytes::Bytes;
+use store::simulated::{Faults, SimulatedDisk};
+
+const SMALL: Limits = Limits { segment_bytes: 4_000, total_bytes: 100_000, payload_bytes: 2_000 };
+
+/// On a simulated disk, which loses what was not synced.
+struct Simulated {
+    disk: SimulatedDisk,
+    crashes: u64,
+}
+
+impl Rig for Simulated {
+    type Queue = Embedded;
+
+    async fn open(&mut self) -> Embedded {
+        Embedded::over(self.disk.clone(), SMALL).expect("it opens")
+    }
+
+    async fn crash(&mut self, queue: Embedded) {
+        queue.close().await;
+        self.crashes += 1;
+        self.disk.crash(self.crashes);
+    }
+}
+
+/// In a directory. A process that is killed leaves what it wrote, so that ending it is all there is to do.
+struct Real(tempfile::TempDir);
+
+impl Rig for Real {
+    type Queue = Embedded;
+
+    async fn open(&mut self) -> Embedded {
+        Embedded::open(self.0.path(), SMALL).expect("it opens")
+    }
+
+    async fn crash(&mut self, queue: Embedded) {
+        queue.close().await;
+    }
+}
+
+#[tokio::test]
+async fn it_does_what_a_queue_has_to_on_a_disk_that_loses_what_was_not_synced() {
+    conformance::queue(Simulated { disk: SimulatedDisk::default(), crashes: 0 }).await;
+}
+
+#[tokio::test]
+async fn it_does_what_a_queue_has_to_in_a_directory() {
+    conformance::queue(Real(tempfile::tempdir().expect("a directory"))).await;
+}
+
+#[tokio::test]
+async fn a_disk_without_syncs_does_not_pass() {
+    let disk = SimulatedDisk::default();
+    let mut lost = 0;
+    for seed in 0..10 {
+        disk.set_faults(Faults { syncs_lie: true, ..Faults::default() });
+        let Ok(queue) = Embedded::over(disk.clone(), SMALL) else { return };
+        let before = queue.pending().await.expect("it works").len();
+        queue.append(vec![Bytes::from_static(b"one")]).await.expect("it says that it is there");
+        queue.close().await;
+        disk.crash(seed);
+        let Ok(queue) = Embedded::over(disk.clone(), SMALL) else { return };
+        lost += usize::from(queue.pending().await.expect("it works").len() <= before);
+        queue.close().await;
+    }
+    assert!(lost > 0, "entries whose syncs did nothing survived ten crashes");
+}
+
+#[tokio::test]
+async fn a_failing_disk_is_an_error_and_no_end() {
+    let disk = SimulatedDisk::default();
+    let queue = Embedded::over(disk.clone(), SMALL).expect("it opens");
+    disk.set_faults(Faults { syncs_fail: true, ..Faults::default() });
+    let payload = || vec![Bytes::from_static(b"one")];
+    assert!(queue.append(payload()).await.is_err());
+    disk.set_faults(Faults::default());
+    assert!(queue.append(payload()).await.is_ok());
+    assert_eq!(queue.pending().await.expect("it works").len(), 1);
+}
+
+#[tokio::test]
+async fn appends_that_wait_together_share_a_sync() {
+    let disk = SimulatedDisk::default();
+    let queue = Embedded::over(disk.clone(), Limits::default()).expect("it opens");
+    let before = disk.syncs();
+    let appends: Vec<_> = (0..500)
+        .map(|_| {
+            let queue = queue.clone();
+            tokio::spawn(async move { queue.append(vec![Bytes::from_static(b"one")]).await })
+        })
+        .collect();
+    for append in appends {
+        append.await.expect("no panic").expect("it works");
+    }
+    // How many meet depends on the machine; without sharing it would be 500.
+    assert!(disk.syncs() - before < 400, "{} syncs", disk.syncs() - before);
+}
