@@ -32,6 +32,9 @@ pub enum Command {
     },
     /// Print a token that lets its bearer into a room.
     Token(Token),
+    /// Read or replay what webhooks could not deliver within a day.
+    #[command(subcommand)]
+    Webhooks(Letters),
 }
 
 /// Options of `stoa dev`.
@@ -52,6 +55,60 @@ pub struct Dev {
     /// Participants of a room on one worker before newcomers may go to another [default: 16].
     #[arg(long, value_name = "COUNT")]
     pub spread_at: Option<usize>,
+    /// Send webhooks to this address; may be repeated.
+    #[arg(long = "webhook", value_name = "URL")]
+    pub webhooks: Vec<String>,
+    /// Where what is to last is kept; made when something is.
+    #[arg(long, value_name = "DIRECTORY", default_value = crate::config::DATA_DIRECTORY)]
+    pub data: PathBuf,
+}
+
+/// What to do with dead letters.
+#[derive(Subcommand)]
+pub enum Letters {
+    /// Print them, oldest first: id, event, room, what the last attempt came to.
+    List {
+        /// Of this server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Send them again: those named by their ids, or all.
+    Replay {
+        /// Of this server.
+        #[command(flatten)]
+        server: Server,
+        /// Those for this address alone.
+        #[arg(long, value_name = "URL")]
+        url: Option<String>,
+        /// Ids as `list` prints them; none = all.
+        #[arg(value_name = "ID")]
+        ids: Vec<String>,
+    },
+}
+
+/// A running server, and the right to ask it.
+#[derive(Args)]
+pub struct Server {
+    /// Address of the server.
+    #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:7880")]
+    pub server: String,
+    /// Who asks.
+    #[command(flatten)]
+    pub signer: Signer,
+}
+
+/// The API key that signs.
+#[derive(Args)]
+pub struct Signer {
+    /// The API key that signs it.
+    #[arg(long, default_value = auth::DEVELOPMENT_KEY)]
+    pub api_key: String,
+    /// The secret of the key. Better: --config, or STOA_KEYS=KEY:SECRET, which other users of the machine do not see.
+    #[arg(long, conflicts_with = "config")]
+    pub api_secret: Option<String>,
+    /// Take the secret of the key from this configuration. With one key in it, that key signs.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 /// Options of `stoa token`.
@@ -72,15 +129,9 @@ pub struct Token {
     /// How long it is good: a number with s, m, h or d.
     #[arg(long, default_value = "6h", value_name = "TIME", value_parser = lifetime)]
     pub valid_for: Duration,
-    /// The API key that signs it.
-    #[arg(long, default_value = auth::DEVELOPMENT_KEY)]
-    pub api_key: String,
-    /// The secret of the key. Better: --config, or STOA_KEYS=KEY:SECRET, which other users of the machine do not see.
-    #[arg(long, conflicts_with = "config")]
-    pub api_secret: Option<String>,
-    /// Take the secret of the key from this configuration. With one key in it, that key signs.
-    #[arg(long, value_name = "FILE")]
-    pub config: Option<PathBuf>,
+    /// Who signs it.
+    #[command(flatten)]
+    pub signer: Signer,
 }
 
 const GRANTS: &str = "\

@@ -4,7 +4,9 @@ mod address;
 mod app;
 mod cli;
 mod config;
+mod hooks;
 mod http;
+mod letters;
 mod log;
 mod page;
 mod server;
@@ -29,6 +31,7 @@ fn main() -> ExitCode {
         Command::Serve { config } => serve(config.as_deref()),
         Command::CheckConfig { file } => check_config(&file),
         Command::Token(options) => token::mint(&options).map(|token| println!("{token}")),
+        Command::Webhooks(command) => letters::run(&command),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -67,6 +70,12 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
             ..control::Config::default()
         },
         keys: ApiKeys::new(config.keys),
+        hooks: hooks::Settings {
+            urls: config.webhook_urls,
+            api_key: config.webhook_api_key,
+            bytes: config.webhook_megabytes << 20,
+            directory: config.data_directory,
+        },
         debug_token: config.admin_debug_token,
         development: false,
         names: Names { http: "http.listen", udp: "udp.port" },
@@ -108,6 +117,12 @@ fn dev(options: &Dev) -> Result<(), String> {
             None => control::Config::default(),
         },
         keys: ApiKeys::development(),
+        hooks: hooks::Settings {
+            urls: options.webhooks.clone(),
+            api_key: None,
+            bytes: Config::default().webhook_megabytes << 20,
+            directory: options.data.clone(),
+        },
         debug_token: None,
         development: true,
         names: Names { http: "--port", udp: "--udp-port" },

@@ -10,6 +10,7 @@ use auth::ApiKeys;
 use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
+use backplane::Embedded;
 use base::NodeId;
 use contract::events::RoomEvents;
 use contract::media::{Command, Event, WorkerHandle};
@@ -18,10 +19,11 @@ use tokio::net::TcpListener;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
+use webhook::Webhooks;
 use worker::WorkerConfig;
 
 use crate::tls::TlsListener;
-use crate::{app, http, page, time};
+use crate::{app, hooks, http, page, time};
 
 /// Commands that wait for one worker: a few for each of the participants that one core can carry.
 const COMMANDS: usize = 4_096;
@@ -42,6 +44,8 @@ pub struct Settings {
     pub rooms: control::Config,
     /// API keys.
     pub keys: ApiKeys,
+    /// Webhooks.
+    pub hooks: hooks::Settings,
     /// Opens `/debug`.
     pub debug_token: Option<String>,
     /// With the meeting page, and a token for everybody who asks.
@@ -77,6 +81,7 @@ pub struct Running {
     /// All addresses that clients are told to send media to.
     pub candidates: Vec<SocketAddr>,
     control: Control,
+    hooks: Option<Webhooks<Embedded>>,
     sessions: livekit::Sessions,
     health: Health,
     workers: Workers,
@@ -97,12 +102,14 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         .await
         .map_err(|error| cannot_bind("TCP", settings.http, &error, settings.names.http))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
+    let mut room_events = RoomEvents::default();
+    let hooks = hooks::start(&settings.hooks, &settings.keys, &mut room_events).await?;
     let (events, worker_events) = async_channel::bounded(EVENTS);
     let workers = start_workers(&settings.media, settings.names.udp, &events)?;
     let candidates = workers.handles.iter().flat_map(|handle| handle.info.candidates.clone()).collect();
 
     let (handle, control) =
-        control::spawn(settings.rooms, workers.handles.clone(), worker_events, RoomEvents::default());
+        control::spawn(settings.rooms, workers.handles.clone(), worker_events, room_events);
     let livekit_config = livekit::Config { node: NodeId(rand::random()), ..livekit::Config::default() };
     let livekit =
         livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config);
@@ -115,11 +122,22 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         keys: settings.keys.clone(),
         debug_token: settings.debug_token,
         health: health.clone(),
-        sources: sources(&workers.metrics, control.metrics(), &livekit.metrics, &whip.metrics),
+        sources: sources(
+            &workers.metrics,
+            control.metrics(),
+            &livekit.metrics,
+            &whip.metrics,
+            hooks.as_ref(),
+        ),
         now: time::unix_millis,
     };
     let routes =
         Router::new().merge(livekit::router(livekit)).merge(whip::router(whip)).merge(admin::router(admin));
+    let letters = hooks.as_ref().and_then(|hooks| hooks.admin(settings.keys.clone(), time::unix_millis));
+    let routes = match letters {
+        Some(letters) => routes.merge(webhook::router(letters)),
+        None => routes,
+    };
     let routes = if settings.development {
         let app = app::App { keys: settings.keys, tls: settings.tls.is_some() };
         routes.merge(app::router(app)).merge(page::router())
@@ -131,7 +149,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let (stop_http, stopped) = watch::channel(false);
     let http = serve_http(listener, settings.tls, routes, stopped)?;
     health.enter(Phase::Serving);
-    Ok(Running { address, candidates, control, sessions, health, workers, http, stop_http })
+    Ok(Running { address, candidates, control, hooks, sessions, health, workers, http, stop_http })
 }
 
 fn start_workers(
@@ -225,6 +243,7 @@ fn sources(
     control: &Arc<control::Metrics>,
     livekit: &Arc<livekit::Metrics>,
     whip: &Arc<whip::Metrics>,
+    hooks: Option<&Webhooks<Embedded>>,
 ) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for (index, metrics) in workers.iter().enumerate() {
@@ -249,6 +268,11 @@ fn sources(
     sources.push(Box::new(move |visit| {
         whip.for_each(|name, labels, value| visit(&format!("stoa_{name}"), labels, value as f64));
     }));
+    if let Some(hooks) = hooks.map(|hooks| Arc::clone(hooks.metrics())) {
+        sources.push(Box::new(move |visit| {
+            hooks.for_each(|name, labels, value| visit(name, labels, value as f64));
+        }));
+    }
     let started = time::since_epoch().as_secs_f64();
     sources.push(Box::new(move |visit| {
         visit("stoa_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -279,6 +303,11 @@ impl Running {
         self.health.enter(Phase::Draining);
         if timeout(PATIENCE, self.control.shutdown()).await.is_err() {
             tracing::warn!("rooms did not end in time");
+        }
+        if let Some(hooks) = self.hooks
+            && timeout(PATIENCE, hooks.stop()).await.is_err()
+        {
+            tracing::error!("webhooks could not be put on the disk in time: the last ones may be lost");
         }
         if timeout(PATIENCE, self.sessions.ended()).await.is_err() {
             tracing::warn!("not every client could be told in time");

@@ -3,7 +3,7 @@
 use auth::{Claims, VideoGrants};
 use serde_json::{Map, Value};
 
-use crate::cli::Token;
+use crate::cli::{Signer, Token};
 use crate::config::Config;
 use crate::time;
 
@@ -27,7 +27,7 @@ const GRANTS: [&str; 13] = [
 /// The token that the options describe, or a sentence on what is wrong with them.
 pub fn mint(options: &Token) -> Result<String, String> {
     let claims = claims(options)?.valid_for(time::unix_millis(), options.valid_for);
-    let (key, secret) = signer(options)?;
+    let (key, secret) = signer(&options.signer)?;
     Ok(auth::mint(&key, &secret, &claims))
 }
 
@@ -71,7 +71,7 @@ fn claims(options: &Token) -> Result<Claims, String> {
 }
 
 /// Key and secret: from the options, else from the configuration, else those of development.
-fn signer(options: &Token) -> Result<(String, String), String> {
+pub fn signer(options: &Signer) -> Result<(String, String), String> {
     if let Some(secret) = &options.api_secret {
         return Ok((options.api_key.clone(), secret.clone()));
     }
@@ -110,9 +110,11 @@ mod tests {
             name: "Ann".to_owned(),
             grants: grants.iter().map(|grant| (*grant).to_owned()).collect(),
             valid_for: Duration::from_secs(60),
-            api_key: "key".to_owned(),
-            api_secret: Some("a secret of at least thirty-two bytes".to_owned()),
-            config: None,
+            signer: Signer {
+                api_key: "key".to_owned(),
+                api_secret: Some("a secret of at least thirty-two bytes".to_owned()),
+                config: None,
+            },
         }
     }
 

@@ -2,7 +2,7 @@
 //!
 //! | request | answer |
 //! |---|---|
-//! | `GET /webhooks/dead?after=N&limit=N` | per receiver: how much waits, and dead letters, oldest first |
+//! | `GET /webhooks/dead?receiver=N&after=N&limit=N` | per receiver: how much waits, and dead letters, oldest first |
 //! | `POST /webhooks/replay` with `{"ids": […], "url": …}` | puts these (without `ids` all) back into their queue |
 
 use std::sync::Arc;
@@ -44,6 +44,8 @@ pub fn router<Q: Queue>(admin: Admin<Q>) -> Router {
 
 #[derive(Deserialize)]
 struct Page {
+    /// Of this receiver alone: its place in the configuration, from 0.
+    receiver: Option<usize>,
     /// Letters after this number.
     #[serde(default)]
     after: u64,
@@ -98,7 +100,8 @@ async fn list<Q: Queue>(
         return refusal.into_response();
     }
     let mut all = Vec::new();
-    for receiver in admin.receivers.iter() {
+    let wanted = |index: usize| page.receiver.is_none_or(|only| only == index);
+    for (_, receiver) in admin.receivers.iter().enumerate().filter(|(index, _)| wanted(*index)) {
         match receiver.list(&page).await {
             Ok(listed) => all.push(listed),
             Err(error) => return unavailable(&error),

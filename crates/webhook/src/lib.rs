@@ -39,7 +39,7 @@ use tokio::task::JoinSet;
 pub use client::{Client, Sent, UrlError, check_url};
 pub use http::{Admin, router};
 pub use metrics::Metrics;
-pub use sign::Signer;
+pub use sign::{Signer, directory_name};
 
 use delivery::Delivery;
 use intake::Intake;

@@ -33,6 +33,11 @@ impl Signer {
     }
 }
 
+/// A name for the directory of what is kept for `url`: the same every time, and another for another.
+pub fn directory_name(url: &str) -> String {
+    digest(&SHA256, url.as_bytes()).as_ref()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use auth::ApiKeys;

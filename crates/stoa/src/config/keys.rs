@@ -189,6 +189,58 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "webhook.urls",
+        about: &[
+            "Addresses to which everything that happens in rooms is posted (docs/webhooks.md). Each gets everything.",
+        ],
+        accepts: "addresses, each once, like [\"https://example.org/stoa\"]",
+        default: Ok("[]"),
+        is_list: true,
+        set: |config, values| {
+            let is_good =
+                |(at, url): (usize, &String)| webhook::check_url(url).is_ok() && !values[..at].contains(url);
+            values.iter().enumerate().all(is_good).then(|| config.webhook_urls = values.to_vec())
+        },
+    },
+    Key {
+        name: "webhook.api_key",
+        about: &["Name of the API key that signs webhooks. Without it the first in alphabetical order does."],
+        accepts: "the name of a key in the section [keys]",
+        default: Err("\"myapp\""),
+        is_list: false,
+        set: |config, values| {
+            config.webhook_api_key = Some(values.first().filter(|key| !key.is_empty())?.clone());
+            Some(())
+        },
+    },
+    Key {
+        name: "webhook.max_megabytes",
+        about: &[
+            "Megabytes on the disk that may wait for one address. When it has been away for so long that they are full,",
+            "further webhooks to it are dropped and counted.",
+        ],
+        accepts: "a number from 1 to 1000000",
+        default: Ok("1024"),
+        is_list: false,
+        set: |config, values| {
+            config.webhook_megabytes = number(values, 1, 1_000_000)?;
+            Some(())
+        },
+    },
+    Key {
+        name: "data.directory",
+        about: &[
+            "Directory in which is kept what has to survive a restart: webhooks that are not delivered.",
+        ],
+        accepts: "a path; it is made when something is kept",
+        default: Ok("\"stoa-data\""),
+        is_list: false,
+        set: |config, values| {
+            config.data_directory = values.first().filter(|path| !path.is_empty())?.into();
+            Some(())
+        },
+    },
+    Key {
         name: "admin.debug_token",
         about: &[
             "Opens /debug/rooms/NAME for every room, as `Authorization: Bearer TOKEN`.",

@@ -11,10 +11,13 @@ mod reference;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use keys::SECRETS_VARIABLE;
+
+/// Where what is to last is kept unless something else is said.
+pub const DATA_DIRECTORY: &str = "stoa-data";
 
 /// Everything that can be configured.
 #[derive(Clone, PartialEq, Debug)]
@@ -41,6 +44,14 @@ pub struct Config {
     pub room_spread_at: usize,
     /// The server API may ask participants to unmute.
     pub room_remote_unmute: bool,
+    /// Receivers of webhooks.
+    pub webhook_urls: Vec<String>,
+    /// API key that signs webhooks; `None`: the first.
+    pub webhook_api_key: Option<String>,
+    /// Most megabytes (2^20 bytes) that wait for one receiver.
+    pub webhook_megabytes: u64,
+    /// Where what is to last is kept.
+    pub data_directory: PathBuf,
     /// Bearer token that opens `/debug`.
     pub admin_debug_token: Option<String>,
     /// Filter of log lines, as `tracing-subscriber` reads it.
@@ -72,6 +83,10 @@ impl Default for Config {
             room_loudest: worker::LOUDEST,
             room_spread_at: control::Config::default().spread_at,
             room_remote_unmute: false,
+            webhook_urls: Vec::new(),
+            webhook_api_key: None,
+            webhook_megabytes: 1_024,
+            data_directory: PathBuf::from(DATA_DIRECTORY),
             admin_debug_token: None,
             log_level: "info".to_owned(),
             log_format: LogFormat::Text,
@@ -141,6 +156,9 @@ impl Config {
             if let Err(weak) = auth::check_secret(key, secret) {
                 errors.push(format!("keys: {weak}"));
             }
+        }
+        if let Some(key) = self.webhook_api_key.as_ref().filter(|key| !self.keys.contains_key(*key)) {
+            errors.push(format!("webhook.api_key = {key:?}: there is no such key in the section [keys]"));
         }
         let last = usize::from(self.udp_port) + self.workers() - 1;
         if last > usize::from(u16::MAX) {

@@ -47,6 +47,8 @@ fn every_key_can_be_set_in_the_file() {
         "[http]\nlisten = \"[::1]:80\"\n[udp]\nport = 1000\nworkers = 3\nadvertise = [\"203.0.113.7\", \"2001:db8::1\"]\n\
          [room]\nempty_timeout = 1\ndeparture_timeout = 0\nmax_participants = 9\nloudest = 4\nspread_at = 3\n\
          remote_unmute = \"yes\"\n\
+         [webhook]\nurls = [\"https://a.example/x\", \"http://b.example\"]\napi_key = \"myapp\"\nmax_megabytes = 5\n\
+         [data]\ndirectory = \"somewhere\"\n\
          [admin]\ndebug_token = \"sixteen letters!\"\n[log]\nlevel = \"warn,livekit=debug\"\nformat = \"json\"\n",
     )
     .expect("all good");
@@ -56,6 +58,9 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!((config.room_departure_timeout, config.room_max_participants), (Duration::ZERO, 9));
     assert_eq!((config.room_loudest, config.room_spread_at), (4, 3));
     assert!(config.room_remote_unmute);
+    assert_eq!(config.webhook_urls, ["https://a.example/x", "http://b.example"]);
+    assert_eq!((config.webhook_api_key.as_deref(), config.webhook_megabytes), (Some("myapp"), 5));
+    assert_eq!(config.data_directory, PathBuf::from("somewhere"));
     assert_eq!(config.admin_debug_token.as_deref(), Some("sixteen letters!"));
     assert_eq!((config.log_level.as_str(), config.log_format), ("warn,livekit=debug", LogFormat::Json));
 }
