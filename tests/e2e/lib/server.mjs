@@ -13,15 +13,15 @@ import { until } from "./until.mjs";
 const KEY = "devkey";
 const SECRET = "secret";
 
-/** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead, unless `workers` says how many it must have. */
-export async function startServer(name, { workers } = {}) {
-  if (process.env.STOA_URL && !workers) return new Server(process.env.STOA_URL, undefined, []);
+/** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead, unless `workers` or further `args` say how it must be. */
+export async function startServer(name, { workers, args = [] } = {}) {
+  if (process.env.STOA_URL && !workers && args.length === 0) return new Server(process.env.STOA_URL, undefined, []);
   if (!existsSync(STOA)) throw new Error(`no server at ${STOA}: build it with \`cargo build -p stoa\`, or set STOA_BIN`);
   const port = await freeTcpPort();
   // One port per worker, and there are as many workers as cores.
   const udpPorts = await freeUdpPorts(workers ?? availableParallelism());
   const log = join(ARTEFACTS, `server-${name}.log`);
-  const child = spawn(STOA, ["dev", "--port", String(port), "--udp-port", String(udpPorts[0]), "--workers", String(udpPorts.length)], { stdio: ["ignore", "pipe", "pipe"] });
+  const child = spawn(STOA, ["dev", "--port", String(port), "--udp-port", String(udpPorts[0]), "--workers", String(udpPorts.length), ...args], { stdio: ["ignore", "pipe", "pipe"] });
   const server = new Server(`http://127.0.0.1:${port}`, child, udpPorts);
   const file = createWriteStream(log);
   for (const stream of [child.stdout, child.stderr]) stream.on("data", (chunk) => { file.write(chunk); server.keep(chunk); });
@@ -60,6 +60,14 @@ class Server {
   /** True while the process lives; a server that is not ours counts as alive. */
   get alive() {
     return this.child === undefined || this.child.exitCode === null;
+  }
+
+  /** Ends it without a word, as a loss of power does. */
+  async kill() {
+    const ended = new Promise((resolve) => this.child.once("exit", resolve));
+    this.child.kill("SIGKILL");
+    await ended;
+    this.child = undefined;
   }
 
   async stop() {

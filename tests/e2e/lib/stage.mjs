@@ -11,7 +11,7 @@ import { startSite } from "./site.mjs";
  * Starts what is asked for. `close()` stops everything that was started, also after a failure half-way. `link()` makes a bad network
  * for one person; the server must then have one worker.
  */
-export async function openStage(name, { firefox = false, chromiumArgs = [], workers } = {}) {
+export async function openStage(name, { firefox = false, chromiumArgs = [], workers, args } = {}) {
   const running = [];
   const start = async (starting) => {
     const part = await starting;
@@ -28,7 +28,7 @@ export async function openStage(name, { firefox = false, chromiumArgs = [], work
     link: async (conditions) => start(startLink(stage.server.udpPorts[0], conditions)),
   };
   try {
-    stage.server = await start(startServer(name, { workers }));
+    stage.server = await start(startServer(name, { workers, args }));
     stage.site = await start(startSite());
     stage.chromium = await start(startChromium({ args: chromiumArgs }));
     if (firefox) stage.firefox = await start(startFirefox({ tone: LOOKS.fay.tone }));
