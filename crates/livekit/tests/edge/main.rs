@@ -1,7 +1,9 @@
-//! The routes on a real listener, with a WebSocket client and an invented control plane behind them.
+//! The routes on a real listener, with a WebSocket client, and behind them an invented control plane, or the real one (`whole`).
 
+mod bad_input;
 mod http;
 mod resume;
 mod signal;
 mod support;
 mod twirp;
+mod whole;

@@ -116,14 +116,19 @@ impl Server {
 
     /// `Err`: status and text of the refusal.
     pub async fn try_connect(&self, path: &str) -> Result<Client, (u16, String)> {
-        match tokio_tungstenite::connect_async(format!("ws://{}{path}", self.address)).await {
-            Ok((socket, _)) => Ok(Client { socket }),
-            Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
-                let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
-                Err((response.status().as_u16(), text.into_owned()))
-            }
-            Err(other) => panic!("{other}"),
+        open(self.address, path).await
+    }
+}
+
+/// `Err`: status and text of the refusal.
+pub async fn open(address: SocketAddr, path: &str) -> Result<Client, (u16, String)> {
+    match tokio_tungstenite::connect_async(format!("ws://{address}{path}")).await {
+        Ok((socket, _)) => Ok(Client { socket }),
+        Err(tokio_tungstenite::tungstenite::Error::Http(response)) => {
+            let text = response.body().as_deref().map(String::from_utf8_lossy).unwrap_or_default();
+            Err((response.status().as_u16(), text.into_owned()))
         }
+        Err(other) => panic!("{other}"),
     }
 }
 
@@ -136,6 +141,12 @@ impl Client {
     pub async fn ask(&mut self, message: proto::signal_request::Message) {
         let request = proto::SignalRequest { message: Some(message) };
         self.send(Frame::Binary(request.encode_to_vec().into())).await;
+    }
+
+    /// Like [`Self::ask`], where the server may have closed the socket.
+    pub async fn try_ask(&mut self, message: proto::signal_request::Message) {
+        let request = proto::SignalRequest { message: Some(message) };
+        let _ = self.socket.send(Frame::Binary(request.encode_to_vec().into())).await;
     }
 
     pub async fn send(&mut self, frame: Frame) {

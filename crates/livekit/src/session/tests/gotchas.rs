@@ -350,6 +350,22 @@ fn an_offer_of_one_megabyte_ends_the_session_with_a_leave() {
 }
 
 #[test]
+fn metadata_changes_beyond_those_that_may_wait_are_refused_and_not_asked_for() {
+    let mut bench = browser();
+    bench.begin();
+    let change = |request_id| {
+        Ask::UpdateMetadata(proto::UpdateParticipantMetadata { request_id, ..Default::default() })
+    };
+    (0..16).for_each(|id| assert_eq!(bench.ask(change(id)).requests.len(), 1));
+    let effects = bench.ask(change(16));
+    assert!(effects.requests.is_empty());
+    let [Message::RequestResponse(response)] = &effects.frames[..] else { panic!("{:?}", effects.frames) };
+    assert_eq!(response.reason(), proto::request_response::Reason::LimitExceeded);
+    bench.event(Event::MetadataChanged { request_id: 0, allowed: true });
+    assert_eq!(bench.ask(change(17)).requests.len(), 1, "there is room again");
+}
+
+#[test]
 fn a_few_malformed_frames_are_forgiven_and_a_flood_is_not() {
     let mut bench = browser();
     bench.begin();
