@@ -8,6 +8,7 @@
 //!   dominates: runs of equal sizes are what makes sending cheap.
 //! - [`Poller`], [`Waker`]: sleep until a datagram, a wake-up from another thread, or a deadline.
 //! - [`CpuClock`]: CPU time of one thread, readable from others.
+//! - [`thread`]: on which core a thread runs and how urgent it is, for measurements.
 //!
 //! This crate knows nothing of RTP, peers or rooms. It is the only one with `unsafe`: system calls that the standard
 //! library does not offer. Linux only.
@@ -21,6 +22,7 @@ mod poll;
 mod receive;
 mod send;
 mod socket;
+pub mod thread;
 
 pub use batch::{Batch, MAX_MESSAGE, MAX_SEGMENTS};
 pub use clock::CpuClock;

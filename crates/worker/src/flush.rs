@@ -35,8 +35,8 @@ pub(crate) struct Scratch {
     pub(crate) unrepaired: Vec<SendIndex>,
 }
 
-/// Empties the peer into the batch, as far as its budget goes; unless it is `stirred`, of media alone. `true`: something is
-/// left for the next tick.
+/// Empties the peer into the batch, as far as its budget goes; unless it is `stirred`, of media alone, and of sound alone while
+/// it awaits its turn. `true`: something is left for the next tick.
 pub(crate) fn flush(
     now: Instant,
     peer: &mut Peer,
@@ -86,6 +86,9 @@ impl Flush<'_> {
                 pacer.on_sent(self.now, bytes);
             }
             outbox.clear_audio();
+        }
+        if self.peer.awaits_turn {
+            return false;
         }
         let left = self.peer.rtc.has_resends() && self.resend(&outbox.video);
         if !outbox.video.is_empty() {

@@ -1,6 +1,6 @@
 //! Connections and what belongs to them.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
@@ -79,6 +79,8 @@ pub(crate) struct Peer {
     pub(crate) wanted: Bitrate,
     /// It is in the list of peers to be looked at before the tick ends.
     pub(crate) touched: bool,
+    /// It waits for its turn to be sent the picture that came for it.
+    pub(crate) awaits_turn: bool,
     /// And for more than media that it is to be sent: it may have events, control datagrams, another deadline.
     pub(crate) stirred: bool,
     /// It has more events than were read in one go.
@@ -121,6 +123,7 @@ impl Peer {
             pacer: None,
             wanted: Bitrate(0),
             touched: false,
+            awaits_turn: false,
             stirred: false,
             unread: false,
             armed: None,
@@ -242,6 +245,8 @@ pub(crate) struct Peers {
     slots: Slots<PeerKey, Box<Peer>>,
     ids: HashMap<PeerId, PeerKey>,
     touched: Vec<PeerKey>,
+    /// Who has picture to be sent, and since when, in the order in which it came.
+    turns: VecDeque<(PeerKey, Instant)>,
 }
 
 impl Peers {
@@ -296,21 +301,46 @@ impl Peers {
 
     #[inline]
     pub(crate) fn touch_and_get(&mut self, key: PeerKey) -> Option<&mut Peer> {
-        let peer = self.hand_media(key)?;
+        let peer = self.hand_sound(key)?;
         peer.stirred = true;
         Some(peer)
     }
 
-    /// The peer gets media to send, and nothing else happens to it: its outbox alone is to be looked at. Most of the time most
-    /// peers are touched for nothing else, and looking at the rest of them would cost as much as sealing a packet.
+    /// The peer gets sound to send, and nothing else happens to it: its outbox alone is to be looked at before the tick ends.
+    /// Looking at the rest of it would cost as much as sealing a packet.
     #[inline]
-    pub(crate) fn hand_media(&mut self, key: PeerKey) -> Option<&mut Peer> {
+    pub(crate) fn hand_sound(&mut self, key: PeerKey) -> Option<&mut Peer> {
         let peer = self.slots.get_mut(key)?;
         if !peer.touched {
             peer.touched = true;
             self.touched.push(key);
         }
         Some(peer)
+    }
+
+    /// The peer gets picture to send: when its turn comes ([`Self::next_turn`]).
+    #[inline]
+    pub(crate) fn hand_picture(&mut self, now: Instant, key: PeerKey) -> Option<&mut Peer> {
+        let peer = self.slots.get_mut(key)?;
+        if !peer.awaits_turn {
+            peer.awaits_turn = true;
+            self.turns.push_back((key, now));
+        }
+        Some(peer)
+    }
+
+    /// Whose picture is to be sent now.
+    pub(crate) fn next_turn(&mut self) -> Option<PeerKey> {
+        let (key, _) = self.turns.pop_front()?;
+        if let Some(peer) = self.slots.get_mut(key) {
+            peer.awaits_turn = false;
+        }
+        Some(key)
+    }
+
+    /// Since when the next in turn waits.
+    pub(crate) fn waits_since(&self) -> Option<Instant> {
+        self.turns.front().map(|(_, since)| *since)
     }
 
     /// Moves the touched peers to the empty `into`, keeping both allocations. They stay marked until they were flushed.

@@ -30,6 +30,9 @@ use crate::timers::{Owner, Timers};
 const ROUNDS: usize = 4;
 /// Timers that fire in one tick; more only after a stall, and they are due in the next tick at once.
 const MAX_TIMERS: usize = 10_000;
+/// Picture waits this long for its turn at most before no more is read: a core that is asked for more than it can do lets
+/// the kernel drop what it cannot take, and what it takes is not stale.
+const MAX_TURN: Duration = Duration::from_millis(20);
 /// While events wait for room in control's queue, it is tried again this often.
 const RETRY_EVENTS: Duration = Duration::from_millis(5);
 /// Totals over all peers are published this often, while anything happens.
@@ -153,12 +156,10 @@ impl Worker {
         self.relays.wake();
         self.take_relayed(now);
         self.take_timers(now);
-        for _ in 0..ROUNDS {
-            if !self.has_work() {
-                break;
-            }
-            self.settle(now);
-        }
+        self.settle(now);
+        // Sound does not wait until picture is sealed.
+        self.io.flush();
+        self.send_pictures(now);
         self.io.flush();
         self.tend_relays(now);
         self.events.flush();
@@ -166,8 +167,13 @@ impl Worker {
         true
     }
 
-    fn has_work(&self) -> bool {
+    fn is_unsettled(&self) -> bool {
         self.peers.has_touched() || self.rooms.has_touched()
+    }
+
+    /// There is something for the next tick, whatever the time is.
+    fn has_work(&self) -> bool {
+        self.is_unsettled() || self.peers.waits_since().is_some()
     }
 
     /// Hops 2 and 3 of one datagram.
@@ -272,16 +278,20 @@ impl Worker {
             return self.room_panicked(origin.room);
         };
         self.rooms.touch(origin.room);
-        self.hand_out(received, origin.rings, descriptor.len() + payload.len());
+        self.hand_out(now, received, origin.rings, descriptor.len() + payload.len());
         if !relays.is_empty() {
             self.relay(relays, (id, origin.track), received, (descriptor, payload), interruptions);
         }
     }
 
     /// From the decision to the receivers: handles only, no bytes. They are sealed when the tick ends (hop 5).
-    fn hand_out(&mut self, received: &Received, rings: RingsKey, len: usize) {
+    fn hand_out(&mut self, now: Instant, received: &Received, rings: RingsKey, len: usize) {
         for decision in &self.decisions {
-            let Some(peer) = self.peers.hand_media(decision.sink.peer) else { continue };
+            let peer = match received.media {
+                MediaKind::Audio => self.peers.hand_sound(decision.sink.peer),
+                MediaKind::Video => self.peers.hand_picture(now, decision.sink.peer),
+            };
+            let Some(peer) = peer else { continue };
             let entry = Entry {
                 section: decision.sink.section,
                 rings,
@@ -336,8 +346,18 @@ impl Worker {
         }
     }
 
-    /// Peers' events, then rooms' events, then what the peers have to send.
+    /// What follows from what came in, except that pictures are not sent yet.
     fn settle(&mut self, now: Instant) {
+        for _ in 0..ROUNDS {
+            if !self.is_unsettled() {
+                break;
+            }
+            self.settle_once(now);
+        }
+    }
+
+    /// Peers' events, then rooms' events, then what the peers have to send.
+    fn settle_once(&mut self, now: Instant) {
         let mut peers = std::mem::take(&mut self.peers_in_hand);
         self.peers.take_touched(&mut peers);
         for key in &peers {
@@ -355,6 +375,16 @@ impl Worker {
         self.peers_in_hand = peers;
     }
 
+    /// Sends picture, receiver by receiver, until a slice is full: then the socket is looked at again. A frame to all receivers
+    /// of a room takes a millisecond and more, and sound of other rooms must not wait for it.
+    fn send_pictures(&mut self, now: Instant) {
+        let overdue = |since: Instant| now.saturating_duration_since(since) > MAX_TURN;
+        while !self.io.is_slice_full() || self.peers.waits_since().is_some_and(overdue) {
+            let Some(key) = self.peers.next_turn() else { break };
+            self.flush_one(now, key, false);
+        }
+    }
+
     /// All that this peer has to say goes into the batch now.
     pub(crate) fn flush_peer(&mut self, now: Instant, key: PeerKey) {
         if let Some(peer) = self.peers.get_mut(key) {
@@ -363,11 +393,16 @@ impl Worker {
         self.flush_touched(now, key);
     }
 
-    /// Hop 5: what this peer gets is sealed into the batch.
     fn flush_touched(&mut self, now: Instant, key: PeerKey) {
         let Some(peer) = self.peers.get_mut(key) else { return };
         peer.touched = false;
         let stirred = std::mem::take(&mut peer.stirred);
+        self.flush_one(now, key, stirred);
+    }
+
+    /// Hop 5: what this peer gets is sealed into the batch.
+    fn flush_one(&mut self, now: Instant, key: PeerKey, stirred: bool) {
+        let Some(peer) = self.peers.get_mut(key) else { return };
         let (room_key, room) = (peer.room, self.rooms.get(peer.room));
         let (io, counts, scratch) = (&mut self.io, &mut self.counts, &mut self.scratch);
         let outcome = guard(|| {
@@ -530,6 +565,7 @@ impl Worker {
 impl Worker {
     /// A tick in which these datagrams came.
     pub(crate) fn virtual_tick(&mut self, now: Instant, datagrams: &mut [(SocketAddr, Vec<u8>)]) {
+        self.io.held = true;
         self.take_commands(now);
         for (source, bytes) in datagrams {
             match self.routes.find(*source, bytes) {
@@ -538,12 +574,10 @@ impl Worker {
             }
         }
         self.take_timers(now);
-        for _ in 0..ROUNDS {
-            if !self.has_work() {
-                break;
-            }
-            self.settle(now);
-        }
+        self.settle(now);
+        self.io.flush();
+        self.send_pictures(now);
+        self.io.flush();
         self.events.flush();
     }
 

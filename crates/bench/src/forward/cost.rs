@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::floor::{Cost, Floor};
 use super::load::{Load, Round, percentile};
 use super::pattern::Pattern;
-use super::rig::IP;
+use super::rig::{self, IP, Place};
 use super::scene::Scene;
 use super::{millis, rounded};
 
@@ -116,7 +116,10 @@ fn floor(load: &mut Load) -> Result<Floor, String> {
 /// The floor on a thread of its own, while this one goes on reading the same sockets.
 fn floor_round(load: &mut Load, floor: &Floor, pattern: &Pattern, segments: f64) -> Result<Cost, String> {
     std::thread::scope(|scope| {
-        let thread = scope.spawn(|| floor.run(IP, pattern, ROUND, segments));
+        let thread = scope.spawn(|| {
+            rig::take(Place::Server);
+            floor.run(IP, pattern, ROUND, segments)
+        });
         load.listen_while(|_| !thread.is_finished())?;
         thread.join().map_err(|_| "the floor panicked".to_owned())?
     })

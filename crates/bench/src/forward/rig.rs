@@ -1,7 +1,7 @@
 //! A worker with real sockets and its clients, connected and subscribed as a scene says.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use base::model::Quality;
@@ -9,6 +9,7 @@ use base::{NtpTime, PeerId};
 use client::{Endpoint, Remote};
 use contract::media::{self, Command, Event, Sections, WorkerHandle};
 use rtc::{Certificate, Config, IceCredentials, WallClock};
+use udp::thread::{self, Urgency};
 use udp::{Options, Slab};
 use worker::{Mesh, Metrics, WorkerConfig};
 
@@ -17,6 +18,30 @@ use super::scene::{Connection, Role, Scene};
 /// Where everything runs.
 pub const IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const CONNECT_WITHIN: Duration = Duration::from_secs(60);
+
+/// What a thread is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// The worker, or the floor that it is held against.
+    Server,
+    /// Publishers and receivers.
+    Load,
+}
+
+/// Puts the calling thread where it belongs: each of the two has a core of its own, and comes before all other programs. Else
+/// their wake-ups land on each other's core, and latency is what the scheduler makes of it. Where the process may not do
+/// that, or there is but one core, figures of a machine that does nothing else are little worse.
+pub fn take(place: Place) {
+    static CORES: LazyLock<Vec<usize>> = LazyLock::new(thread::cores);
+    let (core, urgency) = match place {
+        Place::Server => (CORES.first(), Urgency::AtOnce),
+        Place::Load => (CORES.get(1), Urgency::Most),
+    };
+    let Some(core) = core.filter(|_| CORES.len() > 1) else { return };
+    if let Err(error) = thread::stay_on(*core).and_then(|()| thread::set_urgency(urgency)) {
+        println!("  (cores are shared with other programs: {error})");
+    }
+}
 
 /// A running worker and its clients.
 pub struct Rig {
@@ -39,8 +64,11 @@ impl Rig {
         let wall = WallClock { at: now, ntp: NtpTime::from_unix(since_epoch) };
         let (tell, events) = async_channel::bounded(65_536);
         let metrics = Arc::new(Metrics::default());
+        // What this thread starts inherits its place.
+        take(Place::Server);
         let (worker, thread) = worker::spawn(worker_config(config(1)?, metrics.clone()), tell)
             .map_err(|error| format!("the worker does not start: {error}"))?;
+        take(Place::Load);
         // One certificate for all clients: hundreds of key generations would only lengthen the set-up.
         let client_config = config(2)?;
         let bind = |seed| {
