@@ -10,8 +10,10 @@ use crate::Socket;
 use crate::address::RawAddress;
 use crate::control::{self, Control};
 
-/// Messages per call. More hardly pays: the kernel's cost per message dominates that of the call.
+/// Messages in a slab. More hardly pays: the kernel's cost per message dominates that of the call.
 const MESSAGES: usize = 32;
+/// Messages that are asked for first: mostly there are fewer, and then room for many need not be laid out.
+const FEW: usize = 4;
 /// The largest (coalesced) message.
 const MESSAGE_SIZE: usize = 65_536;
 /// An odd number of cache lines apart, so that the beginnings of the buffers do not all fall on the same cache sets.
@@ -120,15 +122,21 @@ impl Socket {
     /// there is nothing to read. Empty datagrams are skipped. Never blocks.
     pub fn receive(&self, slab: &mut Slab) -> io::Result<usize> {
         slab.datagrams.clear();
+        if self.receive_into::<FEW>(slab, 0)? == FEW {
+            self.receive_into::<{ MESSAGES - FEW }>(slab, FEW)?;
+        }
+        Ok(slab.len())
+    }
+
+    /// Reads up to so many messages into the slab's buffers from `first` on; returns how many came.
+    fn receive_into<const N: usize>(&self, slab: &mut Slab, first: usize) -> io::Result<usize> {
         // SAFETY: plain integers and pointers, for which all-zero bytes (null) are a value.
-        let mut headers: [libc::mmsghdr; MESSAGES] = unsafe { std::mem::zeroed() };
-        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; MESSAGES];
-        let buffers = slab.bytes.chunks_exact_mut(STRIDE);
-        for (((header, vector), buffer), (address, control)) in headers
-            .iter_mut()
-            .zip(&mut vectors)
-            .zip(buffers)
-            .zip(slab.addresses.iter_mut().zip(slab.controls.iter_mut()))
+        let mut headers: [libc::mmsghdr; N] = unsafe { std::mem::zeroed() };
+        let mut vectors = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; N];
+        let buffers = slab.bytes.chunks_exact_mut(STRIDE).skip(first);
+        let around = slab.addresses.iter_mut().zip(slab.controls.iter_mut()).skip(first);
+        for (((header, vector), buffer), (address, control)) in
+            headers.iter_mut().zip(&mut vectors).zip(buffers).zip(around)
         {
             *vector = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: MESSAGE_SIZE };
             header.msg_hdr.msg_name = std::ptr::from_mut(address).cast();
@@ -142,9 +150,9 @@ impl Socket {
         for (index, header) in headers.iter().enumerate().take(count) {
             // SAFETY: the kernel wrote this header's control buffer, which lives in the slab.
             let info = unsafe { control::decode(&header.msg_hdr) };
-            slab.take(index, header.msg_len as usize, header.msg_hdr.msg_flags, info);
+            slab.take(first + index, header.msg_len as usize, header.msg_hdr.msg_flags, info);
         }
-        Ok(slab.len())
+        Ok(count)
     }
 
     /// `recvmmsg(2)`; 0 when it would block.

@@ -16,7 +16,7 @@
 //! | 2. the peer is found, by address or by ICE user fragment | `demux` |
 //! | 3. `rtc::Peer::receive` authenticates and decrypts in place | `tick` |
 //! | 4. the payload goes into its layer's ring, `sfu::Media::forward` decides who gets it | `tick`, `rooms` |
-//! | 5. `rtc::Peer::send` writes and encrypts into the batch, receiver by receiver; one flush | `flush`, `outbox`, `socket` |
+//! | 5. `rtc::Peer::send` writes and encrypts into the batch, receiver by receiver, slice by slice | `flush`, `outbox`, `socket` |
 
 mod bandwidth;
 mod by_hand;

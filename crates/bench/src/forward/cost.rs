@@ -14,10 +14,9 @@ use super::{millis, rounded};
 const SUBSCRIBERS: usize = 200;
 /// Frames a second of the pattern that the floor is held against.
 const FRAME_RATE: u32 = 30;
-/// What a core carries is asked while it is about half loaded: an idle one works in smaller batches and with colder caches,
-/// and a full one has packets wait. The share of a core, and the most frames a second that the load generator keeps up with.
+/// What a core carries is asked while this share of it is used: an idle one works in smaller batches and with colder caches, and
+/// a full one has packets wait.
 const HALF: f64 = 0.5;
-const MAX_FRAME_RATE: f64 = 140.0;
 const ROUND: Duration = Duration::from_secs(2);
 const ROUNDS: usize = 5;
 
@@ -29,14 +28,15 @@ pub fn run(out: &mut Map<String, Value>) -> Result<(), String> {
     let synthetic = measure(&mut load, "frames of ten, 30 a second", &pattern)?;
     let recorded = measure(&mut load, "recorded from Chromium", &Pattern::recorded()?)?;
     let forward = &synthetic.forward;
-    let light = forward.cpu.as_secs_f64() / (ROUND * ROUNDS as u32).as_secs_f64();
-    let frame_rate = (f64::from(FRAME_RATE) * HALF / light).min(MAX_FRAME_RATE) as u32;
+    let frame_rate = load.find_rate(2 * FRAME_RATE, HALF, Pattern::frames_of_ten)?;
     let busy = measure(
         &mut load,
         &format!("frames of ten, {frame_rate} a second"),
         &Pattern::frames_of_ten(frame_rate),
     )?;
     out.insert("pps_per_core".into(), json!((1e9 / busy.forward.per_packet_ns()).round()));
+    let used = busy.forward.cpu.as_secs_f64() / (ROUND * ROUNDS as u32).as_secs_f64();
+    out.insert("pps_per_core_load".into(), json!(rounded(used)));
     out.insert("pps_per_core_segments".into(), json!(rounded(busy.forward.segments())));
     out.insert("half_load_floor_ratio".into(), json!(rounded(busy.ratio())));
     out.insert("floor_ratio".into(), json!(rounded(synthetic.ratio())));

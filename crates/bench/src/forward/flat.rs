@@ -17,7 +17,7 @@ const FRAME_RATE: u32 = 45;
 const TRACKS: [usize; 3] = [1, 10, 100];
 /// Receivers of all those tracks, and frames a second that each gets, of all tracks together.
 const RECEIVERS: usize = 100;
-const FRAMES: u32 = 100;
+const FRAMES: u32 = 150;
 /// The median of these counts.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);

@@ -25,7 +25,18 @@ const READ_AT_ONCE: usize = 8;
 const COMPLETE: f64 = 0.97;
 const COMPLETE_WINDOWS: usize = 2;
 const WINDOW: Duration = Duration::from_secs(1);
+/// Sources of long patterns begin within this time, those of short ones within one turn of theirs.
+const FRAME: Duration = Duration::from_millis(33);
 const WARM_UP_WITHIN: Duration = Duration::from_secs(45);
+/// A load generator that reads less than this share of what is sent to it is too slow for anything to count.
+const ARRIVED: f64 = 0.99;
+/// Trials in which the rate is looked for that makes the worker as busy as it is to be; the share of it that may be missed.
+const TRIALS: usize = 5;
+const TRIAL: Duration = Duration::from_secs(1);
+const TRIAL_WARM_UP: Duration = Duration::from_secs(10);
+const MISSED: f64 = 0.06;
+/// The load generator keeps up with this share of a rate with which it does not.
+const SLOWER: f64 = 0.85;
 
 /// A scene that can be played.
 pub struct Load {
@@ -75,6 +86,8 @@ pub struct Round {
     pub video: Vec<Duration>,
     /// Share of what should have been forwarded that was.
     pub complete: f64,
+    /// Share of what the worker sent that the load generator has read.
+    pub arrived: f64,
     /// Bytes that the worker sent.
     pub bytes: u64,
 }
@@ -147,7 +160,7 @@ impl Load {
         for (at, publisher) in self.publishers.iter_mut().enumerate() {
             for (index, source) in publisher.sources.iter_mut().enumerate() {
                 number += 1;
-                let apart = source.pattern().length.min(Duration::from_millis(33));
+                let apart = Some(source.pattern().length).filter(|length| *length <= WINDOW).unwrap_or(FRAME);
                 source.restart(now + apart * (number * 7 % count as u32) / count as u32);
                 if publisher.active {
                     self.due.push(Reverse((source.due(), at, index)));
@@ -158,7 +171,11 @@ impl Load {
 
     /// Plays until estimates are high enough for everything that is wanted.
     pub fn warm_up(&mut self) -> Result<(), String> {
-        let deadline = Instant::now() + WARM_UP_WITHIN;
+        self.warm_up_within(WARM_UP_WITHIN)
+    }
+
+    fn warm_up_within(&mut self, length: Duration) -> Result<(), String> {
+        let deadline = Instant::now() + length;
         self.restart();
         let mut complete = 0;
         let mut share = 0.0;
@@ -171,13 +188,48 @@ impl Load {
         }
         if complete < COMPLETE_WINDOWS {
             return Err(format!(
-                "after {WARM_UP_WITHIN:?} only {:.1} % of what is wanted is forwarded",
+                "after {length:?} only {:.1} % of what is wanted is forwarded",
                 share * 100.0
             ));
         }
         self.tally.audio.clear();
         self.tally.video.clear();
         Ok(())
+    }
+
+    /// Finds by trial how many frames a second make the worker as busy as `share` of a core, from `rate` on, or how many the load
+    /// generator keeps up with; plays them, and returns the rate. `pattern` makes what is played of the rate.
+    pub fn find_rate(
+        &mut self,
+        rate: u32,
+        share: f64,
+        pattern: impl Fn(u32) -> Pattern,
+    ) -> Result<u32, String> {
+        let (mut rate, mut most) = (f64::from(rate), f64::INFINITY);
+        for trial in 1.. {
+            self.play(&pattern(rate as u32));
+            let warm = self.warm_up_within(TRIAL_WARM_UP).is_ok();
+            let round = self.try_out(TRIAL)?;
+            let kept_up = warm && round.arrived >= ARRIVED && round.complete >= COMPLETE;
+            if !kept_up {
+                most = rate * SLOWER;
+            }
+            println!(
+                "    trial with {rate:.0} a second: load {:.2}, {:.1} % forwarded, {:.1} % read",
+                round.load(),
+                round.complete * 100.0,
+                round.arrived * 100.0
+            );
+            let next = (rate * share / round.load().max(0.01)).min(most);
+            if kept_up && (trial == TRIALS || (next - rate).abs() < MISSED * rate) {
+                break;
+            }
+            if trial > TRIALS {
+                return Err(format!("the load generator keeps up with no rate; the last was {rate:.0}"));
+            }
+            rate = next;
+        }
+        Ok(rate as u32)
     }
 
     /// Plays for `length`; the share of what is wanted that was forwarded meanwhile.
@@ -189,6 +241,19 @@ impl Load {
 
     /// Plays for `length` and tells what that cost.
     pub fn measure(&mut self, length: Duration) -> Result<Round, String> {
+        let round = self.try_out(length)?;
+        if round.arrived < ARRIVED {
+            return Err(format!(
+                "of {} packets sent only {:.1} % arrived: the load generator is too slow for the figure to count",
+                round.cost.packets,
+                round.arrived * 100.0
+            ));
+        }
+        Ok(round)
+    }
+
+    /// As [`Self::measure`], also when the load generator does not keep up.
+    pub fn try_out(&mut self, length: Duration) -> Result<Round, String> {
         let (before, bytes) = (self.cost(), self.value("stoa_worker_sent_bytes_total"));
         let (arrived, sent, expected) = (self.tally.arrived, self.sent(), self.expected());
         let began = Instant::now();
@@ -200,13 +265,7 @@ impl Load {
         cost.cpu -= before.cpu;
         cost.packets -= before.packets;
         cost.messages -= before.messages;
-        let arrived = self.tally.arrived - arrived;
-        if arrived * 100 < cost.packets * 99 {
-            return Err(format!(
-                "of {} packets sent only {arrived} arrived: the load generator is too slow for the figure to count",
-                cost.packets
-            ));
-        }
+        let arrived = (self.tally.arrived - arrived) as f64 / cost.packets.max(1) as f64;
         let sorted = |mut ages: Vec<Duration>| {
             ages.sort_unstable();
             ages
@@ -217,6 +276,7 @@ impl Load {
             audio: sorted(std::mem::take(&mut self.tally.audio)),
             video: sorted(std::mem::take(&mut self.tally.video)),
             complete: (self.sent() - sent) as f64 / (self.expected() - expected).max(1) as f64,
+            arrived,
             bytes: self.value("stoa_worker_sent_bytes_total") - bytes,
         })
     }

@@ -1,7 +1,7 @@
 //! A worker with real sockets and its clients, connected and subscribed as a scene says.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Once};
 use std::time::{Duration, Instant, SystemTime};
 
 use base::model::Quality;
@@ -39,7 +39,8 @@ pub fn take(place: Place) {
     };
     let Some(core) = core.filter(|_| CORES.len() > 1) else { return };
     if let Err(error) = thread::stay_on(*core).and_then(|()| thread::set_urgency(urgency)) {
-        println!("  (cores are shared with other programs: {error})");
+        static TOLD: Once = Once::new();
+        TOLD.call_once(|| println!("  (cores are shared with other programs: {error})"));
     }
 }
 

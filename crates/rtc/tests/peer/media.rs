@@ -171,6 +171,34 @@ fn reports_give_the_clock_the_round_trip_and_the_loss() {
 }
 
 #[test]
+fn streams_that_began_at_different_times_are_reported_on_together_each_second() {
+    let mut world = World::new(7, GOOD);
+    world.connect();
+    for name in [AUDIO, VIDEO] {
+        let index = world.ours.peer.send_index(mid(name)).expect("declared");
+        let ntp = base::NtpTime::from_unix(Duration::from_secs(1_600_000_000));
+        world.ours.peer.set_clock(index, Clock { ntp, rtp: 5, at: world.now });
+    }
+    let before = world.ours.peer.counters().rtcp_sent;
+    for number in 0..500 {
+        world.we_send(0, 100 + number, &payload(number));
+        // Video begins 100 ms after audio.
+        if number >= 5 {
+            world.we_send(1, 100 + number, &payload(number));
+        }
+        world.run(20 * MS);
+    }
+    for ssrc in [3_000, 4_000] {
+        let of_stream = world.theirs.packets.iter().filter(|packet| *packet.header.ssrc == ssrc);
+        let mut times: Vec<_> = of_stream.filter_map(|p| Some(p.last_sender_info?.ntp_time)).collect();
+        times.dedup();
+        assert!((10..=12).contains(&times.len()), "{} sender reports of {ssrc} in 10 s", times.len());
+    }
+    let datagrams = world.ours.peer.counters().rtcp_sent - before;
+    assert!((10..=13).contains(&datagrams), "{datagrams} datagrams for the reports of two streams");
+}
+
+#[test]
 fn transport_wide_feedback_passes_in_both_directions() {
     let mut world = World::new(6, GOOD);
     world.connect();

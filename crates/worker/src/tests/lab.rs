@@ -244,7 +244,8 @@ pub(super) struct Source {
     /// A keyframe is as long as so many other frames.
     pub(super) factor: usize,
     pub(super) codec: CodecKind,
-    next: Instant,
+    /// When it sends next.
+    pub(super) next: Instant,
     number: u64,
     sequence: u64,
     /// Not sent at all.

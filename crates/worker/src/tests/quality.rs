@@ -71,6 +71,37 @@ fn on_a_line_that_carries_all_each_packet_leaves_in_the_tick_in_which_it_came() 
 }
 
 #[test]
+fn sound_overtakes_the_picture_that_others_are_being_sent() {
+    let (mut lab, alice) = room();
+    lab.publish(alice, 3, Video, &[7_000]);
+    let listeners: Vec<usize> = (0..16).map(|_| lab.connect("rate=100mbit,queue=300ms,delay=5ms")).collect();
+    for listener in &listeners {
+        lab.subscribe(*listener, 3, Video);
+        lab.subscribe(*listener, 2, Audio);
+    }
+    lab.run(3 * SECOND);
+    // Sound comes right behind a frame: 16 times 27 packets are several slices.
+    let frame = lab.people[alice].source(3, 0).next;
+    lab.people[alice].source(2, 0).next = frame + MS / 10;
+    lab.people.iter_mut().for_each(|person| person.left.clear());
+    lab.run(frame - lab.now + 14 * MS);
+    let left = |listener: &usize| &lab.people[*listener].left;
+    let large = |bytes: usize| bytes > 900;
+    let pictures = listeners.iter().map(|each| left(each).iter().filter(|(_, bytes)| large(*bytes)));
+    let pictures: Vec<Instant> = pictures.flat_map(|each| each.map(|(at, _)| *at)).collect();
+    let last = pictures.iter().max().expect("a frame");
+    assert!(pictures.iter().min().is_some_and(|first| first < last), "slice by slice");
+    for listener in &listeners {
+        let sound = left(listener).iter().filter(|(_, bytes)| (100..200).contains(bytes));
+        let sound: Vec<Instant> = sound.map(|(at, _)| *at).collect();
+        assert!(sound.iter().all(|at| at < last) && !sound.is_empty(), "{sound:?} and {last:?}");
+        let of_frame: Vec<usize> =
+            left(listener).iter().map(|(_, bytes)| *bytes).filter(|b| large(*b)).collect();
+        assert!(of_frame.len() >= 25, "all of it: {of_frame:?}");
+    }
+}
+
+#[test]
 fn sound_never_waits_for_video() {
     let (mut lab, alice) = room();
     let (bob, from) = (thin(&mut lab), lab.now);
