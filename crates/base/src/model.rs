@@ -179,6 +179,17 @@ pub struct BackupStream {
     pub layers: Vec<VideoLayer>,
 }
 
+/// How a receiver gets a track.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Encoding {
+    /// The encoding that is forwarded under this id.
+    Sent(TrackId),
+    /// In its second codec, when its publisher has been asked for it.
+    OnRequest,
+    /// It is sent in no codec that the receiver knows.
+    Unknown,
+}
+
 /// What an application knows of how sound was made.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum AudioFeature {
@@ -276,6 +287,19 @@ impl Track {
             features: BTreeSet::new(),
             encryption: Encryption::None,
             stream: String::new(),
+        }
+    }
+
+    /// Which of its encodings a receiver gets that `accepts` these codecs.
+    pub fn encoding_for(&self, accepts: impl Fn(CodecKind) -> bool) -> Encoding {
+        let second = self.backup.as_ref().filter(|backup| accepts(backup.codec));
+        let sent = second.filter(|backup| backup.stream.is_some());
+        let replaced = sent.is_some_and(|backup| backup.policy != BackupPolicy::Simulcast);
+        match (accepts(self.codec) && !replaced, sent, second) {
+            (true, ..) => Encoding::Sent(self.id),
+            (false, Some(_), _) => Encoding::Sent(self.id.backup()),
+            (false, None, Some(_)) => Encoding::OnRequest,
+            (false, None, None) => Encoding::Unknown,
         }
     }
 

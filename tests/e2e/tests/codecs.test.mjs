@@ -128,6 +128,7 @@ test("with regression everybody goes over to the second codec, and the first is 
   await bob.decodes(ada, "video/vp8");
   await bob.watches(ada, SIZE);
   await encodes("video/vp9", false);
+  await bob.inSync(ada);
   await leave(ada, bob, pia);
 });
 

@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use base::model::{BackupPolicy, Track, TrackSource};
+use base::model::{Encoding, Track, TrackSource};
 use base::{MediaKind, Mid, ParticipantId, TrackId};
 use contract::media::SendSection;
 use sdp::{Accepted, Downlink as WrittenDownlink};
@@ -69,22 +69,13 @@ impl Slot {
 
     /// Can the track be received in it, if not now then when its publisher sends the second codec?
     fn carries(&self, track: &Track) -> bool {
-        self.accepted.as_ref().is_none_or(|accepted| {
-            let backup = track.backup.as_ref().is_some_and(|backup| accepted.has(backup.codec));
-            backup || accepted.has(track.codec)
-        })
+        self.encoding(track).is_none_or(|encoding| encoding != Encoding::Unknown)
     }
 
-    /// Which encoding of the track is sent in it; `None`: none that the client has said to accept, as yet.
-    fn encoding(&self, track: &Track) -> Option<TrackId> {
+    /// How the track is received in it; `None` as long as the client has not said what it accepts.
+    fn encoding(&self, track: &Track) -> Option<Encoding> {
         let accepted = self.accepted.as_ref()?;
-        let backup = track.backup.as_ref().filter(|backup| backup.stream.is_some());
-        let second = backup.filter(|backup| accepted.has(backup.codec));
-        let replaced = second.is_some_and(|backup| backup.policy != BackupPolicy::Simulcast);
-        if accepted.has(track.codec) && !replaced {
-            return Some(track.id);
-        }
-        second.map(|_| track.id.backup())
+        Some(track.encoding_for(|codec| accepted.has(codec)))
     }
 }
 
@@ -130,7 +121,7 @@ impl Downlinks {
         let slots = &self.slots;
         let waits = |known: &&mut Downlink| {
             let slot = slots.iter().find(|slot| slot.track == Some(known.track.id));
-            slot.is_some_and(|slot| slot.accepted.is_some() && slot.encoding(&known.track).is_none())
+            slot.is_some_and(|slot| slot.encoding(&known.track) == Some(Encoding::OnRequest))
         };
         let waiting = self.tracks.iter_mut().filter(|known| !known.backup_asked).filter(waits);
         waiting
@@ -274,10 +265,11 @@ impl Downlinks {
     pub fn send_sections(&self) -> Vec<SendSection> {
         let section = |slot: &Slot| {
             let (known, accepted) = (self.in_slot(slot)?, slot.accepted.as_ref()?);
+            let Some(Encoding::Sent(encoding)) = slot.encoding(&known.track) else { return None };
             Some(SendSection {
                 mid: slot.mid,
                 media: slot.kind,
-                track: slot.encoding(&known.track)?,
+                track: encoding,
                 ssrc: known.ssrc,
                 rtx_ssrc: accepted.has_rtx().then_some(known.rtx_ssrc),
                 codecs: accepted.codecs.clone(),

@@ -208,6 +208,12 @@ impl Encoder {
         self.send(frame.timestamp, descriptor, payload, frame.last && last)
     }
 
+    /// So many bytes at the front of a payload stay clear when its frame is encrypted.
+    pub fn clear(&self, payload: &[u8]) -> usize {
+        let ssrc = self.ssrc.to_be_bytes();
+        payload.windows(ssrc.len()).position(|bytes| bytes == ssrc).expect("the truth begins with it")
+    }
+
     /// Padding alone.
     pub fn padding(&mut self) -> Sent {
         self.send(self.timestamp_base, Vec::new(), Vec::new(), false)

@@ -66,6 +66,37 @@ fn top(frames: &[Decoded]) -> (u8, u8) {
     late.fold((0, 0), |(s, t), frame| (s.max(frame.spatial), t.max(frame.temporal)))
 }
 
+/// What is encrypted from end to end may look like anything. What the clients leave clear tells enough: the descriptor of the
+/// payload, the first byte of a VP8 frame and of an H.264 unit, the dependency descriptor.
+#[test]
+fn encrypted_frames_are_forwarded_by_what_stays_clear() {
+    for shape in ALL {
+        let watch = |key: u8| {
+            let (mut stage, mut encoders) = camera(shape, 1);
+            for picture in 0..60 {
+                if picture == 30 {
+                    stage.settle(BEN, &TrackSettings { fps: 10, ..quality(0) });
+                }
+                let key_wanted = picture == 0 || !stage.requested_layers().is_empty();
+                let mut packets = encoders[0].picture(stage.elapsed(), key_wanted, 2);
+                for sent in &mut packets {
+                    let clear = encoders[0].clear(&sent.payload);
+                    sent.payload[clear..].iter_mut().for_each(|byte| *byte ^= key);
+                }
+                stage.deliver_all(&packets);
+                stage.advance(FRAME);
+            }
+            let raw = stage.raw[&BEN].iter();
+            raw.map(|raw| (raw.sequence, raw.marker, raw.payload.len(), raw.descriptor.clone()))
+                .collect::<Vec<_>>()
+        };
+        let plain = watch(0);
+        assert!(plain.len() > 20, "{shape:?}");
+        assert_eq!(watch(0xA5), plain, "{shape:?}");
+        assert_eq!(watch(0xFF), plain, "{shape:?}");
+    }
+}
+
 #[test]
 fn a_wanted_size_or_quality_chooses_the_spatial_layer_of_one_stream() {
     for shape in WITH_SPATIAL {

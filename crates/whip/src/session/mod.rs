@@ -276,6 +276,15 @@ impl Session {
                     self.assign();
                 }
             }
+            Notice::EncodingsChanged { track } => {
+                if let Media::Playing(playing) = &mut self.media
+                    && playing.encodings_changed(track)
+                {
+                    let needed = playing.need_backup();
+                    self.set_sections();
+                    self.requests.extend(needed);
+                }
+            }
             Notice::TrackRemoved { track } => {
                 if let Media::Publishing(publishing) = &mut self.media
                     && publishing.removed(track)
@@ -305,9 +314,10 @@ impl Session {
     fn assign(&mut self) {
         let Media::Playing(playing) = &mut self.media else { return };
         if self.begun && playing.assign(&mut self.rng) {
-            let chosen: Vec<Request> = playing.chosen().collect();
+            let mut then: Vec<Request> = playing.chosen().collect();
+            then.extend(playing.need_backup());
             self.set_sections();
-            self.requests.extend(chosen);
+            self.requests.extend(then);
         }
     }
 

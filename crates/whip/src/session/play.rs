@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use axum::http::StatusCode;
-use base::model::{Track, TrackSettings};
+use base::model::{Encoding, Track, TrackSettings};
 use base::{MediaKind, ParticipantId, TrackId};
 use contract::media::{Sections, SendSection};
 use contract::session::Request;
@@ -36,6 +36,8 @@ pub(crate) struct Playing {
 struct Offered {
     track: Arc<Track>,
     publisher: ParticipantId,
+    /// Its publisher was asked for the second codec.
+    backup_asked: bool,
 }
 
 /// A section of the player. It is free while it sends nothing.
@@ -121,8 +123,34 @@ impl Playing {
     pub fn subscribe(&mut self, track: Arc<Track>, publisher: ParticipantId) {
         match self.tracks.iter_mut().find(|known| known.track.id == track.id) {
             Some(known) => known.track = track,
-            None => self.tracks.push(Offered { track, publisher }),
+            None => self.tracks.push(Offered { track, publisher, backup_asked: false }),
         }
+    }
+
+    /// Other encodings of a track are sent than before. True when one is played here.
+    pub fn encodings_changed(&mut self, track: Arc<Track>) -> bool {
+        let id = track.id;
+        if let Some(known) = self.tracks.iter_mut().find(|known| known.track.id == id) {
+            known.backup_asked &= track.backup_stream().is_none();
+            known.track = track;
+        }
+        self.slots.iter().any(|slot| slot.track() == Some(id))
+    }
+
+    /// Tracks that are played here as soon as their publishers send the second codec: each once.
+    pub fn need_backup(&mut self) -> Vec<Request> {
+        let slots = &self.slots;
+        let waits = |known: &&mut Offered| {
+            let slot = slots.iter().find(|slot| slot.track() == Some(known.track.id));
+            slot.is_some_and(|slot| slot.line.encoding(&known.track) == Encoding::OnRequest)
+        };
+        let waiting = self.tracks.iter_mut().filter(|known| !known.backup_asked).filter(waits);
+        waiting
+            .map(|known| {
+                known.backup_asked = true;
+                Request::NeedBackup { track: known.track.id }
+            })
+            .collect()
     }
 
     /// A track is gone. True when a section has become free.
@@ -156,7 +184,7 @@ impl Playing {
         let is_played = |track: TrackId| self.slots.iter().any(|slot| slot.track() == Some(track));
         let fits = |known: &&Offered| {
             known.track.kind == line.kind
-                && line.accepted.has(known.track.codec)
+                && line.encoding(&known.track) != Encoding::Unknown
                 && !is_played(known.track.id)
         };
         let is_present = |known: &&Offered| {
@@ -168,8 +196,12 @@ impl Playing {
     }
 
     pub fn sections(&self) -> Sections {
-        let send = self.slots.iter().filter_map(|slot| Some(slot.carries.as_ref()?.1.clone()));
-        Sections { receive: Vec::new(), send: send.collect() }
+        let section = |slot: &Slot| {
+            let (_, section) = slot.carries.as_ref()?;
+            let Encoding::Sent(track) = slot.line.encoding(self.played(slot)?) else { return None };
+            Some(SendSection { track, ..section.clone() })
+        };
+        Sections { receive: Vec::new(), send: self.slots.iter().filter_map(section).collect() }
     }
 
     pub fn answer(&self, offer: &Offer) -> Vec<OutSection> {
@@ -200,6 +232,11 @@ impl Slot {
 }
 
 impl Line {
+    /// How a track is received in it.
+    fn encoding(&self, track: &Track) -> Encoding {
+        track.encoding_for(|codec| self.accepted.has(codec))
+    }
+
     fn send(&self, track: TrackId, rng: &mut StdRng) -> SendSection {
         // Random 32 bits: that a session's few streams collide is less likely than that its packets are lost for good.
         // 0 stands for "unknown" in several places of the protocol stack.

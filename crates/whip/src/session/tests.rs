@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::model::{
-    Encryption, ParticipantKind, ParticipantState, Permissions, Track, TrackSettings, TrackSource, VideoLayer,
+    Backup, BackupPolicy, BackupStream, Encryption, ParticipantKind, ParticipantState, Permissions, Track,
+    TrackSettings, TrackSource, VideoLayer,
 };
 use base::{CodecKind, Identity, ParticipantId, TrackId, UnixMillis};
 use contract::media::{Fingerprint, Sections, SetupTimes};
@@ -257,6 +258,32 @@ fn a_track_that_the_player_cannot_decode_leaves_the_section_to_others() {
     let sections = last_sections(&session.take_requests()).expect("told to the worker");
     assert_eq!(sections.send.len(), 1);
     assert_eq!(sections.send[0].track, TrackId(32));
+}
+
+#[test]
+fn a_player_without_the_first_codec_gets_the_second() {
+    let mut session = session(Protocol::Whep, PLAY, everything(), Instant::now());
+    session.begin();
+    session.take_requests();
+    let plain = track(32, MediaKind::Video, CodecKind::Av1);
+    let with = |sent: bool| {
+        let mid = Mid::new(b"9").expect("a mid");
+        let stream = BackupStream { mid, cid: String::new(), simulcast: false, layers: Vec::new() };
+        let backup =
+            Backup { codec: CodecKind::Vp8, policy: BackupPolicy::Simulcast, stream: sent.then_some(stream) };
+        Arc::new(Track { backup: Some(backup), ..(*plain).clone() })
+    };
+    subscribe(&mut session, 3, with(false));
+    let requests = session.take_requests();
+    let asks = |request: &Request| matches!(request, Request::NeedBackup { track: TrackId(32) });
+    assert_eq!(requests.iter().filter(|request| asks(request)).count(), 1);
+    assert_eq!(last_sections(&requests).expect("told").send, []);
+    session.event(Event::Notice(Notice::EncodingsChanged { track: with(true) }));
+    let requests = session.take_requests();
+    assert!(!requests.iter().any(asks));
+    assert_eq!(last_sections(&requests).expect("told").send[0].track, TrackId(32).backup());
+    session.event(Event::Notice(Notice::Unsubscribe { track: TrackId(32) }));
+    assert_eq!(last_sections(&session.take_requests()).expect("told").send, []);
 }
 
 /// A track in three layers, of rids or within one stream.
