@@ -112,6 +112,8 @@ pub enum LeaveReason {
     ConnectionTimeout,
     /// The media connection could not be negotiated or broke a rule.
     MediaFailure,
+    /// It goes on in another room, as the server API asked.
+    Moved,
 }
 
 /// End-to-end encryption of a track's frames.

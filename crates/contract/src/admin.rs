@@ -93,6 +93,20 @@ pub enum AdminRequest {
         /// Done?
         reply: Reply<bool>,
     },
+    /// Moves a participant into another room, with what it publishes. A client that does not know how to is told to join
+    /// there by itself.
+    MoveParticipant {
+        /// The room.
+        room: RoomName,
+        /// Who.
+        identity: Identity,
+        /// The other room.
+        destination: RoomName,
+        /// Make it when it is absent.
+        create: bool,
+        /// It is there, or on its way by itself.
+        reply: Reply<Result<(), AdminRefused>>,
+    },
     /// Changes a participant: all of it or nothing.
     UpdateParticipant {
         /// The room.
@@ -183,6 +197,16 @@ pub enum AdminRefused {
     LimitExceeded,
     /// This server makes no rooms now: it has as many as it may have, or is stopping.
     Unavailable,
+    /// The room that somebody is to be brought into does not exist, and is not made.
+    NoDestination,
+    /// The room that somebody is to be brought into is the one he is in.
+    SameRoom,
+    /// Somebody of this identity is in the other room.
+    IdentityTaken,
+    /// The other room has all the participants it may have.
+    RoomFull,
+    /// The participant left meanwhile, or is being moved already.
+    Left,
 }
 
 impl fmt::Display for AdminRefused {
@@ -195,6 +219,11 @@ impl fmt::Display for AdminRefused {
                 "remote unmute is not enabled: only participants themselves unmute their tracks"
             }
             Self::LimitExceeded => "a name, the metadata, the attributes or the message are too large",
+            Self::NoDestination => "the destination room does not exist, and is not made by this call",
+            Self::SameRoom => "the destination is the room that the participant is in",
+            Self::IdentityTaken => "somebody of this identity is in the destination room",
+            Self::RoomFull => "the destination room has as many participants as it may have",
+            Self::Left => "the participant left meanwhile, or is being moved already",
             Self::Unavailable => "this server makes no rooms now; try again or try another",
         })
     }

@@ -256,6 +256,14 @@ pub enum Command {
         /// The room.
         room: RoomId,
     },
+    /// The connection belongs to another room from now on. What it publishes is taken down and what it receives is stopped; the
+    /// next [`Command::SetSections`] says what of it goes on there, without a new connection.
+    MovePeer {
+        /// The connection.
+        peer: PeerId,
+        /// Whose media state it joins.
+        room: RoomId,
+    },
     /// Close the connection (DTLS close_notify) and forget it.
     RemovePeer {
         /// The connection.

@@ -91,7 +91,7 @@ pub struct Joined {
 }
 
 /// A participant's handle into its room.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct Session {
     /// Which participant.
     pub participant: ParticipantId,
@@ -316,6 +316,9 @@ pub enum Request {
         /// What the participant answers.
         outcome: Result<String, RpcFailure>,
     },
+    /// Answer to [`Event::Moving`]: all that was to be asked in this room has been asked, and nothing follows until
+    /// [`Event::Moved`]. Who cannot be moved leaves with [`LeaveReason::Moved`] instead.
+    MoveOn,
     /// The participant leaves.
     Leave(LeaveReason),
 }
@@ -371,8 +374,30 @@ pub enum Event {
         /// The track.
         track: TrackId,
     },
+    /// The participant is to go on in another room. Its adapter answers with [`Request::MoveOn`], and goes on hearing of this room
+    /// until [`Event::Moved`].
+    Moving {
+        /// The other room.
+        room: RoomName,
+    },
+    /// The participant is in another room, with the same connections and the same tracks; what it received before has been
+    /// unsubscribed. Everything that follows is about that room.
+    Moved(Box<Moved>),
     /// From one of the participant's connections: `Connected`, `ChannelOpen`, `Data`, `StreamState`, `Closed`.
     Media(MediaEvent),
+}
+
+/// Where a participant is that was moved.
+#[derive(Clone, Debug)]
+pub struct Moved {
+    /// The participant itself.
+    pub participant: Arc<Participant>,
+    /// The room.
+    pub room: RoomInfo,
+    /// The visible others.
+    pub others: Vec<Arc<Participant>>,
+    /// Requests go in here from now on.
+    pub session: Session,
 }
 
 /// Why a track may not be published.

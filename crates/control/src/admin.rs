@@ -50,6 +50,7 @@ impl RoomTask {
             // The front door's own.
             AdminRequest::CreateRoom { .. }
             | AdminRequest::ListRooms { .. }
+            | AdminRequest::MoveParticipant { .. }
             | AdminRequest::DeleteRoom { .. } => {}
         }
     }
@@ -131,6 +132,7 @@ pub(crate) fn room_of(request: &AdminRequest) -> Option<&RoomName> {
         AdminRequest::CheckJoin { .. }
         | AdminRequest::CreateRoom { .. }
         | AdminRequest::ListRooms { .. }
+        | AdminRequest::MoveParticipant { .. }
         | AdminRequest::DeleteRoom { .. } => None,
         AdminRequest::SetRoomMetadata { room, .. }
         | AdminRequest::ListParticipants { room, .. }
@@ -153,6 +155,7 @@ pub(crate) fn absent(request: AdminRequest) {
         AdminRequest::CreateRoom { reply, .. } => answer(&reply, Err(AdminRefused::Unavailable)),
         AdminRequest::ListRooms { reply, .. } => answer(&reply, Vec::new()),
         AdminRequest::DeleteRoom { reply, .. } => answer(&reply, false),
+        AdminRequest::MoveParticipant { reply, .. } => answer(&reply, Err(refused)),
         AdminRequest::SetRoomMetadata { reply, .. } => answer(&reply, Err(refused)),
         AdminRequest::ListParticipants { reply, .. } => answer(&reply, Vec::new()),
         AdminRequest::GetParticipant { reply, .. } => answer(&reply, Err(refused)),

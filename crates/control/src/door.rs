@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use base::model::{LeaveReason, RoomInfo};
-use base::{RoomId, RoomName, UnixMillis};
+use base::{Identity, RoomId, RoomName, UnixMillis};
 use contract::events::RoomEvents;
 use contract::media::{Command, WorkerHandle};
-use contract::session::{AdminRefused, AdminRequest, Call, Join, JoinCall, JoinError, RoomOptions};
+use contract::session::{AdminRefused, AdminRequest, Call, Join, JoinCall, JoinError, Reply, RoomOptions};
 use room::{Limits, Room};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{Id as TaskId, JoinError as TaskError, JoinSet};
@@ -17,6 +17,7 @@ use tokio::time::Instant;
 use crate::Config;
 use crate::admin::{absent, room_of};
 use crate::metrics::{Metrics, count, uncount};
+use crate::moving::{Errand, Found};
 use crate::placement::{Placement, Worker};
 use crate::room_task::{RoomTask, ToRoom, check_join, now};
 use crate::routes::Routes;
@@ -55,6 +56,8 @@ pub(crate) struct Door {
     events: RoomEvents,
     rooms: BTreeMap<RoomName, Entry>,
     tasks: JoinSet<Vec<ToRoom>>,
+    /// Participants that are looked for, to be moved. As many as there are open calls.
+    errands: JoinSet<Option<Found>>,
     running: HashMap<TaskId, Running>,
     stopping: bool,
 }
@@ -75,6 +78,7 @@ impl Door {
             events,
             rooms: BTreeMap::new(),
             tasks: JoinSet::new(),
+            errands: JoinSet::new(),
             running: HashMap::new(),
             stopping: false,
         }
@@ -91,6 +95,11 @@ impl Door {
             tokio::select! {
                 Ok(call) = calls.recv() => self.call(call),
                 Some(ended) = self.tasks.join_next_with_id() => self.room_ended(ended),
+                Some(errand) = self.errands.join_next() => {
+                    if let Ok(Some(found)) = errand {
+                        self.go_on(found);
+                    }
+                }
                 Some(done) = stops.recv() => {
                     self.stop();
                     waiting.push(done);
@@ -201,6 +210,8 @@ impl Door {
         match call {
             ToRoom::Join { call, .. } => self.refuse(&call, JoinError::Unavailable),
             ToRoom::Admin(request) => absent(request),
+            // Whoever is moved ends with it, and whoever asked sees that.
+            ToRoom::Step(_) => {}
             ToRoom::Close { done, .. } => {
                 if let Some(done) = done {
                     answer(&done, true);
@@ -218,7 +229,48 @@ impl Door {
             AdminRequest::CreateRoom { room, options, reply } => answer(&reply, self.create(room, options)),
             AdminRequest::ListRooms { names, reply } => answer(&reply, self.list(&names)),
             AdminRequest::DeleteRoom { room, reply } => self.delete(&room, reply),
+            AdminRequest::MoveParticipant { room, identity, destination, create, reply } => {
+                self.run_errand(room, identity, destination, create, reply);
+            }
             other => absent(other),
+        }
+    }
+
+    fn run_errand(
+        &mut self,
+        room: RoomName,
+        identity: Identity,
+        destination: RoomName,
+        create: bool,
+        reply: Reply<Result<(), AdminRefused>>,
+    ) {
+        if room == destination {
+            return answer(&reply, Err(AdminRefused::SameRoom));
+        }
+        match self.rooms.get(&room).filter(|entry| !entry.calls.is_closed()) {
+            None => answer(&reply, Err(AdminRefused::NoSuchRoom)),
+            Some(entry) => {
+                let from = entry.calls.clone();
+                let errand = Errand { identity, destination, create, reply, from };
+                self.errands.spawn(errand.begin());
+            }
+        }
+    }
+
+    /// Somebody is to be brought into a room, which is made if it may be.
+    fn go_on(&mut self, found: Found) {
+        let errand = &found.errand;
+        let name = errand.destination.clone();
+        match self.place(&name, errand.create) {
+            Ok(Place::There) => {}
+            Ok(Place::ToBeMade) => self.make(name.clone(), RoomOptions::default()),
+            Err(JoinError::NoSuchRoom) => return answer(&errand.reply, Err(AdminRefused::NoDestination)),
+            Err(JoinError::LimitExceeded) => return answer(&errand.reply, Err(AdminRefused::LimitExceeded)),
+            Err(_) => return answer(&errand.reply, Err(AdminRefused::Unavailable)),
+        }
+        match self.rooms.get(&name) {
+            Some(entry) => drop(tokio::spawn(found.carry_out(entry.calls.clone()))),
+            None => answer(&errand.reply, Err(AdminRefused::Unavailable)),
         }
     }
 

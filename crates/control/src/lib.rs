@@ -23,6 +23,7 @@ mod history;
 mod journey;
 mod media;
 mod metrics;
+mod moving;
 mod placement;
 mod relays;
 mod requests;

@@ -98,6 +98,18 @@ impl Placement {
         Some(Place::new(worker))
     }
 
+    /// Can tracks cross between this worker and those that the room is on?
+    pub fn reaches(&self, worker: &Worker) -> bool {
+        let meshed = |index: usize| index < MAX_RELAY_WORKERS;
+        let own = worker.index();
+        self.here.keys().all(|index| *index == own || (meshed(*index) && meshed(own)))
+    }
+
+    /// A participant comes with the place that it has.
+    pub fn adopt(&mut self, worker: &Worker) {
+        *self.here.entry(worker.index()).or_default() += 1;
+    }
+
     /// A participant left its place.
     pub fn leave(&mut self, worker: &Worker) {
         if let Some(count) = self.here.get_mut(&worker.index()) {

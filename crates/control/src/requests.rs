@@ -75,6 +75,7 @@ impl RoomTask {
             Request::UnpublishDataTrack { handle } => self.unpublish_data_track(id, handle),
             Request::UpdateDataSubscription { updates } => self.update_data_subscription(id, &updates),
             Request::RpcAnswer { id: call, outcome } => self.calls_to.answered(id, call, outcome),
+            Request::MoveOn => self.move_on(id),
             Request::Leave(reason) => {
                 self.room.leave(now(), id, reason);
             }
@@ -121,7 +122,7 @@ impl RoomTask {
         }
     }
 
-    fn set_sections(&mut self, id: ParticipantId, peer: PeerId, wanted: Sections) {
+    pub(crate) fn set_sections(&mut self, id: ParticipantId, peer: PeerId, wanted: Sections) {
         let granted = grant(&self.room, id, &wanted);
         if refused(&wanted, &granted) > 0 {
             count(&self.metrics.sections_refused);

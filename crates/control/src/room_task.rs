@@ -9,7 +9,9 @@ use base::model::{LeaveReason, Notice, RoomInfo};
 use base::{Identity, ParticipantId, PeerId, TrackId};
 use contract::events::RoomEvents;
 use contract::media::{Command, Sections};
-use contract::session::{AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session};
+use contract::session::{
+    AdminRefused, AdminRequest, Event, Join, JoinCall, JoinError, Joined, Request, Session,
+};
 use room::{JoinRefused, Newcomer, Room};
 use tokio::sync::{mpsc, watch};
 
@@ -18,6 +20,7 @@ use crate::door::{answer, wall_clock};
 use crate::history::{History, Progress};
 use crate::journey::Journey;
 use crate::metrics::{Metrics, count};
+use crate::moving::{Awaiting, Departure, Step, Traveller};
 use crate::placement::{Placement, Worker};
 use crate::relays::{Of, Relays};
 use crate::routes::{Routed, Routes};
@@ -46,6 +49,8 @@ pub(crate) enum ToRoom {
     Join { call: Box<JoinCall>, at: tokio::time::Instant },
     /// The server API asks.
     Admin(AdminRequest),
+    /// Somebody is moved.
+    Step(Step),
     /// The room is to end; `done` is told when everybody is out.
     Close { reason: LeaveReason, done: Option<async_channel::Sender<bool>> },
 }
@@ -73,8 +78,12 @@ pub(crate) struct RoomTask {
     pub(crate) history: History,
     pub(crate) wanted: Wanted,
     pub(crate) calls_to: Rpcs,
+    /// Who is asked to go on elsewhere, and who waits for it.
+    pub(crate) departing: BTreeMap<ParticipantId, Awaiting>,
+    /// Who goes at the end of this turn.
+    pub(crate) departures: Vec<(Awaiting, Box<Traveller>)>,
     /// Whose connections are paused, and when its adapter last was seen reading.
-    behind: BTreeMap<ParticipantId, Instant>,
+    pub(crate) behind: BTreeMap<ParticipantId, Instant>,
     /// What the workers are to be told at the end of this turn; `true`: may be lost.
     commands: Vec<(Arc<Worker>, Command, bool)>,
     /// Who waits for the end of the room.
@@ -83,9 +92,9 @@ pub(crate) struct RoomTask {
     info: watch::Sender<RoomInfo>,
     calls: mpsc::Receiver<ToRoom>,
     requests: async_channel::Receiver<(ParticipantId, Request)>,
-    request_sender: async_channel::Sender<(ParticipantId, Request)>,
+    pub(crate) request_sender: async_channel::Sender<(ParticipantId, Request)>,
     /// Bounded by the credit of the connections.
-    media: mpsc::UnboundedReceiver<Routed>,
+    pub(crate) media: mpsc::UnboundedReceiver<Routed>,
     gone: mpsc::UnboundedReceiver<ParticipantId>,
     /// One message per participant at most.
     gone_sender: mpsc::UnboundedSender<ParticipantId>,
@@ -120,6 +129,8 @@ impl RoomTask {
             history: History::default(),
             wanted: Wanted::default(),
             calls_to: Rpcs::default(),
+            departing: BTreeMap::new(),
+            departures: Vec::new(),
             behind: BTreeMap::new(),
             commands: Vec::new(),
             closing: Vec::new(),
@@ -185,9 +196,7 @@ impl RoomTask {
             self.room.handle_timeout(now);
         }
         loop {
-            while let Some(event) = self.room.poll_event() {
-                self.carry_out(event);
-            }
+            self.carry_out_all();
             self.refresh_relays();
             if self.commands.is_empty() {
                 break;
@@ -196,7 +205,15 @@ impl RoomTask {
                 self.send_command(&worker, command, may_be_lost).await;
             }
         }
+        self.send_off();
         self.publish_info();
+    }
+
+    /// Carries out what the room has decided so far.
+    pub(crate) fn carry_out_all(&mut self) {
+        while let Some(event) = self.room.poll_event() {
+            self.carry_out(event);
+        }
     }
 
     async fn send_command(&mut self, worker: &Arc<Worker>, command: Command, may_be_lost: bool) {
@@ -377,6 +394,7 @@ impl RoomTask {
         match call {
             ToRoom::Join { call, at } => self.join(*call, at.into_std()),
             ToRoom::Admin(request) => self.admin(request),
+            ToRoom::Step(step) => self.step(step),
             ToRoom::Close { reason, done } => {
                 self.room.close(reason);
                 self.closing.extend(done);
@@ -434,7 +452,7 @@ impl RoomTask {
     }
 
     /// Notices when the adapter stops reading.
-    fn watch(&self, id: ParticipantId, events: async_channel::Sender<Event>) {
+    pub(crate) fn watch(&self, id: ParticipantId, events: async_channel::Sender<Event>) {
         let gone = self.gone_sender.clone();
         tokio::spawn(async move {
             events.closed().await;
@@ -496,11 +514,21 @@ impl RoomTask {
             self.commands.push((Arc::clone(worker), Command::RemovePeer { peer: *peer }, false));
         }
         self.placement.leave(worker);
-        self.timers.retain(|(_, _, of)| *of != id);
-        self.calls_to.left(id);
+        if let Some(awaiting) = self.departing.remove(&id) {
+            let by_itself = reason == LeaveReason::Moved;
+            let _ = awaiting.send(by_itself.then_some(Departure::ByItself).ok_or(AdminRefused::Left));
+        }
+        self.forget_seat(id);
         seat.journey.end(now(), reason, &self.metrics);
         // A full queue loses this; that it is closed says the same.
         seat.close(reason);
+    }
+
+    /// What there is about a participant beside its seat.
+    pub(crate) fn forget_seat(&mut self, id: ParticipantId) {
+        self.timers.retain(|(_, _, of)| *of != id);
+        self.calls_to.left(id);
+        self.behind.remove(&id);
     }
 
     /// A connection is gone that had these sections.

@@ -51,6 +51,8 @@ struct Peer {
     /// Index of its worker.
     worker: usize,
     credit: Arc<Semaphore>,
+    /// What it said while it is between two rooms, in order; bounded like a room's queue.
+    held: Option<Vec<Routed>>,
 }
 
 impl Routes {
@@ -64,9 +66,29 @@ impl Routes {
         let is_new = !tables.peers.contains_key(&peer);
         if is_new {
             let credit = Arc::new(Semaphore::new(CREDIT));
-            tables.peers.insert(peer, Peer { room, worker, credit });
+            tables.peers.insert(peer, Peer { room, worker, credit, held: None });
         }
         is_new
+    }
+
+    /// The connection leaves its room. Its events wait from now on; those before are in the room's queue.
+    pub fn hold_peer(&self, peer: PeerId) {
+        if let Some(peer) = self.tables().peers.get_mut(&peer) {
+            peer.held.get_or_insert_default();
+        }
+    }
+
+    /// The connection is in this room: what waited goes there, and all that follows.
+    pub fn move_peer(&self, id: PeerId, room: RoomId) {
+        let mut tables = self.tables();
+        let Tables { peers, rooms } = &mut *tables;
+        let Some(peer) = peers.get_mut(&id) else { return };
+        peer.room = room;
+        let held = peer.held.take().unwrap_or_default();
+        if let Some(room) = rooms.get(&room) {
+            // A room that is gone hears nothing.
+            held.into_iter().for_each(|routed| drop(room.send(routed)));
+        }
     }
 
     pub fn remove_peer(&self, peer: PeerId) {
@@ -86,8 +108,9 @@ impl Routes {
     }
 
     fn pass(&self, event: Event, metrics: &Metrics) {
-        let tables = self.tables();
-        let peer = event.peer().and_then(|id| Some((id, tables.peers.get(&id)?)));
+        let mut tables = self.tables();
+        let Tables { peers, rooms } = &mut *tables;
+        let mut peer = event.peer().and_then(|id| Some((id, peers.get_mut(&id)?)));
         let room = match (&event, &peer) {
             (
                 Event::Speakers { room, .. } | Event::WantedLayer { room, .. } | Event::RoomLost { room, .. },
@@ -95,13 +118,16 @@ impl Routes {
             ) => Some(room),
             (_, peer) => peer.as_ref().map(|(_, peer)| &peer.room),
         };
-        let Some(room) = room.and_then(|room| tables.rooms.get(room)) else {
+        let Some(room) = room.and_then(|room| rooms.get(room)) else {
             return count(&metrics.unrouted);
         };
-        let routed = match (peer, units(&event)) {
-            (Some((id, peer)), Some(units)) => admit(id, &peer.credit, units, event),
+        let routed = match (&peer, units(&event)) {
+            (Some((id, peer)), Some(units)) => admit(*id, &peer.credit, units, event),
             _ => Some(Routed::Event(event, None)),
         };
+        if let Some(held) = peer.as_mut().and_then(|(_, peer)| peer.held.as_mut()) {
+            return held.extend(routed);
+        }
         match routed.map(|routed| room.send(routed)) {
             Some(Ok(())) => {}
             Some(Err(_)) => count(&metrics.unrouted),

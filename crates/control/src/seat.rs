@@ -96,6 +96,16 @@ impl Seat {
         }
     }
 
+    /// Where its adapter's events go in.
+    pub fn events(&self) -> async_channel::Sender<Event> {
+        self.events.clone()
+    }
+
+    /// So many events are about to be queued for the arrival in a room.
+    pub fn expect(&mut self, initial: usize) {
+        self.capacity = EVENT_QUEUE + self.events.len() + initial;
+    }
+
     /// Queues an event for the adapter.
     pub fn deliver(&self, event: Event) -> Delivery {
         if self.events.len() >= self.capacity {

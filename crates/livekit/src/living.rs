@@ -12,6 +12,9 @@ use crate::session::Return;
 /// Clients that came back for one session and wait for its task. It takes the newest; older ones have given up.
 const ARRIVALS: usize = 4;
 
+/// Rooms under which a session is found that was moved: that it is in, and the one before.
+const KNOWN_ROOMS: usize = 2;
+
 /// A client that came back.
 pub(crate) struct Arrival {
     pub socket: WebSocket,
@@ -44,8 +47,10 @@ pub(crate) enum Found {
 /// Keeps a session in the list until it is dropped.
 pub(crate) struct Listed {
     living: Living,
-    key: Key,
+    /// The newest last.
+    keys: Vec<Key>,
     participant: ParticipantId,
+    sender: Sender<Arrival>,
     pub arrivals: Receiver<Arrival>,
 }
 
@@ -54,8 +59,8 @@ impl Living {
     pub fn enter(&self, room: RoomName, identity: Identity, participant: ParticipantId) -> Listed {
         let (sender, arrivals) = async_channel::bounded(ARRIVALS);
         let key = (room, identity);
-        self.entries().insert(key.clone(), Entry { participant, arrivals: sender });
-        Listed { living: self.clone(), key, participant, arrivals }
+        self.entries().insert(key.clone(), Entry { participant, arrivals: sender.clone() });
+        Listed { living: self.clone(), keys: vec![key], participant, sender, arrivals }
     }
 
     /// The session of this identity; `participant`: it must be this one. Clients of old protocols do not say which.
@@ -75,13 +80,33 @@ impl Living {
     }
 }
 
+impl Listed {
+    /// The session was moved to another room. Its client may not know that yet: it is found under the room before, too.
+    pub fn move_to(&mut self, room: RoomName) {
+        let identity = self.keys.last().map_or_else(|| Identity::new(""), |(_, identity)| identity.clone());
+        let key = (room, identity);
+        let entry = Entry { participant: self.participant, arrivals: self.sender.clone() };
+        self.living.entries().insert(key.clone(), entry);
+        self.keys.retain(|known| *known != key);
+        self.keys.push(key);
+        if self.keys.len() > KNOWN_ROOMS {
+            let forgotten = self.keys.remove(0);
+            self.remove(&forgotten);
+        }
+    }
+
+    fn remove(&self, key: &Key) {
+        let mut entries = self.living.entries();
+        if entries.get(key).is_some_and(|entry| entry.participant == self.participant) {
+            entries.remove(key);
+        }
+    }
+}
+
 impl Drop for Listed {
     fn drop(&mut self) {
         self.arrivals.close();
-        let mut entries = self.living.entries();
-        if entries.get(&self.key).is_some_and(|entry| entry.participant == self.participant) {
-            entries.remove(&self.key);
-        }
+        self.keys.iter().for_each(|key| self.remove(key));
     }
 }
 
@@ -106,6 +131,27 @@ mod tests {
         assert!(matches!(living.find(&key(), None), Found::There(_)));
         drop(second);
         assert!(matches!(living.find(&key(), Some(new)), Found::Nowhere));
+        assert!(living.entries().is_empty());
+    }
+
+    #[test]
+    fn a_session_that_was_moved_is_found_in_its_room_and_in_the_one_before() {
+        let living = Living::default();
+        let in_room = |room: &str| (RoomName::new(room), key().1);
+        let found =
+            |room: &str| matches!(living.find(&in_room(room), Some(ParticipantId(1))), Found::There(_));
+        let mut moved = living.enter(key().0, key().1, ParticipantId(1));
+        moved.move_to(RoomName::new("second"));
+        assert!(found("room") && found("second"));
+        moved.move_to(RoomName::new("third"));
+        assert!(!found("room") && found("second") && found("third"));
+        moved.move_to(RoomName::new("second"));
+        assert!(found("second") && found("third"));
+        let newer = living.enter(in_room("third").0, key().1, ParticipantId(2));
+        drop(moved);
+        assert!(!found("second"));
+        assert!(matches!(living.find(&in_room("third"), Some(ParticipantId(2))), Found::There(_)));
+        drop(newer);
         assert!(living.entries().is_empty());
     }
 }

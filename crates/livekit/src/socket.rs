@@ -177,6 +177,10 @@ impl Driver {
     /// Requests first: the worker must know a connection before its client hears of it.
     async fn perform(&mut self) -> Option<End> {
         let effects = self.session.take_effects();
+        if let Some((name, room)) = effects.room {
+            self.room = room;
+            self.listed.move_to(name);
+        }
         for request in effects.requests {
             if self.room.send(request).await.is_err() {
                 self.room_gone();

@@ -326,6 +326,7 @@ pub(crate) fn reason(reason: LeaveReason) -> proto::DisconnectReason {
         LeaveReason::SignalClosed => To::SignalClose,
         LeaveReason::ConnectionTimeout => To::ConnectionTimeout,
         LeaveReason::MediaFailure => To::MediaFailure,
+        LeaveReason::Moved => To::Migration,
     }
 }
 

@@ -82,6 +82,11 @@ impl Fold {
         self.pending.insert(id, change);
     }
 
+    /// The tracks of `id` that wait to be announced, which are forgotten.
+    pub fn take_tracks(&mut self, id: ParticipantId) -> Vec<TrackId> {
+        self.tracks.extract_if(.., |(of, _)| *of == id).map(|(_, track)| track).collect()
+    }
+
     /// Forgets what waits about `id`. Returns since when its arrival waited.
     fn forget(&mut self, id: ParticipantId) -> Option<u64> {
         self.pending.remove(&id).and_then(|change| change.unknown_before)
@@ -173,8 +178,15 @@ impl Room {
 
     /// A track is negotiated: it is announced with others that come at the same time, and at once if it comes alone.
     pub(crate) fn announce_track_soon(&mut self, now: Instant, id: ParticipantId, track: TrackId) {
-        self.fold.tracks.push((id, track));
-        self.request_tracks(now);
+        self.announce_tracks_soon(now, id, &[track]);
+    }
+
+    /// The same of several of one participant.
+    pub(crate) fn announce_tracks_soon(&mut self, now: Instant, id: ParticipantId, tracks: &[TrackId]) {
+        if !tracks.is_empty() {
+            self.fold.tracks.extend(tracks.iter().map(|track| (id, *track)));
+            self.request_tracks(now);
+        }
     }
 
     /// Tells the others that a visible participant is gone; as soon as tracks are told when it had any.

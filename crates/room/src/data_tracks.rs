@@ -220,6 +220,27 @@ impl Room {
         self.tell_data_handles();
     }
 
+    /// A participant that goes on in another room receives no data tracks of this one any more, and is told.
+    pub(crate) fn take_data_handles(&mut self, id: ParticipantId) {
+        if !self.data_handles(id).is_empty() {
+            self.tell(id, Notice::DataHandles(Vec::new()));
+        }
+    }
+
+    /// A participant came with data tracks that it publishes already. Without a handle left, one of them is nobody's. Receivers are
+    /// told their handles after the tracks.
+    pub(crate) fn take_in_data_tracks(&mut self, id: ParticipantId, tracks: &[DataTrack]) {
+        for track in tracks {
+            let Some(handle) = self.data.fresh_handle() else { break };
+            let (receivers, own) = (BTreeSet::new(), track.handle);
+            self.data.insert(handle, Publication { id: track.id, publisher: id, own, receivers });
+            let receivers: Vec<ParticipantId> = self.members.keys().copied().collect();
+            for receiver in receivers {
+                self.reconcile_data(receiver, handle);
+            }
+        }
+    }
+
     fn drop_data_track(&mut self, handle: u16) {
         let Some(track) = self.data.published.get(&handle).map(|publication| publication.id) else { return };
         self.data.remove(handle);

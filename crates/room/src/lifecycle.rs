@@ -138,12 +138,20 @@ impl Room {
         let replaced = self.find(&newcomer.identity).and_then(|id| self.members.get(&id));
         let total = self.members.len() - usize::from(replaced.is_some());
         let holders = self.holders - usize::from(replaced.is_some_and(Member::is_holder));
+        self.check_places(total, holders, is_holder(newcomer.kind, &newcomer.permissions))
+    }
+
+    /// Is there a place beside so many participants, of whom so many count against the room's limit as the newcomer does or
+    /// does not?
+    pub(crate) fn check_places(&self, total: usize, holders: usize, counts: bool) -> Result<(), JoinRefused> {
         let most = match self.info.max_participants {
             0 => usize::MAX,
             most => most as usize,
         };
-        let counts = is_holder(newcomer.kind, &newcomer.permissions);
-        if total >= limits.participants || (counts && holders >= most) {
+        if self.ended {
+            return Err(JoinRefused::Ended);
+        }
+        if total >= self.limits.participants || (counts && holders >= most) {
             return Err(JoinRefused::Full);
         }
         Ok(())
@@ -166,6 +174,13 @@ impl Room {
 
     /// Takes a participant and its tracks out and closes it; the others are not told about the participant yet.
     fn take_out(&mut self, id: ParticipantId, reason: LeaveReason) -> Option<Member> {
+        let member = self.extract(id, reason)?;
+        self.tell(id, Notice::Closed(reason));
+        Some(member)
+    }
+
+    /// The same without closing it.
+    pub(crate) fn extract(&mut self, id: ParticipantId, reason: LeaveReason) -> Option<Member> {
         let member = self.members.remove(&id)?;
         if self.by_identity.get(&member.value.identity) == Some(&id) {
             self.by_identity.remove(&member.value.identity);
@@ -173,7 +188,6 @@ impl Room {
         self.activations.remove(&(member.activation, id));
         self.forget_levels(id);
         self.tell_gone(&member.value, reason);
-        self.tell(id, Notice::Closed(reason));
         for track in &member.value.tracks {
             self.drop_publication(track.id);
         }
@@ -182,14 +196,14 @@ impl Room {
     }
 
     /// From here on things are news to the newcomer.
-    fn number(&mut self, id: ParticipantId) {
+    pub(crate) fn number(&mut self, id: ParticipantId) {
         let sequence = self.next_sequence();
         if let Some(member) = self.members.get_mut(&id) {
             member.joined = sequence;
         }
     }
 
-    fn welcome(&self, id: ParticipantId) -> Welcome {
+    pub(crate) fn welcome(&self, id: ParticipantId) -> Welcome {
         let others = self.members.iter().filter(|(other, member)| **other != id && member.is_visible());
         Welcome {
             participant: Arc::clone(&self.members[&id].value),

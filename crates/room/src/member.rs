@@ -71,6 +71,19 @@ impl Member {
         }
     }
 
+    /// The same in another room, where it receives nothing yet and has wished for nothing.
+    pub fn moved(self) -> Self {
+        Self {
+            joined: 0,
+            data_wishes: BTreeMap::new(),
+            wishes: BTreeMap::new(),
+            subscribed: BTreeSet::new(),
+            heard: BTreeMap::new(),
+            told: Told::default(),
+            ..self
+        }
+    }
+
     pub fn is_visible(&self) -> bool {
         !self.value.permissions.hidden
     }

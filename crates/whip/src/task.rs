@@ -186,6 +186,9 @@ impl Task {
     }
 
     async fn perform(&mut self) {
+        if let Some(room) = self.session.take_room() {
+            self.room = room;
+        }
         for request in self.session.take_requests() {
             if self.room.send(request).await.is_err() {
                 self.session.room_gone();

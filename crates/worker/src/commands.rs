@@ -72,6 +72,7 @@ impl Worker {
                 self.set_relayed(now, room, track, source.as_ref());
             }
             Command::EndRelays { room } => self.end_relays(now, room),
+            Command::MovePeer { peer, room } => self.move_peer(now, peer, room),
             Command::RemovePeer { peer } => self.remove_peer(now, peer),
             Command::Snapshot { room, reply } => {
                 let room = self.rooms.find(room).and_then(|key| Some((key, self.rooms.get(key)?)));
@@ -164,6 +165,25 @@ impl Worker {
             let sink = Sink { peer: key, section };
             self.with_media(room, |media| media.set_settings(now, track, sink, &settings));
         }
+    }
+
+    /// The peer belongs to another room. Its transport knows nothing of rooms and goes on; the next sections say what it publishes
+    /// and receives there.
+    fn move_peer(&mut self, now: Instant, id: PeerId, room: RoomId) {
+        let Some(key) = self.peers.find(id) else { return };
+        self.set_published(now, key, &[]);
+        self.set_subscribed(now, key, &[]);
+        let (seed, loudest) = (self.draw(), self.loudest);
+        let room = self.rooms.enter(room, || media(now, seed, loudest));
+        let Some(peer) = self.peers.get_mut(key) else { return };
+        peer.to_subscribe.clear();
+        peer.settings.clear();
+        let old = std::mem::replace(&mut peer.room, room);
+        self.with_media(old, |media| media.remove_receiver(key));
+        if let Some(room) = self.rooms.leave(old) {
+            discard(room);
+        }
+        self.peers.touch(key);
     }
 
     /// Says goodbye and forgets it. Control knows, so no event is sent, not even one that waits.

@@ -66,6 +66,7 @@ function watch() {
     .on("activeSpeakersChanged", (speakers) => note("speakers", { who: speakers.map((speaker) => speaker.identity) }))
     .on("connectionQualityChanged", (quality, participant) => note("quality", { who: participant.identity, quality }))
     .on("disconnected", (reason) => note("disconnected", { reason: LK.DisconnectReason[reason] }))
+    .on("moved", (to) => note("moved", { to }))
     .on("reconnecting", () => note("reconnecting"))
     .on("signalReconnecting", () => note("signalReconnecting"))
     .on("reconnected", () => note("reconnected"))

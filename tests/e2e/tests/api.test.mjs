@@ -7,6 +7,7 @@ import { freshRoom, openStage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
 const ROOM = freshRoom("api");
+const ELSEWHERE = freshRoom("api-elsewhere");
 
 let stage;
 let api;
@@ -145,8 +146,37 @@ test("API: permissions that are taken end what is published and received, and gi
   await bob.watches(ada);
 });
 
+test("API: a participant moves to another room on its connection: it goes on publishing, and sees who is there", async () => {
+  const pia = await stage.person(stage.chromium, "pia");
+  await pia.join(ELSEWHERE, { single: false });
+  await pia.publish();
+  // One over one connection, the other over two.
+  for (const person of [ada, bob]) {
+    const joined = (await person.do("events")).length;
+    await api.moveParticipant(ROOM, person.identity, ELSEWHERE);
+    await person.notices({ kind: "moved", to: ELSEWHERE });
+    await pia.watches(person);
+    await pia.hears(person);
+    await person.watches(pia);
+    await person.hears(pia);
+    const since = (await person.do("events")).slice(joined).map(({ kind }) => kind);
+    assert.ok(!since.includes("reconnecting") && !since.includes("disconnected"), `${since}`);
+  }
+  await bob.watches(ada);
+  assert.deepEqual(await api.listParticipants(ROOM), []);
+  const there = (await api.listParticipants(ELSEWHERE)).map(({ identity }) => identity);
+  assert.deepEqual(there.sort(), ["ada", "bob", "pia"]);
+  await fails(api.moveParticipant(ROOM, "ada", ELSEWHERE), 404, "not_found");
+  await fails(api.moveParticipant(ELSEWHERE, "ada", ELSEWHERE), 400, "invalid_argument");
+  for (const person of [ada, bob]) await api.moveParticipant(ELSEWHERE, person.identity, ROOM);
+  await until("pia to be alone", () => pia.do("people"), (people) => people.length === 0);
+  await bob.watches(ada);
+  await ada.hears(bob);
+  await knows(ada, "the room's metadata", ({ roomMetadata }) => roomMetadata === "third");
+  await pia.close();
+});
+
 test("API: what is not served says so", async () => {
-  await fails(api.moveParticipant(ROOM, "ada", "elsewhere"), 501, "unimplemented");
   await fails(api.forwardParticipant(ROOM, "ada", "elsewhere"), 501, "unimplemented");
 });
 

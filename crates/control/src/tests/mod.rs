@@ -5,6 +5,7 @@ mod connections;
 mod data_tracks;
 mod events;
 mod log;
+mod moving;
 mod sessions;
 mod spread;
 mod tracks;

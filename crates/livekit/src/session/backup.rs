@@ -56,6 +56,13 @@ impl Second {
         true
     }
 
+    /// What is sent has others to say what is wanted of it.
+    pub fn begin_anew(&mut self, now: Instant) {
+        if let Some(asked) = &mut self.asked {
+            asked.demand.begin_anew(now);
+        }
+    }
+
     /// Does a section with this `a=msid` track id belong to it, that is not there yet?
     pub fn expects(&self, msid: &str) -> bool {
         self.waits_for_section().is_some_and(|cid| same_id(cid, msid))

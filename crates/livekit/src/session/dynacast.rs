@@ -46,6 +46,13 @@ impl Demand {
         self.due = Some(now);
     }
 
+    /// Others are asked what they want of the track: all of it goes on until they have said.
+    pub fn begin_anew(&mut self, now: Instant) {
+        if self.since.is_some() {
+            (self.since, self.wanted) = (Some(now), None);
+        }
+    }
+
     /// The room says what is wanted.
     pub fn want(&mut self, highest: Option<u8>, now: Instant) {
         self.wanted = Some(highest);

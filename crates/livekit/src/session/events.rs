@@ -31,6 +31,8 @@ impl Session {
             Event::SubscriptionRefused { track } => self.subscription_refused(track),
             Event::BackupNeeded { track } => self.backup_needed(track, now),
             Event::WantedLayer { track, highest } => self.layer_wanted(track, highest, now),
+            Event::Moving { room } => self.moving(&room),
+            Event::Moved(moved) => self.moved(*moved, now),
             Event::Media(event) => self.media_event(event, now),
         }
     }

@@ -12,6 +12,7 @@
 //! | `data_tracks` | data tracks, published and received |
 //! | `dynacast` | which layers a publisher is told to send |
 //! | `streams` | which streams a receiver is told to be paused |
+//! | `moving` | going on in another room |
 //! | `connection` | credentials and numbering of one peer connection |
 //! | `resume` | a client that comes back on another socket |
 //! | `away` | what is kept for it meanwhile |
@@ -27,6 +28,7 @@ mod data_tracks;
 mod downlinks;
 mod dynacast;
 mod events;
+mod moving;
 mod requests;
 mod resume;
 mod streams;
@@ -41,9 +43,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::model::{LeaveReason, Participant, RoomInfo};
-use base::{ParticipantId, TrackId, UnixMillis};
+use base::{ParticipantId, RoomName, TrackId, UnixMillis};
 use contract::media::{ChannelSpec, Sections, WorkerInfo};
-use contract::session::Request;
+use contract::session::{Request, Session as RoomHandle};
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message;
 use rand::Rng;
@@ -75,9 +77,12 @@ const CLOSED_MEDIA_GRACE: Duration = Duration::from_secs(5);
 /// Frames that cannot be decoded, before the session ends. Real clients send none.
 const MALFORMED_TOLERATED: u32 = 10;
 
-/// What is to be done, in this order: all requests, then all frames, then what becomes of the socket, then the end.
+/// What is to be done, in this order: the room is changed, all requests, then all frames, then what becomes of the socket, then
+/// the end.
 #[derive(Debug, Default)]
 pub(crate) struct Effects {
+    /// The requests go here from now on: the participant was moved to the room of this name.
+    pub room: Option<(RoomName, RoomHandle)>,
     pub requests: Vec<Request>,
     pub frames: Vec<Message>,
     pub socket: Socket,
@@ -156,6 +161,8 @@ pub(crate) struct Session {
     malformed: u32,
     /// Data tracks that the room is asked for, by the client's handle.
     data_pending: BTreeMap<u16, proto::PublishDataTrackRequest>,
+    /// On its way into another room: requests that wait until it is there.
+    moving: Option<Vec<Request>>,
     /// Of the client's reliable messages.
     last_sequence: u32,
     /// The client has no socket; what it may miss is kept.
@@ -205,6 +212,7 @@ impl Session {
             speech: None,
             malformed: 0,
             data_pending: BTreeMap::new(),
+            moving: None,
             last_sequence: 0,
             away: None,
             departures: Departures::default(),
@@ -320,7 +328,10 @@ impl Session {
     }
 
     fn request(&mut self, request: Request) {
-        self.effects.requests.push(request);
+        match self.moving {
+            None => self.effects.requests.push(request),
+            Some(_) => self.wait_to_arrive(request),
+        }
     }
 
     fn frame(&mut self, message: Message) {
@@ -353,10 +364,16 @@ impl Session {
     }
 
     fn refresh_token(&mut self) {
-        let Some(secret) = self.state.keys.secret(&self.token.api_key) else { return };
+        if let Some(token) = self.fresh_token() {
+            self.frame(Message::RefreshToken(token));
+        }
+    }
+
+    /// A token with which the participant joins as what it is now. `None`: its key is gone.
+    fn fresh_token(&self) -> Option<String> {
+        let secret = self.state.keys.secret(&self.token.api_key)?;
         let claims = self.token.claims.refreshed(&self.me, self.state.now());
-        let token = auth::mint(&self.token.api_key, secret, &claims);
-        self.frame(Message::RefreshToken(token));
+        Some(auth::mint(&self.token.api_key, secret, &claims))
     }
 
     fn negotiate_soon(&mut self, now: Instant) {
@@ -450,7 +467,8 @@ pub(crate) fn action(reason: LeaveReason) -> proto::leave_request::Action {
         | LeaveReason::JoinFailure
         | LeaveReason::SignalClosed
         | LeaveReason::ConnectionTimeout
-        | LeaveReason::MediaFailure => Action::Reconnect,
+        | LeaveReason::MediaFailure
+        | LeaveReason::Moved => Action::Reconnect,
     }
 }
 

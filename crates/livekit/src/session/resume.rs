@@ -80,14 +80,25 @@ impl Session {
         let Some(missed) = self.away.take().map(Away::into_missed) else { return };
         let Return { token, params } = back;
         let update = self.everybody(now);
-        let (Some(missed), Some(update), true) = (missed, update, params.single == self.params.single) else {
+        let (Some(mut missed), Some(update), true) = (missed, update, params.single == self.params.single)
+        else {
             return self.send_to_join(now);
         };
         count(&self.metrics().resumed);
         tracing::debug!(participant = %self.me.id, reason = params.reconnect_reason, "session resumed");
         self.token = token;
+        // Its token may be of before it was moved.
+        let room = self.room.name.clone();
+        self.be_for(&room);
         self.heard_at = now;
         self.frame(Message::Reconnect(join::reconnect_response(self)));
+        let before = missed.len();
+        missed.retain(|message| !matches!(message, Message::RoomMoved(_)));
+        if missed.len() < before {
+            // As it is now, and before all that is about the new room.
+            let told = self.room_moved();
+            self.frame(told);
+        }
         self.frame(Message::Update(update));
         self.frame(Message::RoomUpdate(proto::RoomUpdate { room: Some(translate::room(&self.room)) }));
         self.refresh_token();

@@ -391,6 +391,14 @@ impl Uploads {
         }
     }
 
+    /// What is sent has others to say what is wanted of it.
+    pub fn begin_anew(&mut self, now: Instant) {
+        for upload in &mut self.uploads {
+            upload.demand.begin_anew(now);
+            upload.second.begin_anew(now);
+        }
+    }
+
     /// Tracks of which the client is to be told now what is wanted, see [`Self::levels`].
     pub fn take_demand(&mut self, now: Instant) -> Vec<TrackId> {
         let sections = &self.sections;

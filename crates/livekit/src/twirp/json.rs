@@ -115,6 +115,7 @@ answers! {
     RemoveParticipantResponse &[];
     MuteRoomTrackResponse &[("track", Message(TRACK))];
     UpdateSubscriptionsResponse &[];
+    MoveParticipantResponse &[];
     PerformRpcResponse &[("payload", Text)];
 }
 

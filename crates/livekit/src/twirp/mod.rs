@@ -72,11 +72,15 @@ impl Error {
 
     fn refused(refused: AdminRefused) -> Self {
         let (code, status) = match refused {
-            AdminRefused::NoSuchRoom | AdminRefused::NoSuchParticipant | AdminRefused::NoSuchTrack => {
-                ("not_found", 404)
-            }
+            AdminRefused::NoSuchRoom
+            | AdminRefused::NoSuchParticipant
+            | AdminRefused::NoSuchTrack
+            | AdminRefused::NoDestination => ("not_found", 404),
             AdminRefused::UnmuteDisabled => ("failed_precondition", 412),
-            AdminRefused::LimitExceeded => ("invalid_argument", 400),
+            AdminRefused::LimitExceeded | AdminRefused::SameRoom => ("invalid_argument", 400),
+            AdminRefused::IdentityTaken => ("already_exists", 409),
+            AdminRefused::RoomFull => ("resource_exhausted", 429),
+            AdminRefused::Left => ("aborted", 409),
             AdminRefused::Unavailable => ("unavailable", 503),
         };
         Self::new(code, status, refused.to_string())
@@ -192,7 +196,8 @@ impl Call<'_> {
             "MutePublishedTrack" => self.reply(&self.mute_published_track(self.read()?).await?),
             "UpdateSubscriptions" => self.reply(&self.update_subscriptions(self.read()?).await?),
             "PerformRpc" => self.reply(&self.perform_rpc(self.read()?).await?),
-            "ForwardParticipant" | "MoveParticipant" => {
+            "MoveParticipant" => self.reply(&self.move_participant(self.read()?).await?),
+            "ForwardParticipant" => {
                 Err(Error::unimplemented(format!("RoomService/{method} is not served yet")))
             }
             other => Err(Error::new("bad_route", 404, format!("RoomService has no method {other}"))),

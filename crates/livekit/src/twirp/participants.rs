@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use base::Identity;
 use base::model::MetadataChange;
+use base::{Identity, RoomName};
 use bytes::Bytes;
 use contract::session::{AdminRequest, RpcFailure};
 use livekit_protocol as proto;
@@ -67,6 +67,31 @@ impl Call<'_> {
         let call = |reply| AdminRequest::UpdateParticipant { room, identity, change, permissions, reply };
         let now = self.demand(call).await?;
         Ok(translate::participant(&now))
+    }
+
+    pub(super) async fn move_participant(
+        &self,
+        request: proto::MoveParticipantRequest,
+    ) -> Result<proto::MoveParticipantResponse, Error> {
+        let (room, destination) = self.between(&request.room, &request.destination_room)?;
+        let (identity, create) = (Identity::new(request.identity), self.creates());
+        let call = |reply| AdminRequest::MoveParticipant { room, identity, destination, create, reply };
+        self.demand(call).await?;
+        Ok(proto::MoveParticipantResponse::default())
+    }
+
+    /// The rooms, if the token lets bring people from the one into the other.
+    fn between(&self, room: &str, destination: &str) -> Result<(RoomName, RoomName), Error> {
+        self.claims.check_destination(room, destination).map_err(Error::denied)?;
+        if destination.is_empty() {
+            return Err(Error::invalid("no destination room"));
+        }
+        Ok((RoomName::new(room), RoomName::new(destination)))
+    }
+
+    /// As a join, it may make the room that it leads to.
+    fn creates(&self) -> bool {
+        self.state.config.auto_create || self.claims.check_create().is_ok()
     }
 
     pub(super) async fn mute_published_track(

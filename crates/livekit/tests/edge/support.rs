@@ -293,6 +293,12 @@ async fn admin(request: AdminRequest) {
         AdminRequest::UpdateSubscriptions { identity, reply, .. } => {
             let _ = reply.send(if_ada(&identity)).await;
         }
+        AdminRequest::MoveParticipant { identity, destination, create, reply, .. } => {
+            let there = create || destination.as_str() == "lounge";
+            let found =
+                if_ada(&identity).and_then(|()| there.then_some(()).ok_or(AdminRefused::NoDestination));
+            let _ = reply.send(found).await;
+        }
         AdminRequest::MuteTrack { muted: false, reply, .. } => {
             let _ = reply.send(Err(AdminRefused::UnmuteDisabled)).await;
         }

@@ -21,6 +21,7 @@ const METHODS: &[&str] = &[
     "SendData",
     "UpdateRoomMetadata",
     "PerformRpc",
+    "MoveParticipant",
 ];
 /// Those for which it does not matter for which room the token is.
 const OF_THE_SERVER: &[&str] = &["CreateRoom", "ListRooms", "DeleteRoom"];
@@ -131,10 +132,6 @@ async fn each_grant_opens_its_own_methods_and_no_others() {
 #[tokio::test]
 async fn other_methods_formats_and_bodies_are_twirp_errors() {
     let server = Server::start().await;
-    for method in ["MoveParticipant", "ForwardParticipant"] {
-        let (status, value) = json(&server, method, "{}").await;
-        assert_eq!((status, &value["code"]), (501, &"unimplemented".into()));
-    }
     for (service, status, code) in [
         ("livekit.Egress/PaintEgress", 404, "bad_route"),
         ("livekit.AgentDispatchService/ListDispatch", 501, "unimplemented"),
@@ -157,6 +154,26 @@ async fn other_methods_formats_and_bodies_are_twirp_errors() {
     assert!(text.contains("bad_route"), "{text}");
     let (status, _, text) =
         call(&server, &admin_token(), "ListRooms", "application/protobuf", &[0xFF; 5]).await;
+    assert_eq!(status, 400, "{text}");
+}
+
+#[tokio::test]
+async fn people_are_moved_into_the_one_room_that_the_token_names() {
+    let server = Server::start().await;
+    let token = token_with(r#"{"video":{"roomAdmin":true,"room":"lobby","destinationRoom":"lounge"}}"#);
+    for (body, status) in [
+        (r#"{"room":"lobby","identity":"ada","destinationRoom":"lounge"}"#, 200),
+        (r#"{"room":"lobby","identity":"bob","destination_room":"lounge"}"#, 404),
+        (r#"{"room":"lobby","identity":"ada","destinationRoom":"elsewhere"}"#, 401),
+        (r#"{"room":"elsewhere","identity":"ada","destinationRoom":"lounge"}"#, 401),
+    ] {
+        let (told, _, text) =
+            call(&server, &token, "MoveParticipant", "application/json", body.as_bytes()).await;
+        assert_eq!(told, status, "{body}: {text}");
+    }
+    let nowhere = token_with(r#"{"video":{"roomAdmin":true,"room":"lobby"}}"#);
+    let body = br#"{"room":"lobby","identity":"ada"}"#;
+    let (status, _, text) = call(&server, &nowhere, "MoveParticipant", "application/json", body).await;
     assert_eq!(status, 400, "{text}");
 }
 

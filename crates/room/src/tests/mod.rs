@@ -1,5 +1,6 @@
 mod data_tracks;
 mod folding;
+mod moving;
 mod people;
 mod scene;
 mod talk;

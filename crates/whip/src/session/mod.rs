@@ -16,7 +16,7 @@ use std::time::Instant;
 use base::model::{LeaveReason, Notice, Participant};
 use base::{MediaKind, Mid, PeerId};
 use contract::media::{DtlsRole, Event as MediaEvent, IceCredentials, PeerEnd, WorkerInfo};
-use contract::session::{Event, Request};
+use contract::session::{Event, Request, Session as RoomHandle};
 use rand::Rng;
 use rand::rngs::StdRng;
 use sdp::{Document, Fragment, Ice, Role, Transport, write_fragment};
@@ -66,6 +66,10 @@ pub(crate) struct Session {
     rng: StdRng,
     requests: Vec<Request>,
     end: Option<End>,
+    /// On the way into another room: the requests that wait until it is there.
+    waiting: Option<Vec<Request>>,
+    /// Where requests go from now on.
+    room: Option<RoomHandle>,
     /// Media must be up by then; `None` when it is.
     media_deadline: Option<Instant>,
 }
@@ -103,6 +107,8 @@ impl Session {
             rng,
             requests: Vec::new(),
             end: None,
+            waiting: None,
+            room: None,
             media_deadline: Some(media_deadline),
         }
     }
@@ -122,9 +128,24 @@ impl Session {
         }
     }
 
-    /// What is to be done now. Leaves nothing behind.
+    /// The room that the participant was moved to: requests go there.
+    pub fn take_room(&mut self) -> Option<RoomHandle> {
+        self.room.take()
+    }
+
+    /// What is to be done now. Leaves nothing behind, unless it is between two rooms.
     pub fn take_requests(&mut self) -> Vec<Request> {
-        std::mem::take(&mut self.requests)
+        let requests = std::mem::take(&mut self.requests);
+        match &mut self.waiting {
+            // A client asks for little: each PATCH for one thing.
+            Some(waiting) if !requests.is_empty() => {
+                let on_the_way = requests.iter().position(|request| matches!(request, Request::MoveOn));
+                let mut requests = requests;
+                waiting.extend(requests.split_off(on_the_way.map_or(0, |at| at + 1)));
+                requests
+            }
+            _ => requests,
+        }
     }
 
     /// Set when the session is over.
@@ -178,6 +199,15 @@ impl Session {
                     publishing.published(&cid, outcome);
                     self.announce();
                 }
+            }
+            // What it publishes or plays is another room's from then on; the client need not know.
+            Event::Moving { .. } => {
+                self.requests.push(Request::MoveOn);
+                self.waiting = Some(Vec::new());
+            }
+            Event::Moved(moved) => {
+                self.room = Some(moved.session);
+                self.requests.splice(0..0, self.waiting.take().unwrap_or_default());
             }
             Event::Media(MediaEvent::Connected { peer, .. }) if peer == self.peer => {
                 self.media_deadline = None

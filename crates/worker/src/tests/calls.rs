@@ -78,6 +78,37 @@ fn rooms_do_not_hear_each_other() {
 }
 
 #[test]
+fn who_is_moved_is_seen_in_the_other_room_and_sees_there_on_the_same_connection() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = pair(&mut world, 1, (124, 125));
+    let mut eve = world.connect(126, 2);
+    eve.publish(&world, "v", CodecKind::Vp8, 2);
+    eve.subscribe(&world, "s", CodecKind::Vp8, 1);
+    deliver(&mut world, &mut alice, &mut bob, &[500; 3]);
+    assert!(eve.got.is_empty());
+
+    let connected = |world: &World| {
+        let is_it = |event: &&Event| matches!(event, Event::Connected { peer, .. } if peer.0 == 124);
+        world.heard.iter().filter(is_it).count()
+    };
+    world.command(Command::MovePeer { peer: alice.id, room: RoomId(2) });
+    alice.subscribe(&world, "s", CodecKind::Vp8, 2);
+    deliver(&mut world, &mut alice, &mut eve, &[700; 4]);
+    deliver(&mut world, &mut eve, &mut alice, &[600; 2]);
+    assert_eq!(connected(&world), 1, "there was no other handshake");
+    bob.step();
+    bob.got.clear();
+    bob.step();
+    assert!(bob.got.is_empty(), "she is gone from here");
+    assert!(world.snapshot(1)["publications"].as_array().is_none_or(Vec::is_empty), "{}", world.snapshot(1));
+
+    world.command(Command::MovePeer { peer: alice.id, room: RoomId(3) });
+    world.command(Command::RemovePeer { peer: bob.id });
+    world.command(Command::RemovePeer { peer: eve.id });
+    assert!(world.snapshot(1).is_null() && world.snapshot(2).is_null(), "rooms that were left are gone");
+}
+
+#[test]
 fn what_a_subscriber_lost_is_sent_again() {
     let mut world = World::new();
     let (mut alice, mut bob) = pair(&mut world, 1, (131, 132));

@@ -66,9 +66,26 @@ fn names(effects: &Effects) -> Vec<&'static str> {
         Message::SubscribedQualityUpdate(_) => "demand",
         Message::StreamStateUpdate(_) => "streams",
         Message::Leave(_) => "leave",
+        Message::RoomMoved(_) => "moved",
         _ => "other",
     };
     effects.frames.iter().map(name).collect()
+}
+
+#[test]
+fn who_was_moved_while_away_is_told_where_it_is_before_anything_about_the_new_room() {
+    let (mut bench, back) = in_call(true);
+    bench.lose_socket();
+    bench.event(super::moving::moving());
+    bench.event(super::moving::moved());
+    bench.notice(Notice::Participants(vec![person(4, everything()).into()]));
+    let effects = bench.come_back(back);
+    assert_eq!(names(&effects)[..5], ["reconnect", "moved", "update", "room", "token"]);
+    let Message::RoomMoved(moved) = &effects.frames[1] else { panic!("just seen") };
+    assert_eq!(moved.other_participants.len(), 2, "as it is now");
+    let Message::RefreshToken(token) = &effects.frames[4] else { panic!("just seen") };
+    let claims = auth::verify(&auth::ApiKeys::development(), token, NOW).expect("our own").claims;
+    assert_eq!(claims.video.expect("grants").room, "lounge", "it came with a token for the room before");
 }
 
 fn restarts(effects: &Effects) -> Vec<&IceCredentials> {

@@ -124,7 +124,7 @@ pub fn track(number: u64, kind: MediaKind, codec: CodecKind) -> Track {
     }
 }
 
-fn room() -> RoomInfo {
+pub fn room() -> RoomInfo {
     RoomInfo {
         id: RoomId(9),
         name: RoomName::new("room"),
