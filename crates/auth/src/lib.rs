@@ -7,6 +7,7 @@
 //! [`base::model::Permissions`]. It never logs or prints a secret.
 
 mod claims;
+pub mod fuzz;
 mod jwt;
 mod keys;
 mod room_config;

@@ -10,6 +10,7 @@
 mod config;
 mod data_tracks;
 mod frames;
+pub mod fuzz;
 mod hooks;
 mod http;
 mod ids;

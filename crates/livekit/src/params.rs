@@ -50,6 +50,13 @@ pub(crate) struct Query {
     attributes: String,
 }
 
+impl Query {
+    /// For fuzzing: nothing but attributes.
+    pub fn with_attributes(attributes: &str) -> Self {
+        Self { attributes: attributes.to_owned(), ..Self::default() }
+    }
+}
+
 /// What the client is.
 #[derive(Clone, PartialEq, Debug)]
 pub(crate) struct Client {
@@ -162,6 +169,12 @@ impl Params {
         params.client.user_agent = user_agent.to_owned();
         params.client.shorten();
         Ok(params)
+    }
+
+    /// For fuzzing: a client of the newest protocol on two connections.
+    pub fn two_for_fuzzing() -> Self {
+        let query = Query { protocol: "17".to_owned(), ..Query::default() };
+        Self::two_connections(&query)
     }
 
     fn two_connections(query: &Query) -> Self {

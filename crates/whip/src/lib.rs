@@ -13,10 +13,12 @@
 //! | `task` | one task per session: its room, its timers, its calls |
 //! | `session` | the session as a value: offers, events and PATCH in, answers and requests out |
 //! | `precondition` | which ICE session a PATCH is meant for |
+//! | `fuzz` | entry points for fuzzing |
 
 mod admission;
 mod config;
 mod extensions;
+pub mod fuzz;
 mod http;
 mod metrics;
 mod precondition;
