@@ -130,10 +130,11 @@ fn is_script(path: &str) -> bool {
     [".ts", ".tsx", ".js", ".mjs", ".css", ".py"].iter().any(|end| path.ends_with(end))
 }
 
-/// Written by a program, or text of others.
+/// Written by a program, text of others, or input for fuzzing.
 fn is_generated(path: &str) -> bool {
     let name = path.rsplit('/').next().unwrap_or(path);
-    matches!(name, "Cargo.lock" | "package-lock.json" | "LICENSE") || path.ends_with(".svg")
+    let is_corpus = path.starts_with("fuzz/corpus/");
+    is_corpus || matches!(name, "Cargo.lock" | "package-lock.json" | "LICENSE") || path.ends_with(".svg")
 }
 
 /// Stems of the module files that `code`, in the file `path`, declares for tests alone.
