@@ -140,18 +140,31 @@ fn segments_go_when_all_in_them_and_before_them_is_finished() {
     let limits = Limits { segment_bytes: 1_000, ..Limits::default() };
     let mut queue = open_with(&disk, limits);
     (0..50).for_each(|_| fill(&mut queue, &[&[7; 500]]));
-    let most = queue.bytes();
     let all: Vec<u64> = queue.pending().collect();
-    for number in &all[1..] {
-        queue.finish(*number);
-        queue.commit().expect("the disk is good");
-    }
-    assert!(queue.bytes() > most, "the oldest entry keeps all that came after it");
-    queue.finish(all[0]);
+    all.iter().for_each(|number| assert!(queue.finish(*number)));
     queue.commit().expect("the disk is good");
     assert!(queue.bytes() < 2_500, "{}", queue.bytes());
     drop(queue);
     assert_eq!(open_with(&disk, limits).append(b"x"), Ok(51), "numbers are not used again");
+}
+
+#[test]
+fn one_old_entry_does_not_keep_all_that_came_after_it_and_stays_the_oldest() {
+    let disk = SimulatedDisk::default();
+    let limits = Limits { segment_bytes: 2_000, total_bytes: 50_000, ..Limits::default() };
+    let mut queue = open_with(&disk, limits);
+    fill(&mut queue, &[b"the old one"]);
+    for at in 0..1_000 {
+        let number = queue.append(&[7; 500]).unwrap_or_else(|refused| panic!("{at}: {refused}"));
+        queue.commit().expect("the disk is good");
+        assert!(queue.finish(number));
+        queue.commit().expect("the disk is good");
+        assert!(queue.bytes() < 20_000, "{}", queue.bytes());
+    }
+    fill(&mut queue, &[b"a new one"]);
+    drop(queue);
+    disk.crash(1);
+    assert_eq!(payloads(&mut open_with(&disk, limits)), [b"the old one".to_vec(), b"a new one".to_vec()]);
 }
 
 #[test]

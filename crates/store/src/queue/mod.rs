@@ -1,5 +1,6 @@
 //! The queue: entries with numbers that only grow, each there until it is finished.
 
+mod carry;
 mod error;
 mod recover;
 
@@ -15,7 +16,7 @@ use crate::frame::{self, FRAME, HEAD, Kind, MAX_BODY, RECORD};
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct Limits {
     /// A segment with so many bytes is followed by a new one. A segment is removed when it and all before it hold only what is
-    /// finished, so this is about what one old entry keeps beyond itself.
+    /// finished; the few that are left in old ones are carried forward.
     pub segment_bytes: u64,
     /// All segments together, in bytes, apart from what finishing takes. Further entries are refused.
     pub total_bytes: u64,
@@ -73,6 +74,8 @@ struct Staged {
     body: Vec<u8>,
     /// New entries, and where their payloads are in the body.
     entries: Vec<(u64, Range<usize>)>,
+    /// Entries that are carried forward, likewise.
+    carried: Vec<(u64, Range<usize>)>,
     finished: Vec<u64>,
 }
 
@@ -112,9 +115,7 @@ impl<D: Disk> Queue<D> {
     /// crash brings it back. `false`: there is no such entry.
     pub fn finish(&mut self, number: u64) -> bool {
         let Some(place) = self.entries.remove(&number) else { return false };
-        if let Some(segment) = self.segments.iter_mut().find(|segment| segment.number == place.segment) {
-            segment.unfinished -= 1;
-        }
+        self.leave(place.segment);
         frame::push_record(&mut self.staged.body, Kind::Finished, number, &[]);
         self.staged.finished.push(number);
         true
@@ -132,6 +133,7 @@ impl<D: Disk> Queue<D> {
     /// later. What was staged as finished stays staged. The next commit first cuts
     /// off what may have been written, and does not touch a file again whose sync failed.
     pub fn commit(&mut self) -> Result<(), CommitError> {
+        self.stage_carried();
         if self.is_staged() {
             if let Err(error) = self.write() {
                 self.is_doubtful = true;
@@ -193,11 +195,21 @@ impl<D: Disk> Queue<D> {
         let Some(last) = self.segments.back_mut() else { return };
         let body = last.size + FRAME as u64;
         last.size = body + staged.body.len() as u64;
-        last.unfinished += staged.entries.len();
-        for (number, payload) in staged.entries {
+        let segment = last.number;
+        last.unfinished += staged.entries.len() + staged.carried.len();
+        for (number, payload) in staged.entries.into_iter().chain(staged.carried) {
             let offset = body + (payload.start - RECORD) as u64;
             let size = (payload.len() + RECORD) as u32;
-            self.entries.insert(number, Place { segment: last.number, offset, size });
+            if let Some(before) = self.entries.insert(number, Place { segment, offset, size }) {
+                self.leave(before.segment);
+            }
+        }
+    }
+
+    /// An entry is not in this segment any more.
+    fn leave(&mut self, segment: u64) {
+        if let Some(segment) = self.segments.iter_mut().find(|one| one.number == segment) {
+            segment.unfinished -= 1;
         }
     }
 
