@@ -29,8 +29,12 @@ struct Server {
 
 impl Server {
     fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    fn start_with(more: &[&str]) -> Self {
         let args = ["dev", "--port", "0", "--udp-port", "0", "--workers", "1"];
-        let mut child = stoa(&args).stdout(Stdio::piped()).spawn().expect("it starts");
+        let mut child = stoa(&[&args, more].concat()).stdout(Stdio::piped()).spawn().expect("it starts");
         let mut greeting = String::new();
         let mut lines = BufReader::new(child.stdout.take().expect("it was asked for"));
         while !greeting.contains("Ctrl-C") {
@@ -182,4 +186,37 @@ fn help_and_version_are_there() {
     );
     let (good, version, _) = run(&["--version"]);
     assert!(good && version.starts_with("stoa 0."), "{version}");
+}
+
+#[test]
+fn dead_letters_of_webhooks_are_listed_and_replayed_by_command() {
+    let data = tempfile::tempdir().expect("a directory");
+    let data = data.path().to_str().expect("a path of text");
+    let server = Server::start_with(&["--webhook", "http://127.0.0.1:9/hook", "--data", data]);
+    let address = format!("http://{}", server.address);
+    let (good, listed, error) = run(&["webhooks", "list", "--server", &address]);
+    assert!(good, "{error}");
+    assert_eq!(listed, "# http://127.0.0.1:9/hook: 0 wait, 0 dead\n");
+    let (good, replayed, error) = run(&["webhooks", "replay", "--server", &address, "EV_X_1"]);
+    assert!(good && replayed == "0 replayed\n", "{replayed}{error}");
+    let secret = ["--api-key", "devkey", "--api-secret", "wrong"];
+    let (good, _, error) = run(&[&["webhooks", "list", "--server", &address][..], &secret].concat());
+    assert!(!good && error.contains("the server refuses (401)"), "{error}");
+}
+
+#[test]
+fn a_server_without_webhooks_has_no_dead_letters() {
+    let server = Server::start();
+    let (good, _, error) = run(&["webhooks", "list", "--server", &format!("http://{}", server.address)]);
+    assert!(!good && error.contains("no webhooks configured"), "{error}");
+}
+
+#[test]
+fn two_servers_cannot_share_a_data_directory() {
+    let data = tempfile::tempdir().expect("a directory");
+    let args = ["--webhook", "http://127.0.0.1:9/hook", "--data", data.path().to_str().expect("text")];
+    let _first = Server::start_with(&args);
+    let second = ["dev", "--port", "0", "--udp-port", "0", "--workers", "1"];
+    let (good, _, error) = run(&[&second[..], &args].concat());
+    assert!(!good && error.contains("in use by another process"), "{error}");
 }

@@ -118,9 +118,27 @@ test("webhooks: a receiver that is away and a server that is killed meanwhile lo
     const twice = receiver.events.length - receiver.distinct.length;
     console.log(`${receiver.distinct.length} events, ${twice} of them more than once`);
     assert.deepEqual(receiver.refused, []);
+  } finally {
+    await server.stop();
+  }
+});
+
+test("webhooks: a server that is told to stop tells the end of its rooms, if need be after the next start", async () => {
+  await receiver.close();
+  const room = freshRoom("stopped");
+  let server = await startServer("webhooks-stopped", { args: args() });
+  try {
+    await server.api.createRoom({ name: room });
+    await server.stop();
+    server = await startServer("webhooks-stopped-again", { args: args() });
+    await receiver.open();
+    await until("the room's end", () => names(room), (all) => all.length === 2);
+    assert.deepEqual(names(room), ["room_started", "room_finished"]);
+    assert.equal(receiver.of(room)[1].roomEndReason, 3, "the server has stopped");
     // What comes now comes behind it.
-    await server.api.createRoom({ name: rooms[0] });
-    await until("a new event", () => names(rooms[0]), (all) => all.at(-1) === "room_started");
+    await server.api.createRoom({ name: room });
+    await until("a new event", () => names(room), (all) => all.length === 3);
+    assert.notEqual(numbered(receiver.of(room)[2]).life, numbered(receiver.of(room)[1]).life);
   } finally {
     await server.stop();
   }
