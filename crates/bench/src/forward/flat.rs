@@ -16,8 +16,8 @@ const ROOMS: [(usize, usize); 4] = [(40, 10), (8, 50), (2, 200), (1, 500)];
 const FRAME_RATE: u32 = 45;
 const TRACKS: [usize; 3] = [1, 10, 100];
 /// Receivers of all those tracks, and frames a second that each gets, of all tracks together.
-const RECEIVERS: usize = 100;
-const FRAMES: u32 = 150;
+const RECEIVERS: usize = 60;
+const FRAMES: u32 = 200;
 /// The median of these counts.
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
