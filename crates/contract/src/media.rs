@@ -306,6 +306,20 @@ pub struct SetupTimes {
     pub first_media: Option<Duration>,
 }
 
+/// How a receiver gets along with the reliable messages that are sent to it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataBacklog {
+    /// Much waits for it, from now on.
+    Behind,
+    /// Much still waits. Said every second.
+    Draining {
+        /// Bits per second that it has taken since the last report, headers included.
+        bps: u64,
+    },
+    /// Little waits any more.
+    CaughtUp,
+}
+
 /// Worker -> control.
 #[derive(Clone, Debug)]
 pub enum Event {
@@ -340,6 +354,14 @@ pub enum Event {
         text: bool,
         /// The message.
         payload: Bytes,
+    },
+    /// The receiver takes reliable messages more slowly than they are sent to it, or has caught up. Of several reports that
+    /// wait the newest holds.
+    DataBacklog {
+        /// The receiving connection.
+        peer: PeerId,
+        /// How it gets along.
+        backlog: DataBacklog,
     },
     /// Who speaks in a room: only changes, and those who stopped with `active: false`.
     Speakers {
@@ -404,6 +426,7 @@ impl Event {
             | Self::FirstMedia { peer, .. }
             | Self::ChannelOpen { peer, .. }
             | Self::Data { peer, .. }
+            | Self::DataBacklog { peer, .. }
             | Self::Quality { peer, .. }
             | Self::StreamState { peer, .. }
             | Self::Closed { peer, .. } => Some(*peer),

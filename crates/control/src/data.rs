@@ -129,13 +129,20 @@ impl RoomTask {
 
     /// Receivers whose channel is not open find it in the history when it is.
     fn send_reliable(&mut self, receivers: &[ParticipantId], sent: Sent) {
-        let payload = sent.payload.clone();
+        let (payload, sender) = (sent.payload.clone(), sent.sender);
         let number = self.history.push(now(), sent);
         for receiver in receivers {
             let Some(seat) = self.seats.get_mut(receiver) else { continue };
             let Some(peer) = seat.reliable_peer() else { continue };
             seat.progress.handed(number);
+            if self.backpressure.is_slow(*receiver) {
+                count(&self.metrics.data_slow_dropped);
+                continue;
+            }
             self.send_copy(peer, payload.clone());
+        }
+        if let Some(sender) = sender {
+            self.hold_sender(sender, receivers);
         }
     }
 

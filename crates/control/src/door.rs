@@ -324,7 +324,8 @@ impl Door {
             Arc::clone(&self.routes),
             Arc::clone(&self.metrics),
             self.events.clone(),
-        );
+        )
+        .with_slow_receivers(self.config.slow_receiver_bps);
         count(&self.metrics.rooms);
         worker.rooms.fetch_add(1, Relaxed);
         let handle = self.tasks.spawn(task.run());

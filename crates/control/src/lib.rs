@@ -10,12 +10,14 @@
 //! Nobody waits for somebody who may wait for him: workers and routes never block; a room waits for its workers alone; a call to a
 //! room that is far behind is refused. Who follows rooms from outside and is behind keeps newcomers out and is waited for by
 //! nobody ([`contract::events`]). A connection whose adapter or room is behind with its messages is paused, which leaves
-//! them in its SCTP window and slows its sender alone; an adapter that does not drain its events is closed.
+//! them in its SCTP window and slows its sender alone; an adapter that does not drain its events is closed. Receivers that are
+//! behind slow their senders likewise, unless they are too slow (`backpressure`).
 //!
 //! All decisions about a session are [`room::Room`]'s; this crate has the clock, the randomness and the queues. It knows
 //! nothing of SDP, sockets or protocols.
 
 mod admin;
+mod backpressure;
 mod data;
 mod data_tracks;
 mod door;
@@ -71,6 +73,10 @@ pub struct Config {
     pub spread_at: usize,
     /// The server API may ask participants to unmute. Default false.
     pub remote_unmute: bool,
+    /// A receiver of reliable messages that takes fewer bits per second than this, while messages wait for it, loses some. For
+    /// one that takes as many, its senders wait. Default 250,000: thin mobile lines keep up with chat and small files, and
+    /// nobody's line stops a room. 0: nobody is waited for.
+    pub slow_receiver_bps: u64,
 }
 
 impl Default for Config {
@@ -82,6 +88,7 @@ impl Default for Config {
             max_rooms: 100_000,
             spread_at: 16,
             remote_unmute: false,
+            slow_receiver_bps: 250_000,
         }
     }
 }

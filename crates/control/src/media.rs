@@ -49,6 +49,7 @@ impl RoomTask {
                 self.layer_wanted(*worker, *track, *highest);
             }
             MediaEvent::Speakers { speakers, .. } => self.room.set_speakers(now(), speakers),
+            MediaEvent::DataBacklog { peer, backlog } => self.backlog_changed(*peer, *backlog),
             MediaEvent::Quality { peer, quality } => {
                 let (peer, quality) = (*peer, *quality);
                 let Some((id, seat)) = self.seat_of(peer) else { return };
@@ -132,6 +133,9 @@ impl RoomTask {
         if was_primary {
             seat.journey.reached(times);
             seat.primary = None;
+        }
+        if was_primary {
+            self.caught_up(id);
         }
         self.drop_peer(of, &gone.unwrap_or_default().granted);
         if was_primary && let Some(reason) = leave_reason(end, was_connected) {

@@ -61,6 +61,12 @@ metrics! {
     data_dropped => "stoa_data_copies_total", "outcome" = "worker_queue_full";
     /// Reliable messages that were forgotten before the channel of somebody was open that some of them may have been for.
     data_backlog_full => "stoa_data_copies_total", "outcome" = "backlog_full";
+    /// Reliable copies dropped since the receiver is behind and takes too little.
+    data_slow_dropped => "stoa_data_copies_total", "outcome" = "slow_receiver";
+    /// Receivers that were found to be too slow.
+    data_receivers_slow => "stoa_data_slow_receivers_total";
+    /// Senders that had to wait for a receiver.
+    data_senders_held => "stoa_data_senders_held_total";
     /// Messages from a connection dropped since its adapter or its room was behind: lossy ones, and those of a flood.
     data_in_dropped => "stoa_data_received_dropped_total";
     /// Packets of data tracks that their sender does not publish, or that are none.

@@ -15,6 +15,7 @@ use contract::session::{
 use room::{JoinRefused, Newcomer, Room};
 use tokio::sync::{mpsc, watch};
 
+use crate::backpressure::Backpressure;
 use crate::data::Labels;
 use crate::door::{answer, wall_clock};
 use crate::history::{History, Progress};
@@ -76,6 +77,7 @@ pub(crate) struct RoomTask {
     pub(crate) timers: BTreeSet<(Instant, Timer, ParticipantId)>,
     pub(crate) labels: Labels,
     pub(crate) history: History,
+    pub(crate) backpressure: Backpressure,
     pub(crate) wanted: Wanted,
     pub(crate) calls_to: Rpcs,
     /// Who is asked to go on elsewhere, and who waits for it.
@@ -127,6 +129,7 @@ impl RoomTask {
             timers: BTreeSet::new(),
             labels: Labels::default(),
             history: History::default(),
+            backpressure: Backpressure::default(),
             wanted: Wanted::default(),
             calls_to: Rpcs::default(),
             departing: BTreeMap::new(),
@@ -142,6 +145,12 @@ impl RoomTask {
             gone,
             gone_sender,
         }
+    }
+
+    /// See [`crate::Config::slow_receiver_bps`].
+    pub fn with_slow_receivers(mut self, bps: u64) -> Self {
+        self.backpressure.slow_bps = bps;
+        self
     }
 
     /// Runs until the room is over. Returns the calls that came too late for it.
@@ -337,16 +346,25 @@ impl RoomTask {
             }
             let goes_on = !is_behind && seat.has_caught_up();
             if goes_on {
-                let peers = seat.peers.iter_mut();
-                resumed
-                    .extend(peers.filter_map(|(id, peer)| std::mem::take(&mut peer.paused).then_some(*id)));
+                resumed.push(*id);
             }
             !goes_on
         });
-        for peer in resumed {
+        resumed.into_iter().for_each(|id| self.resume(id));
+        slow.into_iter().for_each(|id| self.close_slow(id));
+    }
+
+    /// Reads messages of the participant again, unless there is another reason not to.
+    pub(crate) fn resume(&mut self, id: ParticipantId) {
+        if self.behind.contains_key(&id) || self.backpressure.is_held(id) {
+            return;
+        }
+        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let peers = seat.peers.iter_mut();
+        let paused = peers.filter_map(|(id, peer)| std::mem::take(&mut peer.paused).then_some(*id));
+        for peer in paused.collect::<Vec<PeerId>>() {
             self.peer_command(peer, Command::PauseData { peer, paused: false });
         }
-        slow.into_iter().for_each(|id| self.close_slow(id));
     }
 
     fn close_slow(&mut self, id: ParticipantId) {
@@ -529,6 +547,7 @@ impl RoomTask {
         self.timers.retain(|(_, _, of)| *of != id);
         self.calls_to.left(id);
         self.behind.remove(&id);
+        self.forget_backpressure(id);
     }
 
     /// A connection is gone that had these sections.

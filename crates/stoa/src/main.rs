@@ -67,6 +67,7 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
             max_participants: config.room_max_participants,
             spread_at: config.room_spread_at,
             remote_unmute: config.room_remote_unmute,
+            slow_receiver_bps: 1_000 * u64::from(config.room_slow_receiver_kbps),
             ..control::Config::default()
         },
         keys: ApiKeys::new(config.keys),

@@ -1,7 +1,7 @@
 //! Events towards control: never blocks, folds what can be folded.
 //!
 //! While the queue has room, events go straight into it. When it is full, they wait here in order; of speakers, quality,
-//! stream states and wanted layers only the newest state waits. Messages and channels are the only things that a client can make many of: beyond a bound
+//! backlogs, stream states and wanted layers only the newest state waits. Messages and channels are the only things that a client can make many of: beyond a bound
 //! unreliable messages are dropped, and peers are told to leave the rest in the SCTP receive window. All else is a handful
 //! per peer.
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, VecDeque};
 use async_channel::{Sender, TrySendError};
 use base::model::{Quality, Speaker};
 use base::{ParticipantId, PeerId, RoomId, TrackId};
-use contract::media::Event;
+use contract::media::{DataBacklog, Event};
 
 /// Messages, opened channels and their bytes that may wait before peers are paused. Small: control is expected to keep up, and what waits
 /// here adds latency to everything behind it.
@@ -24,6 +24,7 @@ pub(crate) struct Outgoing {
     bytes: usize,
     speakers: BTreeMap<RoomId, BTreeMap<ParticipantId, Speaker>>,
     quality: BTreeMap<PeerId, Quality>,
+    backlogs: BTreeMap<PeerId, DataBacklog>,
     /// Active?
     streams: BTreeMap<(PeerId, TrackId), bool>,
     /// By index of the worker, for the event's sake.
@@ -41,6 +42,7 @@ impl Outgoing {
             bytes: 0,
             speakers: BTreeMap::new(),
             quality: BTreeMap::new(),
+            backlogs: BTreeMap::new(),
             streams: BTreeMap::new(),
             wanted: BTreeMap::new(),
             delayed: 0,
@@ -69,6 +71,9 @@ impl Outgoing {
             }
             Event::Quality { peer, quality } => {
                 self.quality.insert(peer, quality);
+            }
+            Event::DataBacklog { peer, backlog } => {
+                self.backlogs.insert(peer, backlog);
             }
             Event::StreamState { peer, track, active } => {
                 self.streams.insert((peer, track), active);
@@ -125,6 +130,12 @@ impl Outgoing {
                 return;
             }
         }
+        while let Some((peer, backlog)) = self.backlogs.pop_first() {
+            if self.is_refused(Event::DataBacklog { peer, backlog }) {
+                self.backlogs.insert(peer, backlog);
+                return;
+            }
+        }
         while let Some(((peer, track), active)) = self.streams.pop_first() {
             if self.is_refused(Event::StreamState { peer, track, active }) {
                 self.streams.insert((peer, track), active);
@@ -148,6 +159,7 @@ impl Outgoing {
         self.waiting.is_empty()
             && self.speakers.is_empty()
             && self.quality.is_empty()
+            && self.backlogs.is_empty()
             && self.streams.is_empty()
             && self.wanted.is_empty()
     }
@@ -165,6 +177,7 @@ impl Outgoing {
     /// The peer was removed by control, which wants to hear no more of it.
     pub(crate) fn forget(&mut self, peer: PeerId) {
         self.quality.remove(&peer);
+        self.backlogs.remove(&peer);
         self.streams.retain(|(of, _), _| *of != peer);
         self.waiting.retain(|event| event.peer() != Some(peer));
         let sizes = self.waiting.iter().filter_map(size);

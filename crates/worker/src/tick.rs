@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{MediaKind, TrackId};
-use contract::media::Command;
+use contract::media::{Command, Event};
 use udp::{Datagram, Slab};
 use wire::media::{Decision, Received};
 
@@ -82,7 +82,7 @@ pub(crate) struct Origin {
 pub(crate) struct Parts {
     pub(crate) index: usize,
     pub(crate) commands: async_channel::Receiver<Command>,
-    pub(crate) events: async_channel::Sender<contract::media::Event>,
+    pub(crate) events: async_channel::Sender<Event>,
     pub(crate) io: Io,
     pub(crate) config: Arc<rtc::Config>,
     pub(crate) wall: rtc::WallClock,
@@ -409,9 +409,12 @@ impl Worker {
             let left = flush::flush(now, peer, stirred, room, io, counts, scratch);
             let paced = peer.pacer.as_ref().and_then(Pacer::poll_timeout);
             let moved = peer.rtc.take_deadline_moved() || stirred || paced.is_some();
-            (left, moved.then(|| peer.rtc.poll_timeout().into_iter().chain(paced).min()))
+            let backlog = if stirred { peer.waiting.report(now) } else { None };
+            let others = [paced, peer.waiting.poll_timeout()].into_iter().flatten();
+            let deadline = moved.then(|| peer.rtc.poll_timeout().into_iter().chain(others).min());
+            (left, backlog, deadline)
         });
-        let Some((left, deadline)) = outcome else {
+        let Some((left, backlog, deadline)) = outcome else {
             self.io.rollback();
             self.scratch.overruns.clear();
             self.scratch.interrupted.clear();
@@ -420,6 +423,9 @@ impl Worker {
         };
         if let Some(deadline) = deadline {
             self.timers.arm(now, Owner::Peer(key), &mut peer.armed, deadline);
+        }
+        if let Some(backlog) = backlog {
+            self.events.push(Event::DataBacklog { peer: peer.id, backlog });
         }
         if left || std::mem::take(&mut peer.unread) {
             self.peers.touch(key);

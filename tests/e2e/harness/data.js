@@ -3,6 +3,7 @@
 /** What has arrived, oldest first. Long contents are kept as length and checksum. */
 let arrived = [];
 let numbers;
+let sending;
 const localDataTracks = new Map();
 const remoteDataTracks = new Map();
 
@@ -126,6 +127,18 @@ Object.assign(window.e2e, {
       await room.localParticipant.publishData(payload, { reliable: true, topic: "numbers", destinationIdentities: to });
     }
   },
+
+  /** Starts sending numbered messages; `sending` tells how far it has come. */
+  startNumbers({ count, length }) {
+    sending = { sent: 0, started: performance.now(), ms: undefined };
+    const send = async () => {
+      for (; sending.sent < count; sending.sent += 1) await this.sendNumbers({ from: sending.sent, count: 1, length });
+      sending.ms = Math.round(performance.now() - sending.started);
+    };
+    send();
+  },
+
+  sending: () => sending,
 
   /** Which numbered messages have come: how many, the first and last, and how often one did not follow the one before. */
   numbers: () => numbers,

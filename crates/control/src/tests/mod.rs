@@ -1,4 +1,5 @@
 mod api;
+mod backpressure;
 mod backup;
 mod changes;
 mod connections;

@@ -189,6 +189,20 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "room.slow_receiver_kbps",
+        about: &[
+            "Kilobits per second of reliable messages that a receiver takes at least for whom their senders wait.",
+            "One that takes less loses messages and slows nobody. 0 = nobody is waited for.",
+        ],
+        accepts: "a number from 0 to 1000000",
+        default: Ok("250"),
+        is_list: false,
+        set: |config, values| {
+            config.room_slow_receiver_kbps = number(values, 0, 1_000_000)?.try_into().ok()?;
+            Some(())
+        },
+    },
+    Key {
         name: "webhook.urls",
         about: &[
             "Addresses to which everything that happens in rooms is posted (docs/webhooks.md). Each gets everything.",

@@ -44,6 +44,8 @@ pub struct Config {
     pub room_spread_at: usize,
     /// The server API may ask participants to unmute.
     pub room_remote_unmute: bool,
+    /// Kilobits per second below which a receiver of reliable messages loses some.
+    pub room_slow_receiver_kbps: u32,
     /// Receivers of webhooks.
     pub webhook_urls: Vec<String>,
     /// API key that signs webhooks; `None`: the first.
@@ -83,6 +85,7 @@ impl Default for Config {
             room_loudest: worker::LOUDEST,
             room_spread_at: control::Config::default().spread_at,
             room_remote_unmute: false,
+            room_slow_receiver_kbps: 250,
             webhook_urls: Vec::new(),
             webhook_api_key: None,
             webhook_megabytes: 1_024,

@@ -46,7 +46,7 @@ fn every_key_can_be_set_in_the_file() {
     let config = from_file(
         "[http]\nlisten = \"[::1]:80\"\n[udp]\nport = 1000\nworkers = 3\nadvertise = [\"203.0.113.7\", \"2001:db8::1\"]\n\
          [room]\nempty_timeout = 1\ndeparture_timeout = 0\nmax_participants = 9\nloudest = 4\nspread_at = 3\n\
-         remote_unmute = \"yes\"\n\
+         remote_unmute = \"yes\"\nslow_receiver_kbps = 64\n\
          [webhook]\nurls = [\"https://a.example/x\", \"http://b.example\"]\napi_key = \"myapp\"\nmax_megabytes = 5\n\
          [data]\ndirectory = \"somewhere\"\n\
          [admin]\ndebug_token = \"sixteen letters!\"\n[log]\nlevel = \"warn,livekit=debug\"\nformat = \"json\"\n",
@@ -58,6 +58,7 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!((config.room_departure_timeout, config.room_max_participants), (Duration::ZERO, 9));
     assert_eq!((config.room_loudest, config.room_spread_at), (4, 3));
     assert!(config.room_remote_unmute);
+    assert_eq!(config.room_slow_receiver_kbps, 64);
     assert_eq!(config.webhook_urls, ["https://a.example/x", "http://b.example"]);
     assert_eq!((config.webhook_api_key.as_deref(), config.webhook_megabytes), (Some("myapp"), 5));
     assert_eq!(config.data_directory, PathBuf::from("somewhere"));

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use base::CodecKind;
 use bytes::Bytes;
-use contract::media::{ChannelSpec, Command, Event};
+use contract::media::{ChannelSpec, Command, DataBacklog, Event};
 
 use super::world::{Client, World};
 
@@ -130,4 +130,42 @@ fn a_paused_connection_slows_its_sender_and_nobody_else_and_loses_nothing() {
     let mut arrived = messages(&world);
     arrived.retain(|arrived| *arrived != number);
     assert_eq!(arrived, (0..sent).collect::<Vec<_>>());
+}
+
+fn backlogs(world: &World) -> Vec<DataBacklog> {
+    let backlog = |event: &Event| match event {
+        Event::DataBacklog { backlog, .. } => Some(*backlog),
+        _ => None,
+    };
+    world.heard.iter().filter_map(backlog).collect()
+}
+
+#[test]
+fn a_receiver_that_takes_nothing_is_reported_every_second_and_when_it_has_caught_up() {
+    let mut world = World::new();
+    let (mut alice, mut bob) = (world.connect(441, 1), world.connect(442, 1));
+    open(&mut world, &mut alice, "_reliable", None);
+    open(&mut world, &mut bob, "_reliable", None);
+    for number in 0..100 {
+        for peer in [alice.id, bob.id] {
+            let payload = Bytes::from(message(number, 10_000));
+            world.command(Command::SendData { peer, label: "_reliable".into(), text: false, payload });
+        }
+    }
+    // Alice is away; Bob takes what he gets.
+    let quiet = |event: &Event| matches!(event, Event::DataBacklog { peer, .. } if peer.0 == 442);
+    world.run(&mut [&mut bob], "reported twice", |world, _| {
+        backlogs(world).iter().filter(|backlog| matches!(backlog, DataBacklog::Draining { bps: 0 })).count()
+            == 2
+    });
+    world.heard.retain(|event| !quiet(event));
+    assert_eq!(backlogs(&world)[0], DataBacklog::Behind);
+    world.run(&mut [&mut alice, &mut bob], "caught up", |world, clients| {
+        let got = clients.iter().all(|client| {
+            let messages = client.events.iter().filter(|event| matches!(event, rtc::Event::Data { .. }));
+            messages.count() == 100
+        });
+        got && backlogs(world).contains(&DataBacklog::CaughtUp)
+    });
+    assert_eq!(world.dropped("data_channel_not_ready"), 0);
 }
