@@ -22,6 +22,7 @@ pub trait Rig {
 pub async fn queue(mut rig: impl Rig) {
     order(&mut rig).await;
     finishing(&mut rig).await;
+    exchanging(&mut rig).await;
     crashes(&mut rig).await;
     crowd(&mut rig).await;
     limit(&mut rig).await;
@@ -54,6 +55,26 @@ async fn finishing(rig: &mut impl Rig) {
     assert_eq!(texts(&queue).await, ["a", "c"], "what is finished stays so once the queue was closed");
     let next = append(&queue, &["d"]).await;
     assert!(next[0] > numbers[2], "numbers are not used again");
+    finish_all(&queue).await;
+    queue.close().await;
+}
+
+async fn exchanging(rig: &mut impl Rig) {
+    for round in 0..10 {
+        let queue = rig.open().await;
+        let old = queue.pending().await.expect("it works");
+        let payload = vec![Bytes::from(format!("round {round}"))];
+        assert_eq!(queue.exchange(payload, old).await.expect("it works").len(), 1);
+        rig.crash(queue).await;
+        let queue = rig.open().await;
+        assert_eq!(
+            texts(&queue).await,
+            [format!("round {round}")],
+            "the new is there and the old is not, over a crash"
+        );
+        queue.close().await;
+    }
+    let queue = rig.open().await;
     finish_all(&queue).await;
     queue.close().await;
 }

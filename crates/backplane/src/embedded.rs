@@ -22,7 +22,7 @@ pub struct Embedded {
 }
 
 enum Command {
-    Append(Vec<Bytes>, oneshot::Sender<Result<Vec<u64>, Failed>>),
+    Exchange(Vec<Bytes>, Vec<u64>, oneshot::Sender<Result<Vec<u64>, Failed>>),
     Read(u64, oneshot::Sender<Result<Option<Bytes>, Failed>>),
     Finish(Vec<u64>, oneshot::Sender<()>),
     Pending(oneshot::Sender<Vec<u64>>),
@@ -68,8 +68,8 @@ impl Embedded {
 }
 
 impl Queue for Embedded {
-    async fn append(&self, payloads: Vec<Bytes>) -> Result<Vec<u64>, Failed> {
-        self.ask(|reply| Command::Append(payloads, reply)).await?
+    async fn exchange(&self, payloads: Vec<Bytes>, finished: Vec<u64>) -> Result<Vec<u64>, Failed> {
+        self.ask(|reply| Command::Exchange(payloads, finished, reply)).await?
     }
 
     async fn read(&self, number: u64) -> Result<Option<Bytes>, Failed> {
@@ -142,7 +142,7 @@ impl<D: Disk> Writer<D> {
     /// Callers may have given up: their answers go nowhere.
     fn take(&mut self, command: Command) {
         match command {
-            Command::Append(payloads, reply) => self.append(&payloads, reply),
+            Command::Exchange(payloads, finished, reply) => self.exchange(&payloads, &finished, reply),
             Command::Read(number, reply) => {
                 let read = self.queue.read(number).map(|payload| payload.map(Bytes::from));
                 let _ = reply.send(read.map_err(|error| Failed(error.to_string())));
@@ -158,7 +158,12 @@ impl<D: Disk> Writer<D> {
         }
     }
 
-    fn append(&mut self, payloads: &[Bytes], reply: oneshot::Sender<Result<Vec<u64>, Failed>>) {
+    fn exchange(
+        &mut self,
+        payloads: &[Bytes],
+        finished: &[u64],
+        reply: oneshot::Sender<Result<Vec<u64>, Failed>>,
+    ) {
         let mut numbers = Vec::with_capacity(payloads.len());
         for payload in payloads {
             let mut outcome = self.queue.append(payload);
@@ -171,6 +176,11 @@ impl<D: Disk> Writer<D> {
             // The caller sees from the count what was taken.
             let Ok(number) = outcome else { break };
             numbers.push(number);
+        }
+        if numbers.len() == payloads.len() {
+            for number in finished {
+                self.queue.finish(*number);
+            }
         }
         self.appended.push((numbers, reply));
     }

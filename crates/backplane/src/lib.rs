@@ -27,7 +27,17 @@ pub use store::Limits;
 pub trait Queue: Clone + Send + Sync + 'static {
     /// Appends `payloads` and returns their numbers, once they last. Fewer numbers than payloads: the next one does not fit, and it and
     /// those after it were not taken.
-    fn append(&self, payloads: Vec<Bytes>) -> impl Future<Output = Result<Vec<u64>, Failed>> + Send;
+    fn append(&self, payloads: Vec<Bytes>) -> impl Future<Output = Result<Vec<u64>, Failed>> + Send {
+        self.exchange(payloads, Vec::new())
+    }
+
+    /// Appends, and finishes what the appended takes the place of. After a crash, of up to 16 MiB both have happened or neither.
+    /// When not all was taken nothing was finished.
+    fn exchange(
+        &self,
+        payloads: Vec<Bytes>,
+        finished: Vec<u64>,
+    ) -> impl Future<Output = Result<Vec<u64>, Failed>> + Send;
 
     /// An entry's payload. `None`: there is none of this number, or it is finished.
     fn read(&self, number: u64) -> impl Future<Output = Result<Option<Bytes>, Failed>> + Send;

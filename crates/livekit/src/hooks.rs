@@ -1,5 +1,6 @@
 //! Webhook events as LiveKit's servers write them: standard JSON of the protocol's `WebhookEvent`.
 
+use base::UnixMillis;
 use base::events::{EventId, Happening, RoomEvent};
 use base::model::LeaveReason;
 use contract::events::Written;
@@ -21,6 +22,17 @@ pub fn write_event(event: &RoomEvent) -> Written {
     let body =
         serde_json::to_vec(&message).expect("the message has text as keys, which JSON can always write");
     Written { id, event: name, body }
+}
+
+/// The body of an event with another time.
+pub fn restamp_event(body: &[u8], at: UnixMillis) -> Vec<u8> {
+    let message: serde_json::Result<proto::WebhookEvent> = serde_json::from_slice(body);
+    let stamped = message.and_then(|mut message| {
+        message.created_at = (at.0 / 1_000) as i64;
+        serde_json::to_vec(&message)
+    });
+    // What another version wrote is told as it is.
+    stamped.unwrap_or_else(|_| body.to_vec())
 }
 
 /// `EV_…`
@@ -129,6 +141,17 @@ mod tests {
         assert_eq!(body["participant"]["identity"], "ann");
         assert_eq!(body["participant"]["state"], "DISCONNECTED");
         assert_eq!(body["participant"]["disconnectReason"], "CLIENT_INITIATED");
+    }
+
+    #[test]
+    fn a_body_with_another_time_is_the_same_but_for_it() {
+        let body = written(Happening::ParticipantLeft(ann()));
+        let stamped = restamp_event(body.to_string().as_bytes(), UnixMillis(1_800_000_000_000));
+        let mut stamped: Value = serde_json::from_slice(&stamped).expect("JSON");
+        assert_eq!(stamped["createdAt"], "1800000000");
+        stamped["createdAt"] = body["createdAt"].clone();
+        assert_eq!(stamped, body);
+        assert_eq!(restamp_event(b"of another version", UnixMillis(0)), b"of another version");
     }
 
     #[test]

@@ -28,7 +28,7 @@ mod translate;
 mod twirp;
 
 pub use config::{Config, IceServer, SERVER_PROTOCOL, SERVER_VERSION, State};
-pub use hooks::write_event;
+pub use hooks::{restamp_event, write_event};
 pub use http::router;
 pub use metrics::Metrics;
 pub use sessions::Sessions;

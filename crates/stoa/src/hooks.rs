@@ -50,6 +50,7 @@ pub async fn start(
         retry: Retry::default(),
         timeout: TIMEOUT,
         write: livekit::write_event,
+        restamp: livekit::restamp_event,
         now: time::unix_millis,
     };
     let client = Client::new()?;

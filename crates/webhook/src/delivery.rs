@@ -18,6 +18,8 @@ use crate::{Config, Receiver, Stored};
 const PARALLEL: usize = 32;
 /// After so many failures in a row, and then a success, the receiver was down and is back.
 const DOWN_AFTER: u32 = 3;
+/// Ends of what was there before a crash that are put on the disk at once.
+const WILLS_AT_ONCE: usize = 256;
 /// What bodies are.
 const CONTENT_TYPE: &str = "application/webhook+json";
 
@@ -85,16 +87,49 @@ impl<Q: Queue> Delivery<Q> {
     /// Takes over what was left on the disk; before anything new comes, which follows it.
     pub async fn recover(&mut self, numbers: Vec<u64>) {
         self.sender.letters.recount().await;
-        add(&self.sender.metrics.pending, numbers.len());
+        let mut wills = Vec::new();
         for number in numbers {
             let entry =
                 self.sender.pending.read(number).await.ok().flatten().as_ref().and_then(Entry::decode);
-            // What cannot be read has a lane of its own, in which it is found out and told.
-            let room = entry.map_or_else(|| format!("\n{number}"), |entry| entry.head.room);
-            self.lanes.add(room.into(), number);
+            match entry {
+                Some(entry) if entry.head.will.is_some() => wills.push((number, entry)),
+                // What cannot be read has a lane of its own, in which it is found out and told.
+                entry => {
+                    let room = entry.map_or_else(|| format!("\n{number}"), |entry| entry.head.room);
+                    self.lanes.add(room.into(), number);
+                    count(&self.sender.metrics.pending);
+                }
+            }
         }
+        self.execute(wills).await;
         if self.lanes.len() > 0 {
             tracing::info!(url = self.sender.url, events = self.lanes.len(), "webhooks from before are sent");
+        }
+    }
+
+    /// The process before this one died: what was there then has ended, parts before what they are part of.
+    async fn execute(&mut self, mut wills: Vec<(u64, Entry)>) {
+        wills.sort_by_key(|(number, entry)| (entry.head.will, *number));
+        let now = (self.sender.config.now)();
+        for wills in wills.chunks(WILLS_AT_ONCE) {
+            let entries = wills.iter().map(|(_, entry)| {
+                let body = (self.sender.config.restamp)(&entry.body, now).into();
+                entry.executed(now, body).encode()
+            });
+            let finished = wills.iter().map(|(number, _)| *number).collect();
+            match self.sender.pending.exchange(entries.collect(), finished).await {
+                Ok(numbers) => {
+                    add(&self.sender.metrics.refused_full, wills.len() - numbers.len());
+                    add(&self.sender.metrics.queued, numbers.len());
+                    add(&self.sender.metrics.pending, numbers.len());
+                    for (number, (_, entry)) in numbers.into_iter().zip(wills) {
+                        self.lanes.add(entry.head.room.as_str().into(), number);
+                    }
+                }
+                Err(error) => {
+                    tracing::error!(%error, "what ended with the last process is told after the next start")
+                }
+            }
         }
     }
 

@@ -24,6 +24,10 @@ pub(crate) struct Head {
     pub room: String,
     /// When it happened, in milliseconds since 1970.
     pub at: u64,
+    /// It is no event yet: what is to be told if the process dies before it can tell better. Things that are part of others end
+    /// before them: the lowest first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub will: Option<u8>,
     /// Of a dead letter: what became of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub death: Option<Death>,
@@ -49,9 +53,15 @@ impl Entry {
             event: event.to_owned(),
             room: room.to_owned(),
             at: at.0,
+            will: None,
             death: None,
         };
         Self { head, body: body.into() }
+    }
+
+    /// A will as the event that it is when it is carried out.
+    pub fn executed(&self, at: UnixMillis, body: Bytes) -> Self {
+        Self { head: Head { at: at.0, will: None, ..self.head.clone() }, body }
     }
 
     pub fn encode(&self) -> Bytes {

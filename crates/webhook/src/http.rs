@@ -6,6 +6,7 @@
 //! | `POST /webhooks/replay` with `{"ids": […], "url": …}` | puts these (without `ids` all) back into their queue |
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use auth::ApiKeys;
 use axum::extract::{DefaultBodyLimit, Query, State};
@@ -151,7 +152,8 @@ fn authorise<Q>(admin: &Admin<Q>, headers: &HeaderMap) -> Result<(), (StatusCode
 impl<Q: Queue> Receiver<Q> {
     async fn list(&self, page: &Page) -> Result<Listed, Failed> {
         let numbers = self.letters.numbers().await?;
-        let (total, pending) = (numbers.len(), self.pending.pending().await?.len());
+        let total = numbers.len();
+        let pending = self.pending.pending().await?.len().saturating_sub(self.wills.load(Relaxed));
         let most = page.limit.unwrap_or(MOST).min(MOST);
         let mut dead = Vec::new();
         for number in numbers.into_iter().filter(|number| *number > page.after).take(most) {

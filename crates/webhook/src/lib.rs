@@ -24,8 +24,10 @@ mod lanes;
 mod letters;
 mod metrics;
 mod sign;
+mod wills;
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use auth::ApiKeys;
@@ -80,6 +82,8 @@ pub struct Config {
     pub timeout: Duration,
     /// How an event is written.
     pub write: fn(&RoomEvent) -> Written,
+    /// How the body of one that is told later than it was written gets another time.
+    pub restamp: fn(&[u8], UnixMillis) -> Vec<u8>,
     /// The wall clock.
     pub now: fn() -> UnixMillis,
 }
@@ -109,6 +113,8 @@ pub(crate) struct Receiver<Q> {
     pub url: String,
     pub pending: Q,
     pub letters: Letters<Q>,
+    /// Wills in the queue, which are no events yet.
+    pub wills: Arc<AtomicUsize>,
     pub stored: mpsc::UnboundedSender<Stored>,
 }
 
@@ -136,7 +142,7 @@ pub async fn start<Q: Queue>(
         // Bounded by the queue: one for each entry.
         let (stored, arrivals) = mpsc::unbounded_channel();
         let letters = Letters::new(dead, Arc::clone(&metrics));
-        let receiver = Receiver { url, pending, letters, stored };
+        let receiver = Receiver { url, pending, letters, wills: Arc::default(), stored };
         let intake = Intake::new(config.write, &receiver, Arc::clone(&metrics));
         let mut delivery = Delivery::new(config.clone(), client.clone(), &receiver, Arc::clone(&metrics));
         let stopped = stopped.clone();

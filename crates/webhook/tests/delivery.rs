@@ -12,8 +12,8 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use backplane::{Embedded, Limits};
 use base::events::{EventId, Happening, RoomEvent};
-use base::model::RoomInfo;
-use base::{RoomId, RoomName, UnixMillis};
+use base::model::{LeaveReason, Participant, ParticipantKind, ParticipantState, Permissions, RoomInfo};
+use base::{Identity, ParticipantId, RoomId, RoomName, UnixMillis};
 use base64::Engine as _;
 use contract::events::{RoomEvents, Written};
 use serde_json::Value;
@@ -122,7 +122,35 @@ fn write(event: &RoomEvent) -> Written {
     Written { id, event: "room_started", body }
 }
 
+fn restamp(body: &[u8], at: UnixMillis) -> Vec<u8> {
+    let text = String::from_utf8(body.to_vec()).expect("text");
+    text.replace("}", &format!(",\"again\":{}}}", at.0)).into_bytes()
+}
+
+fn ann() -> Arc<Participant> {
+    Arc::new(Participant {
+        id: ParticipantId(70),
+        identity: Identity::new("ann"),
+        name: String::new(),
+        metadata: String::new(),
+        attributes: Default::default(),
+        state: ParticipantState::Active,
+        kind: ParticipantKind::Standard,
+        permissions: Permissions::default(),
+        abilities: Default::default(),
+        tracks: Vec::new(),
+        data_tracks: Vec::new(),
+        joined_at: UnixMillis(0),
+        version: 0,
+        left: None,
+    })
+}
+
 fn event(room: &str, number: u64) -> RoomEvent {
+    happened(room, number, Happening::RoomFinished(LeaveReason::RoomClosed))
+}
+
+fn happened(room: &str, number: u64, what: Happening) -> RoomEvent {
     let room = RoomInfo {
         id: RoomId(1),
         name: RoomName::new(room),
@@ -136,12 +164,12 @@ fn event(room: &str, number: u64) -> RoomEvent {
         recording: false,
     };
     let id = EventId { source: 1, number };
-    RoomEvent { id, at: UnixMillis(now().0 - 3_600_000), room, what: Happening::RoomStarted }
+    RoomEvent { id, at: UnixMillis(now().0 - 3_600_000), room, what }
 }
 
 fn config(retry: Retry) -> Config {
     let signer = Signer::new(auth::DEVELOPMENT_KEY, auth::DEVELOPMENT_SECRET);
-    Config { signer, retry, timeout: Duration::from_millis(400), write, now }
+    Config { signer, retry, timeout: Duration::from_millis(400), write, restamp, now }
 }
 
 struct Hooks {
@@ -307,6 +335,38 @@ async fn what_is_not_delivered_when_the_server_stops_is_delivered_by_the_next_on
     hooks.running.stop().await;
     let hooks = Hooks::start(directory.path(), &url, RETRY).await;
     assert_eq!(hooks.count("stoa_webhooks_pending", ""), 0, "what is delivered is not sent again");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_had_begun_when_the_process_died_is_told_to_have_ended_before_anything_new_begins() {
+    let (application, directory) = (Application::good(), directory());
+    let (url, _server) = application.listen().await;
+    let hooks = Hooks::start(directory.path(), &url, RETRY).await;
+    let tell = |hooks: &Hooks, number, what| hooks.events.tell(happened("a", number, what));
+    tell(&hooks, 1, Happening::RoomStarted);
+    tell(&hooks, 2, Happening::ParticipantJoined(ann()));
+    application.until_taken(2).await;
+    let admin = Administrator::new(&hooks).await;
+    hooks.until_counted("stoa_webhooks_pending", "", 0).await;
+    assert_eq!(admin.get("dead").await[0]["pending"], 0, "ends that have not come are not events that wait");
+    // As if it had died: the room has not ended.
+    hooks.running.stop().await;
+    let hooks = Hooks::start(directory.path(), &url, RETRY).await;
+    tell(&hooks, 1_000, Happening::RoomStarted);
+    application.until_taken(5).await;
+    let finished = format!("a.{}", u64::MAX);
+    assert_eq!(application.taken(), ["a.1", "a.2", "a.70", &finished, "a.1000"]);
+    let asked = application.asked.lock().expect("no panic").clone();
+    let again: Vec<bool> =
+        asked.iter().map(|(_, body)| String::from_utf8_lossy(body).contains("again")).collect();
+    assert_eq!(again, [false, false, true, true, false], "they have the time of the new start");
+    tell(&hooks, 1_001, Happening::RoomFinished(LeaveReason::RoomClosed));
+    application.until_taken(6).await;
+    hooks.running.stop().await;
+    let hooks = Hooks::start(directory.path(), &url, RETRY).await;
+    tell(&hooks, 2_000, Happening::ConnectionAborted(ann()));
+    application.until_taken(7).await;
+    assert_eq!(application.taken().last().map(String::as_str), Some("a.2000"), "what has ended ends once");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
