@@ -90,6 +90,9 @@ pub enum AdminRequest {
         room: RoomName,
         /// Who.
         identity: Identity,
+        /// As long as this room lives, it does not come in again with a token made before this time, in seconds since 1970; 0: it
+        /// may.
+        revoke_before_s: u64,
         /// Done?
         reply: Reply<bool>,
     },
@@ -156,6 +159,8 @@ pub enum AdminRequest {
         target: DataTarget,
         /// What the receivers' channels carry.
         payload: Bytes,
+        /// Names the call: said again, it is answered, and nothing is sent. Empty: it has no name.
+        nonce: Vec<u8>,
         /// It is on its way.
         reply: Reply<Result<(), AdminRefused>>,
     },

@@ -36,6 +36,8 @@ pub struct Join {
     pub attributes: BTreeMap<String, String>,
     /// Kind of program.
     pub kind: ParticipantKind,
+    /// When its token was made, in seconds since 1970; 0: the token does not say.
+    pub issued_s: u64,
     /// What it may do.
     pub permissions: Permissions,
     /// Subscribe to everything that is published, but for data tracks.
@@ -57,6 +59,8 @@ pub enum JoinError {
     RoomFull,
     /// A name, an identity, metadata or attributes are larger than allowed.
     LimitExceeded,
+    /// Its token was taken back when the participant was removed.
+    Revoked,
     /// This server takes nothing new: no capacity, or stopping.
     Unavailable,
 }
@@ -67,6 +71,7 @@ impl fmt::Display for JoinError {
             Self::NoSuchRoom => "requested room does not exist",
             Self::RoomFull => "the room has as many participants as it may have",
             Self::LimitExceeded => "a name, the identity, the metadata or the attributes are too large",
+            Self::Revoked => "the token was revoked when the participant was removed",
             Self::Unavailable => "this server takes no new participants now; try again or try another",
         })
     }

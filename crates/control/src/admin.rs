@@ -10,13 +10,18 @@ use room::MuteRefused;
 
 use crate::data::MAX_MESSAGE;
 use crate::door::answer;
+use crate::memory::MAX_NONCE;
 use crate::room_task::{RoomTask, check_join, now};
 
 impl RoomTask {
     /// Carries out a call. What it changed is in the room, and in what the front door lists, before it is answered.
     pub(crate) fn admin(&mut self, request: AdminRequest) {
         match request {
-            AdminRequest::CheckJoin { join, reply } => answer(&reply, check_join(&self.room, *join)),
+            AdminRequest::CheckJoin { join, reply } => {
+                let revoked = self.revoked.has(&join.identity, join.issued_s);
+                let outcome = if revoked { Err(JoinError::Revoked) } else { check_join(&self.room, *join) };
+                answer(&reply, outcome);
+            }
             AdminRequest::SetRoomMetadata { metadata, reply, .. } => {
                 self.done(&reply, |task| task.set_metadata(metadata));
             }
@@ -26,8 +31,8 @@ impl RoomTask {
             AdminRequest::GetParticipant { identity, reply, .. } => {
                 answer(&reply, self.find(&identity).and_then(|id| self.participant(id)));
             }
-            AdminRequest::RemoveParticipant { identity, reply, .. } => {
-                self.done(&reply, |task| task.remove(&identity));
+            AdminRequest::RemoveParticipant { identity, revoke_before_s, reply, .. } => {
+                self.done(&reply, |task| task.remove(&identity, revoke_before_s));
             }
             AdminRequest::UpdateParticipant { identity, change, permissions, reply, .. } => {
                 self.done(&reply, |task| task.update_participant(&identity, change, permissions));
@@ -40,8 +45,13 @@ impl RoomTask {
                 let done = id.map(|id| self.update_subscription(id, &tracks, subscribe));
                 answer(&reply, done);
             }
-            AdminRequest::SendData { kind, target, payload, reply, .. } => {
-                answer(&reply, self.announce_data(kind, &target, &payload));
+            AdminRequest::SendData { nonce, reply, .. } if nonce.len() > MAX_NONCE => {
+                answer(&reply, Err(AdminRefused::LimitExceeded));
+            }
+            AdminRequest::SendData { kind, target, payload, nonce, reply, .. } => {
+                let is_news = self.nonces.note(nonce);
+                let sent = if is_news { self.announce_data(kind, &target, &payload) } else { Ok(()) };
+                answer(&reply, sent);
             }
             AdminRequest::PerformRpc { identity, id, payload, reply, .. } => {
                 self.perform_rpc(&identity, id, &payload, reply);
@@ -76,7 +86,8 @@ impl RoomTask {
         }
     }
 
-    fn remove(&mut self, identity: &Identity) -> bool {
+    fn remove(&mut self, identity: &Identity, revoke_before_s: u64) -> bool {
+        self.revoked.add(identity, revoke_before_s);
         let id = self.room.find(identity);
         id.is_some_and(|id| self.room.leave(now(), id, LeaveReason::ParticipantRemoved))
     }

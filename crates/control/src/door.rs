@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::Config;
 use crate::admin::{absent, room_of};
-use crate::metrics::{Metrics, count, uncount};
+use crate::metrics::{Metrics, count, count_refused, uncount};
 use crate::moving::{Errand, Found};
 use crate::placement::{Placement, Worker};
 use crate::room_task::{RoomTask, ToRoom, check_join, now};
@@ -178,12 +178,7 @@ impl Door {
     }
 
     fn refuse(&self, call: &JoinCall, error: JoinError) {
-        count(match error {
-            JoinError::NoSuchRoom => &self.metrics.refused_no_room,
-            JoinError::RoomFull => &self.metrics.refused_full,
-            JoinError::LimitExceeded => &self.metrics.refused_limit,
-            JoinError::Unavailable => &self.metrics.refused_unavailable,
-        });
+        count_refused(&self.metrics, error);
         let join = &call.join;
         let (room, identity) = (join.room.as_str(), join.identity.as_str());
         tracing::info!(room, identity, client = join.client, reason = %error, "join refused");

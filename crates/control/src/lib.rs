@@ -24,6 +24,7 @@ mod door;
 mod history;
 mod journey;
 mod media;
+mod memory;
 mod metrics;
 mod moving;
 mod placement;

@@ -2,6 +2,8 @@
 
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
+use contract::session::JoinError;
+
 macro_rules! metrics {
     ($($(#[$doc:meta])* $field:ident => $name:literal $(, $label:literal = $value:literal)*;)*) => {
         /// Counters and states of the control plane. Never a room or a person as a label.
@@ -33,6 +35,8 @@ metrics! {
     refused_full => "stoa_joins_total", "stage" = "admission", "outcome" = "room_full";
     /// Names or metadata are too large.
     refused_limit => "stoa_joins_total", "stage" = "admission", "outcome" = "limit_exceeded";
+    /// The token was taken back.
+    refused_revoked => "stoa_joins_total", "stage" = "admission", "outcome" = "revoked";
     /// No capacity, or stopping.
     refused_unavailable => "stoa_joins_total", "stage" = "admission", "outcome" = "unavailable";
     /// The primary connection passed its ICE checks.
@@ -88,6 +92,17 @@ metrics! {
 /// Adds one.
 pub(crate) fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Relaxed);
+}
+
+/// Counts a join that was refused.
+pub(crate) fn count_refused(metrics: &Metrics, error: JoinError) {
+    count(match error {
+        JoinError::NoSuchRoom => &metrics.refused_no_room,
+        JoinError::RoomFull => &metrics.refused_full,
+        JoinError::LimitExceeded => &metrics.refused_limit,
+        JoinError::Revoked => &metrics.refused_revoked,
+        JoinError::Unavailable => &metrics.refused_unavailable,
+    });
 }
 
 /// Takes one from a state.

@@ -20,7 +20,8 @@ use crate::data::Labels;
 use crate::door::{answer, wall_clock};
 use crate::history::{History, Progress};
 use crate::journey::Journey;
-use crate::metrics::{Metrics, count};
+use crate::memory::{Nonces, Revoked};
+use crate::metrics::{Metrics, count, count_refused};
 use crate::moving::{Awaiting, Departure, Step, Traveller};
 use crate::placement::{Placement, Worker};
 use crate::relays::{Of, Relays};
@@ -80,6 +81,8 @@ pub(crate) struct RoomTask {
     pub(crate) backpressure: Backpressure,
     pub(crate) wanted: Wanted,
     pub(crate) calls_to: Rpcs,
+    pub(crate) nonces: Nonces,
+    pub(crate) revoked: Revoked,
     /// Who is asked to go on elsewhere, and who waits for it.
     pub(crate) departing: BTreeMap<ParticipantId, Awaiting>,
     /// Who goes at the end of this turn.
@@ -132,6 +135,8 @@ impl RoomTask {
             backpressure: Backpressure::default(),
             wanted: Wanted::default(),
             calls_to: Rpcs::default(),
+            nonces: Nonces::default(),
+            revoked: Revoked::default(),
             departing: BTreeMap::new(),
             departures: Vec::new(),
             behind: BTreeMap::new(),
@@ -422,6 +427,10 @@ impl RoomTask {
 
     fn join(&mut self, call: JoinCall, started: Instant) {
         let JoinCall { join, reply } = call;
+        if self.revoked.has(&join.identity, join.issued_s) {
+            let error = self.refuse(JoinError::Revoked, &join.identity, &join.client);
+            return answer(&reply, Err(error));
+        }
         let (now, id) = (now(), ParticipantId(rand::random()));
         let (identity, client) = (join.identity.clone(), join.client.clone());
         let welcome = match self.room.join(now, newcomer(id, join)) {
@@ -458,12 +467,11 @@ impl RoomTask {
     }
 
     fn refusal(&self, refused: JoinRefused, identity: &Identity, client: &str) -> JoinError {
-        count(match refused {
-            JoinRefused::Full => &self.metrics.refused_full,
-            JoinRefused::LimitExceeded => &self.metrics.refused_limit,
-            JoinRefused::Ended => &self.metrics.refused_unavailable,
-        });
-        let error = join_error(refused);
+        self.refuse(join_error(refused), identity, client)
+    }
+
+    fn refuse(&self, error: JoinError, identity: &Identity, client: &str) -> JoinError {
+        count_refused(&self.metrics, error);
         let (room, identity) = (self.room.info().name.as_str(), identity.as_str());
         tracing::info!(room, identity, client, reason = %error, "join refused");
         error

@@ -46,6 +46,7 @@ pub(crate) fn request(config: &Config, token: &auth::Verified, params: &Params) 
         metadata,
         attributes,
         kind: claims.participant_kind(),
+        issued_s: claims.nbf.unwrap_or_default(),
         permissions,
         auto_subscribe: params.auto_subscribe,
         auto_subscribe_data: params.auto_subscribe_data,
@@ -70,6 +71,7 @@ pub(crate) fn refusal(error: JoinError) -> (u16, String) {
         JoinError::NoSuchRoom => (404, error.to_string()),
         JoinError::RoomFull => (500, format!("connection closed by media: {error}")),
         JoinError::LimitExceeded => (400, error.to_string()),
+        JoinError::Revoked => (401, error.to_string()),
         JoinError::Unavailable => (503, error.to_string()),
     }
 }

@@ -56,6 +56,7 @@ pub(crate) fn admit(
         metadata: claims.metadata.clone(),
         attributes: claims.attributes.clone(),
         kind: claims.participant_kind(),
+        issued_s: claims.nbf.unwrap_or_default(),
         permissions,
         auto_subscribe: protocol == Protocol::Whep,
         auto_subscribe_data: false,

@@ -55,6 +55,7 @@ impl From<JoinError> for Refusal {
             JoinError::NoSuchRoom => StatusCode::NOT_FOUND,
             JoinError::RoomFull => StatusCode::CONFLICT,
             JoinError::LimitExceeded => StatusCode::BAD_REQUEST,
+            JoinError::Revoked => StatusCode::UNAUTHORIZED,
             JoinError::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())

@@ -9,7 +9,7 @@ use super::world::{World, credentials, join, lobby, quiet, was_removed};
 
 async fn remove(world: &World, room: RoomName, identity: &str) -> bool {
     let identity = Identity::new(identity);
-    let call = |reply| AdminRequest::RemoveParticipant { room, identity, reply };
+    let call = |reply| AdminRequest::RemoveParticipant { room, identity, revoke_before_s: 0, reply };
     world.handle.admin(call).await.expect("control answers")
 }
 

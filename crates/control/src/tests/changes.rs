@@ -57,7 +57,8 @@ async fn subscribe(
 
 async fn send(world: &World, target: DataTarget, payload: Bytes) -> Result<(), AdminRefused> {
     let kind = DataKind::Reliable;
-    let call = |reply| AdminRequest::SendData { room: lobby(), kind, target, payload, reply };
+    let call =
+        |reply| AdminRequest::SendData { room: lobby(), kind, target, payload, nonce: Vec::new(), reply };
     world.handle.admin(call).await.expect("control answers")
 }
 
@@ -346,4 +347,46 @@ async fn procedure_calls_that_wait_are_bounded_and_those_given_up_do_not_count()
     let call = rpc(&world, "ann", "again");
     quiet().await;
     assert!(!call.is_finished(), "it waits for its answer");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_whose_call_is_repeated_is_sent_once() {
+    let world = World::new();
+    let ann = world.connect("ann").await;
+    world.told().await;
+    let send = async |nonce: &[u8]| {
+        let (nonce, payload) = (nonce.to_vec(), Bytes::from_static(b"hello"));
+        let (kind, target) = (DataKind::Reliable, DataTarget::default());
+        let call = |reply| AdminRequest::SendData { room: lobby(), kind, target, payload, nonce, reply };
+        world.handle.admin(call).await.expect("control answers")
+    };
+    assert_eq!(send(b"one").await, Ok(()));
+    assert_eq!(send(b"one").await, Ok(()), "the caller did not hear the first answer");
+    assert_eq!(send(b"two").await, Ok(()));
+    assert_eq!(send(&[0; 65]).await, Err(AdminRefused::LimitExceeded));
+    let sent = world.told().await;
+    let sent =
+        sent.iter().filter(|command| matches!(command, Command::SendData { peer, .. } if *peer == ann.peer));
+    assert_eq!(sent.count(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_is_removed_comes_in_again_with_a_new_token_if_the_old_ones_were_revoked() {
+    let world = World::new();
+    let (_ann, _bob) = (world.join("ann").await, world.join("bob").await);
+    let remove = async |revoke_before_s| {
+        let identity = Identity::new("ann");
+        let call =
+            |reply| AdminRequest::RemoveParticipant { room: lobby(), identity, revoke_before_s, reply };
+        world.handle.admin(call).await.expect("control answers")
+    };
+    let with = |issued_s| contract::session::Join { issued_s, ..join("ann") };
+    assert!(remove(0).await);
+    let _again = world.join_with(with(50)).await;
+    assert!(remove(100).await);
+    assert_eq!(world.handle.check_join(with(99)).await, Err(JoinError::Revoked));
+    assert_eq!(world.try_join(with(99)).await.err(), Some(JoinError::Revoked));
+    assert_eq!(world.count("stoa_joins_total", "revoked"), 1);
+    let _back = world.join_with(with(100)).await;
+    let _other = world.join_with(contract::session::Join { issued_s: 1, ..join("cid") }).await;
 }

@@ -45,7 +45,9 @@ impl Call<'_> {
         request: proto::RoomParticipantIdentity,
     ) -> Result<proto::RemoveParticipantResponse, Error> {
         let (room, identity) = (self.administered(&request.room)?, Identity::new(request.identity));
-        match self.ask(|reply| AdminRequest::RemoveParticipant { room, identity, reply }).await? {
+        let revoke_before_s = u64::try_from(request.revoke_token_ts).unwrap_or_default();
+        let call = |reply| AdminRequest::RemoveParticipant { room, identity, revoke_before_s, reply };
+        match self.ask(call).await? {
             true => Ok(proto::RemoveParticipantResponse::default()),
             false => Err(Error::not_found("the participant")),
         }

@@ -65,8 +65,9 @@ impl Call<'_> {
     ) -> Result<proto::SendDataResponse, Error> {
         let room = self.administered(&request.room)?;
         let (kind, target) = (data_kind(&request), data_target(&request)?);
+        let nonce = request.nonce.clone();
         let payload = Bytes::from(data_packet(request).encode_to_vec());
-        self.demand(|reply| AdminRequest::SendData { room, kind, target, payload, reply }).await?;
+        self.demand(|reply| AdminRequest::SendData { room, kind, target, payload, nonce, reply }).await?;
         Ok(proto::SendDataResponse::default())
     }
 

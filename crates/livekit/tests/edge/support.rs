@@ -194,7 +194,9 @@ async fn control(
             }
             Call::Admin(request) => {
                 // Whoever holds a request holds its answer: those that are to be dropped are not kept.
-                if !matches!(request, AdminRequest::RemoveParticipant { .. }) {
+                let is_dropped = |identity: &Identity| identity.as_str() == "busy";
+                if !matches!(&request, AdminRequest::RemoveParticipant { identity, .. } if is_dropped(identity))
+                {
                     let _ = asks.try_send(request.clone());
                 }
                 admin(request).await;
@@ -391,6 +393,7 @@ fn lobby_join() -> Join {
         metadata: String::new(),
         attributes: BTreeMap::new(),
         kind: ParticipantKind::Standard,
+        issued_s: 0,
         permissions: Default::default(),
         auto_subscribe: true,
         auto_subscribe_data: false,

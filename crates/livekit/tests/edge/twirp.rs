@@ -364,6 +364,23 @@ async fn data_is_sent_as_a_message_from_nobody() {
 }
 
 #[tokio::test]
+async fn what_names_a_call_and_what_takes_tokens_back_reaches_the_room() {
+    let server = Server::start().await;
+    let body = r#"{"room":"lobby","data":"aGVsbG8=","nonce":"AQID"}"#;
+    assert_eq!(json(&server, "SendData", body).await.0, 200);
+    let AdminRequest::SendData { nonce, .. } = asked(&server).await else { panic!("another") };
+    assert_eq!(nonce, [1, 2, 3]);
+    for (said, before) in [("\"1760000000\"", 1_760_000_000), ("0", 0), ("-5", 0)] {
+        let body = format!(r#"{{"room":"lobby","identity":"ada","revokeTokenTs":{said}}}"#);
+        assert_eq!(json(&server, "RemoveParticipant", &body).await.0, 200);
+        let AdminRequest::RemoveParticipant { revoke_before_s, .. } = asked(&server).await else {
+            panic!("another")
+        };
+        assert_eq!(revoke_before_s, before);
+    }
+}
+
+#[tokio::test]
 async fn metadata_that_is_too_large_is_an_invalid_argument() {
     let server = Server::start().await;
     let (status, value) = json(&server, "UpdateRoomMetadata", r#"{"room":"lobby","metadata":"m"}"#).await;
