@@ -7,6 +7,9 @@ use std::time::{Duration, Instant};
 
 use wire::media::Received;
 
+/// A pause that counts as a freeze.
+const FREEZE: Duration = Duration::from_millis(500);
+
 /// How long the stages of connecting took, from the call of [`crate::Room::connect`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Timing {
@@ -46,6 +49,8 @@ pub struct Counters {
     pub unknown_packets: u64,
     /// RTP packets sent.
     pub sent_packets: u64,
+    /// Bytes of payload sent.
+    pub sent_bytes: u64,
     /// Frames that could not be sent: not connected, or not negotiated.
     pub unsent_frames: u64,
     /// Data messages that could not be sent: too large, or the channel did not take them in time.
@@ -65,8 +70,13 @@ pub struct TrackCounters {
     pub bytes: u64,
     /// Packets of the current stream that never came, or have not yet.
     pub missing: u64,
+    /// Packets of earlier streams of the track that never came.
+    pub lost: u64,
     /// The longest time between two arrivals.
     pub longest_pause: Duration,
+    /// Times in which nothing arrived for more than half a second and then went on: what people see as a frozen picture, if the
+    /// publisher sends without a pause.
+    pub freezes: u64,
     ssrc: u32,
     /// First and highest sequence number of the current stream, and how many came in between.
     first: u64,
@@ -81,11 +91,14 @@ impl TrackCounters {
         self.packets += 1;
         self.bytes += received.payload.len() as u64;
         if let Some(last) = self.last {
-            self.longest_pause = self.longest_pause.max(received.arrival.saturating_duration_since(last));
+            let pause = received.arrival.saturating_duration_since(last);
+            self.longest_pause = self.longest_pause.max(pause);
+            self.freezes += u64::from(pause > FREEZE);
         }
         self.last = Some(received.arrival);
         if self.ssrc != received.ssrc || self.stream_packets == 0 {
             // A track that is subscribed anew comes as a new stream, with numbers of its own.
+            self.lost += self.missing;
             self.ssrc = received.ssrc;
             (self.first, self.highest, self.stream_packets) = (received.sequence, received.sequence, 0);
         }
@@ -231,6 +244,6 @@ mod tests {
         track.count(&received(2, 50_000, now + Duration::from_secs(2)));
         track.count(&received(2, 50_001, now + Duration::from_secs(3)));
         assert_eq!((track.packets, track.missing), (3, 0));
-        assert_eq!(track.longest_pause, Duration::from_secs(2));
+        assert_eq!((track.longest_pause, track.freezes), (Duration::from_secs(2), 2));
     }
 }

@@ -76,10 +76,7 @@ impl Endpoint {
         seed: u64,
     ) -> io::Result<Self> {
         let socket = Socket::bind(SocketAddr::new(ip, 0), options)?;
-        let local = IceCredentials {
-            ufrag: format!("c{seed:016x}"),
-            password: format!("{:016x}{:016x}", seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15, seed),
-        };
+        let local = credentials(seed);
         let role =
             IceRole::Full { local: local.clone(), candidates: vec![socket.local_addr()], controlling: true };
         let peer = Peer::new(clock.at, clock, config, role, seed);
@@ -104,6 +101,17 @@ impl Endpoint {
         for candidate in &remote.candidates {
             self.peer.add_remote_candidate(now, *candidate);
         }
+    }
+
+    /// Restarts ICE, on another socket if there is one: the credentials change with `seed`, DTLS and everything above it go
+    /// on. Once the server has been told and has answered, [`Self::connect`] is called again.
+    pub fn restart(&mut self, now: Instant, seed: u64, socket: Option<Socket>) {
+        self.local = credentials(seed);
+        if let Some(socket) = socket {
+            self.socket = socket;
+            self.peer.replace_candidates(now, &[self.socket.local_addr()]);
+        }
+        self.peer.restart_ice(now, self.local.clone());
     }
 
     /// The peer: events, sections, data channels, counters.
@@ -199,5 +207,13 @@ impl Endpoint {
                 self.batch.rollback();
             }
         }
+    }
+}
+
+/// ICE credentials that name an endpoint uniquely among the peers of a server.
+pub(crate) fn credentials(seed: u64) -> IceCredentials {
+    IceCredentials {
+        ufrag: format!("c{seed:016x}"),
+        password: format!("{:016x}{:016x}", seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15, seed),
     }
 }

@@ -13,18 +13,35 @@ use livekit_protocol::client_info::Sdk;
 use livekit_protocol::wrapped_join_request::Compression as Form;
 use prost::Message as _;
 
-use crate::options::LocalTrack;
+use crate::options::{LocalTrack, MAX_LAYERS};
 
 /// The protocol number that this client speaks: messages of the server are in binary, and Leave carries an action.
 const PROTOCOL: i32 = 16;
 
-/// The value of `join_request`.
+/// The value of `join_request` of somebody who comes anew.
 pub(crate) fn request(
     auto_subscribe: bool,
     add_track_requests: Vec<proto::AddTrackRequest>,
     offer: proto::SessionDescription,
 ) -> String {
+    let request =
+        proto::JoinRequest { add_track_requests, publisher_offer: Some(offer), ..request_of(auto_subscribe) };
+    wrap(&request.encode_to_vec())
+}
+
+/// The value of `join_request` of the participant `sid`, whose session is to go on.
+pub(crate) fn resume(auto_subscribe: bool, sid: String, reason: proto::ReconnectReason) -> String {
     let request = proto::JoinRequest {
+        reconnect: true,
+        reconnect_reason: reason as i32,
+        participant_sid: sid,
+        ..request_of(auto_subscribe)
+    };
+    wrap(&request.encode_to_vec())
+}
+
+fn request_of(auto_subscribe: bool) -> proto::JoinRequest {
+    proto::JoinRequest {
         client_info: Some(proto::ClientInfo {
             sdk: Sdk::Rust as i32,
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -36,11 +53,8 @@ pub(crate) fn request(
             auto_subscribe,
             ..proto::ConnectionSettings::default()
         }),
-        add_track_requests,
-        publisher_offer: Some(offer),
         ..proto::JoinRequest::default()
-    };
-    wrap(&request.encode_to_vec())
+    }
 }
 
 fn wrap(request: &[u8]) -> String {
@@ -58,29 +72,43 @@ fn wrap(request: &[u8]) -> String {
 /// Asks for a publication.
 pub(crate) fn add_track(track: &LocalTrack, cid: &str) -> proto::AddTrackRequest {
     let video = track.kind == MediaKind::Video;
-    let layer = proto::VideoLayer {
-        quality: proto::VideoQuality::High as i32,
-        width: track.width,
-        height: track.height,
-        ..proto::VideoLayer::default()
-    };
-    let codec = if video { "vp8" } else { "opus" };
+    let layers = if video { layers(track) } else { Vec::new() };
     proto::AddTrackRequest {
         cid: cid.to_owned(),
         name: track.name.clone(),
         r#type: if video { proto::TrackType::Video } else { proto::TrackType::Audio } as i32,
         width: track.width,
         height: track.height,
+        muted: track.muted,
         source: source(track.source) as i32,
-        layers: if video { vec![layer] } else { Vec::new() },
+        layers: layers.clone(),
         simulcast_codecs: vec![proto::SimulcastCodec {
-            codec: codec.to_owned(),
+            codec: track.codec.mime().split('/').next_back().unwrap_or_default().to_owned(),
             cid: cid.to_owned(),
+            layers,
             ..proto::SimulcastCodec::default()
         }],
         disable_red: true,
         ..proto::AddTrackRequest::default()
     }
+}
+
+/// The only layer is HIGH; of two the lower is LOW and the higher MEDIUM, as their rids say (`q`, `h`).
+fn layers(track: &LocalTrack) -> Vec<proto::VideoLayer> {
+    const QUALITIES: [proto::VideoQuality; MAX_LAYERS] =
+        [proto::VideoQuality::Low, proto::VideoQuality::Medium, proto::VideoQuality::High];
+    let layer = |quality: proto::VideoQuality, width, height, bitrate| proto::VideoLayer {
+        quality: quality as i32,
+        width,
+        height,
+        bitrate,
+        ..proto::VideoLayer::default()
+    };
+    if track.layers.is_empty() {
+        return vec![layer(proto::VideoQuality::High, track.width, track.height, 0)];
+    }
+    let named = track.layers.iter().zip(QUALITIES);
+    named.map(|(of, quality)| layer(quality, of.width, of.height, of.bitrate)).collect()
 }
 
 fn source(source: TrackSource) -> proto::TrackSource {

@@ -17,16 +17,24 @@
 //! | `data` | user messages on data channels |
 //! | `vp8` | encoded frames to RTP payloads |
 
+pub mod clip;
 mod counters;
 mod data;
 mod driver;
 mod endpoint;
 mod error;
 mod event;
+mod frames;
+mod h264;
+pub mod ivf;
 mod join;
+mod known;
 mod media;
 mod negotiation;
+pub mod ogg;
 mod options;
+mod publication;
+mod reconnect;
 mod room;
 mod socket;
 mod vp8;
@@ -34,7 +42,8 @@ mod vp8;
 pub use counters::{Counters, Timing, TrackCounters};
 pub use endpoint::{Arrival, Endpoint, Outgoing, Remote};
 pub use error::{ConnectError, PublishError};
-pub use event::{Ended, Event, Events, Message, Packet, Participant, Track};
-pub use options::{LocalTrack, Options};
-pub use room::{Publication, Room};
+pub use event::{Ended, Event, Events, Frame, Message, Packet, Participant, Track};
+pub use options::{Layer, LocalTrack, MAX_LAYERS, Options, TrackSettings};
+pub use publication::Publication;
+pub use room::Room;
 pub use vp8::Packetizer;

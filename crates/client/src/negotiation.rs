@@ -1,16 +1,19 @@
 //! Media sections, offers and answers of one connection, as a value. The client always offers.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
-use base::{CodecKind, Extension, MediaKind, Mid};
+use base::{CodecKind, Extension, ExtensionMap, MediaKind, Mid, Rid};
 use livekit_protocol as proto;
 use rtc::{IceCredentials, ReceiveSection, SendSection};
 use sdp::{
-    CodecLine, Direction, Document, Downlink, ExtensionLine, OutBody, OutSection, Policy, Role, Transport,
+    CodecLine, Direction, Document, Downlink, ExtensionLine, Ice, OutBody, OutSection, Policy, Role,
+    Transport,
 };
 
 use crate::endpoint::Remote;
+use crate::options::{LocalTrack, MAX_LAYERS};
 
 /// Largest data-channel message that we take.
 const MAX_MESSAGE_SIZE: u64 = 65_536;
@@ -19,28 +22,45 @@ const AUDIO_LEVEL_ID: u8 = 8;
 /// Most sections, which is what servers read of a description.
 const MAX_SECTIONS: usize = 250;
 
+/// Names of simulcast layers, lowest first, as LiveKit's clients write them.
+const RIDS: [&str; MAX_LAYERS] = ["q", "h", "f"];
+
 /// A track that we send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Uplink {
     pub cid: Arc<str>,
     pub kind: MediaKind,
-    pub ssrc: u32,
-    pub rtx_ssrc: u32,
+    pub codec: CodecKind,
+    /// SSRCs of each layer and of its retransmissions, lowest first; one without simulcast.
+    pub ssrcs: Vec<(u32, u32)>,
 }
 
 impl Uplink {
-    /// What is sent of this kind.
-    pub fn codec(kind: MediaKind) -> CodecKind {
-        match kind {
-            MediaKind::Audio => CodecKind::Opus,
-            MediaKind::Video => CodecKind::Vp8,
+    /// A track with random ids.
+    pub fn random(track: &LocalTrack) -> Self {
+        let cid: Arc<str> = format!("{:016x}", rand::random::<u64>()).into();
+        // Consecutive odd numbers: they differ, and none is 0, which stands for "unknown" in several places.
+        let first = rand::random::<u32>() | 1;
+        let layers = track.layers.len().clamp(1, MAX_LAYERS) as u32;
+        let ssrcs =
+            (0..layers).map(|layer| (first.wrapping_add(4 * layer), first.wrapping_add(4 * layer + 2)));
+        Self { cid, kind: track.kind, codec: track.codec, ssrcs: ssrcs.collect() }
+    }
+
+    fn rids(&self) -> Vec<Rid> {
+        if self.ssrcs.len() < 2 {
+            return Vec::new();
         }
+        let names = RIDS.iter().take(self.ssrcs.len());
+        names.map(|name| Rid::new(name.as_bytes()).expect("a letter is a rid")).collect()
     }
 }
 
 enum Body {
     Data,
     Send(Uplink),
+    /// We sent something here, and no longer do.
+    Ended(Uplink),
     Receive(MediaKind),
 }
 
@@ -57,8 +77,8 @@ pub(crate) struct Agreed {
     pub send: Vec<SendSection>,
     /// Track ids of the receive sections.
     pub tracks: BTreeMap<Mid, Arc<str>>,
-    /// Our own ids of the tracks in the send sections.
-    pub cids: BTreeMap<Mid, Arc<str>>,
+    /// Of each of `send`: our own id of the track, and which of its layers it is.
+    pub layers: Vec<(Arc<str>, u8)>,
 }
 
 /// The negotiation of one connection.
@@ -70,6 +90,10 @@ pub(crate) struct Negotiation {
     sections: Vec<Section>,
     /// An offer waits for its answer.
     outstanding: bool,
+    offer: Option<proto::SessionDescription>,
+    /// The last offer that was answered, and the answer.
+    answered: Option<proto::SessionDescription>,
+    answer: Option<proto::SessionDescription>,
     /// Something changed since the last offer.
     changed: bool,
 }
@@ -84,6 +108,9 @@ impl Negotiation {
             cname,
             sections: Vec::new(),
             outstanding: false,
+            offer: None,
+            answered: None,
+            answer: None,
             changed: true,
         };
         negotiation.add(Body::Data);
@@ -100,6 +127,36 @@ impl Negotiation {
     /// Adds a section for a track of ours; `None` when there are as many as there may be.
     pub fn add_uplink(&mut self, uplink: Uplink) -> Option<Mid> {
         (self.sections.len() < MAX_SECTIONS).then(|| self.add(Body::Send(uplink)))
+    }
+
+    /// A track of ours ends.
+    pub fn end_uplink(&mut self, cid: &str) {
+        for section in &mut self.sections {
+            if let Body::Send(uplink) = &section.body
+                && *uplink.cid == *cid
+            {
+                section.body = Body::Ended(uplink.clone());
+                self.changed = true;
+            }
+        }
+    }
+
+    /// Our end of the transport is another one: an offer is due, whatever was outstanding, and it restarts ICE (RFC 8445
+    /// section 9).
+    pub fn restart(&mut self, ice: Ice, candidate: Option<SocketAddr>) {
+        self.transport.ice = ice;
+        self.transport.candidates = candidate.into_iter().collect();
+        (self.outstanding, self.changed) = (false, true);
+    }
+
+    /// Where we can be reached.
+    pub fn candidate(&self) -> Option<SocketAddr> {
+        self.transport.candidates.first().copied()
+    }
+
+    /// The last answer, and the offer that it answered.
+    pub fn settled(&self) -> (Option<proto::SessionDescription>, Option<proto::SessionDescription>) {
+        (self.answer.clone(), self.answered.clone())
     }
 
     /// Adds sections in which we can receive. Asked for none, the next offer is due nevertheless.
@@ -128,30 +185,26 @@ impl Negotiation {
             transport: self.transport.clone(),
             sections: self.sections.iter().map(|section| self.written(section)).collect(),
         };
-        Some(proto::SessionDescription {
+        self.offer = Some(proto::SessionDescription {
             r#type: "offer".to_owned(),
             sdp: document.write(),
             id: self.version,
             ..proto::SessionDescription::default()
-        })
+        });
+        self.offer.clone()
     }
 
     fn written(&self, section: &Section) -> OutSection {
         let body = match &section.body {
             Body::Data => OutBody::Data { max_message_size: MAX_MESSAGE_SIZE },
-            Body::Send(uplink) => OutBody::Media {
+            Body::Send(uplink) => self.sent(uplink),
+            Body::Ended(uplink) => OutBody::Media {
                 kind: uplink.kind,
-                direction: Direction::SendOnly,
-                codecs: sent_codecs(uplink.kind),
+                direction: Direction::Inactive,
+                codecs: sent_codecs(uplink.codec),
                 extensions: extensions(uplink.kind),
                 rids: Vec::new(),
-                downlink: Some(Downlink {
-                    stream: self.cname.clone(),
-                    track: uplink.cid.to_string(),
-                    ssrc: uplink.ssrc,
-                    rtx_ssrc: (uplink.kind == MediaKind::Video).then_some(uplink.rtx_ssrc),
-                    cname: self.cname.clone(),
-                }),
+                downlink: None,
             },
             Body::Receive(kind) => OutBody::Media {
                 kind: *kind,
@@ -165,6 +218,27 @@ impl Negotiation {
         OutSection { mid: section.mid, body }
     }
 
+    fn sent(&self, uplink: &Uplink) -> OutBody {
+        let video = uplink.kind == MediaKind::Video;
+        let mut ssrcs = uplink.ssrcs.iter().map(|(ssrc, rtx)| (*ssrc, video.then_some(*rtx)));
+        let (ssrc, rtx_ssrc) = ssrcs.next().unwrap_or_default();
+        OutBody::Media {
+            kind: uplink.kind,
+            direction: Direction::SendOnly,
+            codecs: sent_codecs(uplink.codec),
+            extensions: extensions(uplink.kind),
+            rids: uplink.rids(),
+            downlink: Some(Downlink {
+                stream: self.cname.clone(),
+                track: uplink.cid.to_string(),
+                ssrc,
+                rtx_ssrc,
+                layers: ssrcs.collect(),
+                cname: self.cname.clone(),
+            }),
+        }
+    }
+
     /// Takes an answer. `None`: it is not the one that is waited for.
     ///
     /// # Errors
@@ -176,6 +250,7 @@ impl Negotiation {
         let description = sdp::parse(&answer.sdp)?;
         let (ice, fingerprint) = description.remote()?;
         self.outstanding = false;
+        (self.answered, self.answer) = (self.offer.take(), Some(answer.clone()));
         let mut agreed = Agreed {
             remote: Remote {
                 credentials: IceCredentials { ufrag: ice.ufrag, password: ice.password },
@@ -185,40 +260,55 @@ impl Negotiation {
             receive: Vec::new(),
             send: Vec::new(),
             tracks: BTreeMap::new(),
-            cids: BTreeMap::new(),
+            layers: Vec::new(),
         };
         for theirs in description.sections.iter().filter(|section| !section.rejected) {
             let Some(ours) = self.sections.iter().find(|section| section.mid == theirs.mid) else { continue };
             match &ours.body {
-                Body::Data => {}
-                Body::Send(uplink) => {
-                    if let Some(section) = self.sends(uplink, theirs) {
-                        agreed.cids.insert(section.mid, uplink.cid.clone());
-                        agreed.send.push(section);
-                    }
-                }
+                Body::Data | Body::Ended(_) => {}
+                Body::Send(uplink) => self.sends(uplink, theirs, &mut agreed),
                 Body::Receive(kind) => receives(*kind, theirs, answer, &mut agreed),
             }
         }
         Ok(Some(agreed))
     }
 
-    /// `None`: the server does not receive, or not what we send.
-    fn sends(&self, uplink: &Uplink, theirs: &sdp::Section) -> Option<SendSection> {
+    /// Nothing, when the server does not receive, or not what we send.
+    fn sends(&self, uplink: &Uplink, theirs: &sdp::Section, agreed: &mut Agreed) {
         let mut accepted = sdp::choose(theirs, &Policy::default());
-        accepted.codecs.retain(|codec| codec.kind == Uplink::codec(uplink.kind));
-        let codec = accepted.codecs.first()?;
-        let rtx_ssrc = codec.rtx.map(|_| uplink.rtx_ssrc);
-        theirs.direction.receives().then(|| SendSection {
-            mid: theirs.mid,
-            media: uplink.kind,
-            ssrc: uplink.ssrc,
-            rtx_ssrc,
-            codecs: accepted.codecs,
-            extensions: accepted.map,
-            cname: self.cname.clone(),
-        })
+        accepted.codecs.retain(|codec| codec.kind == uplink.codec);
+        let (Some(codec), true) = (accepted.codecs.first(), theirs.direction.receives()) else { return };
+        let retransmits = codec.rtx.is_some();
+        for (layer, (ssrc, rtx)) in uplink.ssrcs.iter().enumerate() {
+            agreed.layers.push((uplink.cid.clone(), layer as u8));
+            agreed.send.push(SendSection {
+                mid: layer_mid(theirs.mid, layer),
+                media: uplink.kind,
+                ssrc: *ssrc,
+                rtx_ssrc: retransmits.then_some(*rtx),
+                codecs: accepted.codecs.clone(),
+                extensions: match uplink.ssrcs.len() {
+                    1 => accepted.map,
+                    _ => without_mid(accepted.map),
+                },
+                cname: self.cname.clone(),
+            });
+        }
     }
+}
+
+/// What a layer's stream is called here: the transport knows one stream for each name. The lowest has that of the section.
+fn layer_mid(mid: Mid, layer: usize) -> Mid {
+    match layer {
+        0 => mid,
+        layer => Mid::new(format!("{mid}.{layer}").as_bytes()).expect("a small number and a digit are a mid"),
+    }
+}
+
+/// Layers are known by the SSRCs that the offer names; of their names here only the first means something to the server.
+fn without_mid(mut map: ExtensionMap) -> ExtensionMap {
+    map.set(Extension::Mid, 0);
+    map
 }
 
 fn receives(kind: MediaKind, theirs: &sdp::Section, answer: &proto::SessionDescription, agreed: &mut Agreed) {
@@ -241,9 +331,8 @@ fn receives(kind: MediaKind, theirs: &sdp::Section, answer: &proto::SessionDescr
 }
 
 /// The codec that we send, and its retransmissions.
-fn sent_codecs(kind: MediaKind) -> Vec<CodecLine> {
-    let codec = Uplink::codec(kind);
-    let mut lines = sdp::offered_codecs(kind, Some(codec));
+fn sent_codecs(codec: CodecKind) -> Vec<CodecLine> {
+    let mut lines = sdp::offered_codecs(codec.media(), Some(codec));
     let sent = lines.iter().find(|line| sdp::codec_kind(line) == Some(codec)).map(|line| line.payload_type);
     lines.retain(|line| Some(line.payload_type) == sent || line.apt().is_some_and(|apt| Some(apt) == sent));
     lines
@@ -261,7 +350,7 @@ fn extensions(kind: MediaKind) -> Vec<ExtensionLine> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use sdp::{Ice, SectionKind};
+    use sdp::SectionKind;
 
     fn transport(port: u16) -> Transport {
         Transport {
@@ -276,7 +365,9 @@ mod tests {
         let kinds = [(MediaKind::Audio, 10), (MediaKind::Video, 20)];
         for (kind, ssrc) in kinds {
             let cid = format!("cid{ssrc}").into();
-            negotiation.add_uplink(Uplink { cid, kind, ssrc, rtx_ssrc: ssrc + 1 }).expect("there is room");
+            let codec = if kind == MediaKind::Audio { CodecKind::Opus } else { CodecKind::Vp8 };
+            let uplink = Uplink { cid, kind, codec, ssrcs: vec![(ssrc, ssrc + 1)] };
+            negotiation.add_uplink(uplink).expect("there is room");
         }
         negotiation.add_receivers(1, 1);
         negotiation
@@ -295,6 +386,7 @@ mod tests {
                     track: "t".to_owned(),
                     ssrc: 99,
                     rtx_ssrc: None,
+                    layers: Vec::new(),
                     cname: "c".to_owned(),
                 }
             });
@@ -350,6 +442,41 @@ mod tests {
         let tracks: Vec<&str> = agreed.tracks.values().map(AsRef::as_ref).collect();
         assert_eq!(tracks, ["TR_3", "TR_4"]);
         assert_eq!(agreed.receive[1].ssrcs, [(99, None)]);
+    }
+
+    #[test]
+    fn a_track_in_layers_is_offered_with_rids_and_sent_as_one_stream_for_each() {
+        let mut negotiation = Negotiation::new(transport(1), 5, "me".to_owned());
+        let layers = [crate::Layer::new(320, 180, 1), crate::Layer::new(640, 360, 2)];
+        let uplink = Uplink::random(&LocalTrack::simulcast(&layers));
+        negotiation.add_uplink(uplink.clone()).expect("there is room");
+        let offer = negotiation.offer().expect("it is due");
+        let read = sdp::parse(&offer.sdp).expect("it parses");
+        let rids: Vec<_> = read.sections[1].layers().iter().map(|rid| rid.as_str().to_owned()).collect();
+        assert_eq!(rids, ["q", "h"]);
+        let pairs: Vec<_> = uplink.ssrcs.iter().map(|(ssrc, rtx)| (*ssrc, Some(*rtx))).collect();
+        assert_eq!(read.sections[1].ssrcs, pairs);
+        let agreed = negotiation.answer(&answered(&offer)).expect("it parses").expect("it is the one");
+        let named: Vec<_> = agreed.send.iter().map(|send| (send.mid.to_string(), send.ssrc)).collect();
+        assert_eq!(named, [("1".to_owned(), uplink.ssrcs[0].0), ("1.1".to_owned(), uplink.ssrcs[1].0)]);
+        assert_eq!(agreed.layers, [(uplink.cid.clone(), 0), (uplink.cid.clone(), 1)]);
+        assert_eq!(agreed.send[1].extensions.id(Extension::Mid), None);
+    }
+
+    #[test]
+    fn a_restart_offers_anew_though_an_answer_never_came_and_an_ended_track_is_inactive() {
+        let mut negotiation = negotiation();
+        negotiation.offer().expect("it is due");
+        negotiation.end_uplink("cid20");
+        let ice = Ice { ufrag: "other".to_owned(), password: "another+password+of+its+own".to_owned() };
+        negotiation.restart(ice, Some(([127, 0, 0, 1], 99).into()));
+        let offer = negotiation.offer().expect("it is due at once");
+        let read = sdp::parse(&offer.sdp).expect("it parses");
+        assert_eq!(read.sections[0].ice.as_ref().map(|ice| ice.ufrag.as_str()), Some("other"));
+        assert_eq!(sdp::candidates(&offer.sdp), [([127, 0, 0, 1], 99).into()]);
+        assert_eq!(read.sections[2].direction, Direction::Inactive);
+        let agreed = negotiation.answer(&answered(&offer)).expect("it parses").expect("it is the one");
+        assert_eq!(agreed.layers, [("cid10".into(), 0)]);
     }
 
     #[test]

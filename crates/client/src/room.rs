@@ -1,11 +1,12 @@
 //! Connecting to a room, and the handle to it.
 
-use std::net::IpAddr;
-use std::sync::{Arc, OnceLock};
+use std::collections::{BTreeMap, VecDeque};
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
 use std::time::{Instant, SystemTime};
 
+use base::NtpTime;
 use base::model::DataKind;
-use base::{MediaKind, Mid, NtpTime};
 use bytes::Bytes;
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message;
@@ -15,14 +16,16 @@ use tokio::time::timeout;
 
 use crate::counters::{Counters, Shared, Stage, Timing};
 use crate::data;
-use crate::driver::{Driver, Pending, Request};
+use crate::driver::{Driver, Place, Request, Rising, Session, Upload};
 use crate::endpoint::Endpoint;
 use crate::error::{ConnectError, PublishError};
 use crate::event::{Ended, Event, Events, Participant};
 use crate::join;
-use crate::media::{self, Command, Frame, Sender, Thread};
+use crate::known::Known;
+use crate::media::{self, Command, Outlet, Replacement, Sender};
 use crate::negotiation::{Negotiation, Uplink};
-use crate::options::{LocalTrack, Options};
+use crate::options::{LocalTrack, Options, TrackSettings};
+use crate::publication::Publication;
 use crate::socket::{self, Dialled, Incoming, Socket};
 
 /// Events that wait to be read: some seconds of several tracks.
@@ -38,65 +41,13 @@ pub struct Room {
     requests: mpsc::Sender<Request>,
     media: Sender,
     shared: Arc<Shared>,
+    known: Arc<Known>,
     published: Vec<Publication>,
-    sid: String,
-    name: String,
 }
 
 impl std::fmt::Debug for Room {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Room({} in {})", self.sid, self.name)
-    }
-}
-
-/// A published track: where its frames go in.
-#[derive(Clone)]
-pub struct Publication {
-    mid: Mid,
-    /// Our own id for it.
-    pub(crate) cid: Arc<str>,
-    kind: MediaKind,
-    sid: Arc<OnceLock<String>>,
-    media: Sender,
-}
-
-impl Publication {
-    pub(crate) fn new(mid: Mid, cid: Arc<str>, kind: MediaKind, media: Sender) -> Self {
-        Self { mid, cid, kind, sid: Arc::default(), media }
-    }
-
-    pub(crate) fn set_sid(&self, sid: &str) {
-        self.sid.get_or_init(|| sid.to_owned());
-    }
-
-    /// Our own id for it.
-    pub fn cid(&self) -> &str {
-        &self.cid
-    }
-
-    /// The server's id for it; `None` until it has answered, which for tracks published with the join may be after
-    /// `connect` returned.
-    pub fn sid(&self) -> Option<&str> {
-        self.sid.get().map(String::as_str)
-    }
-
-    /// Audio or video.
-    pub fn kind(&self) -> MediaKind {
-        self.kind
-    }
-
-    /// Sends one encoded frame: an Opus packet, or a VP8 frame, which is cut into packets. `timestamp`: when it was
-    /// captured, in units of the codec's RTP clock (48 or 90 kHz) from an arbitrary start. `false`: the session is over, or
-    /// so many frames wait that this one was dropped.
-    pub fn send(&self, frame: impl Into<Bytes>, timestamp: u32) -> bool {
-        self.send_with_level(frame, timestamp, None)
-    }
-
-    /// The same, with the loudness of an audio frame (RFC 6464): 0 (loudest) to 127 (silent), in -dBov.
-    pub fn send_with_level(&self, frame: impl Into<Bytes>, timestamp: u32, level: Option<u8>) -> bool {
-        // The V bit says that somebody speaks; 30 dB below the loudest is where speech ends in practice.
-        let level = level.map(|level| level.min(127) | if level < 60 { 0x80 } else { 0 });
-        self.media.send(Command::Frame(Frame { mid: self.mid, timestamp, level, payload: frame.into() }))
+        write!(f, "Room({} in {})", self.sid(), self.name())
     }
 }
 
@@ -120,14 +71,19 @@ impl Room {
         &self.published
     }
 
-    /// Our session's id.
-    pub fn sid(&self) -> &str {
-        &self.sid
+    /// Our session's id; another one after a full reconnect.
+    pub fn sid(&self) -> String {
+        self.known.sid()
     }
 
     /// The room's name.
-    pub fn name(&self) -> &str {
-        &self.name
+    pub fn name(&self) -> String {
+        self.known.room()
+    }
+
+    /// Everybody else who is in the room, in the order of their identities.
+    pub fn participants(&self) -> Vec<Participant> {
+        self.known.others()
     }
 
     /// Publishes a track; returns when the server has accepted and negotiated it.
@@ -136,13 +92,45 @@ impl Room {
     /// See [`PublishError`].
     pub async fn publish(&self, track: LocalTrack) -> Result<Publication, PublishError> {
         let (reply, answer) = oneshot::channel();
-        self.request(Request::Publish { track, reply }).await.map_err(|()| PublishError::Ended)?;
+        self.request(Request::Publish { track: Box::new(track), reply })
+            .await
+            .map_err(|()| PublishError::Ended)?;
         answer.await.unwrap_or(Err(PublishError::Ended))
     }
 
     /// Subscribes to tracks by their ids, or ends that. `false`: the session is over.
     pub async fn subscribe(&self, tracks: Vec<String>, subscribe: bool) -> bool {
         self.request(Request::Subscribe { tracks, subscribe }).await.is_ok()
+    }
+
+    /// Says what is wanted of tracks: nothing for now, or a size, from which the server chooses a layer. `false`: the session is
+    /// over.
+    pub async fn set_track_settings(&self, tracks: Vec<String>, settings: TrackSettings) -> bool {
+        self.request(Request::Settings { tracks, settings }).await.is_ok()
+    }
+
+    /// Asks for a keyframe of a track of somebody else, by its id. With [`Options::frames`] that is done when one is needed.
+    pub fn request_keyframe(&self, track: &str) -> bool {
+        self.media.send(Command::Keyframe(track.into()))
+    }
+
+    /// Changes our name, our metadata or our attributes, as far as the token allows it (`canUpdateOwnMetadata`); what is empty
+    /// stays, and an attribute with an empty value is deleted. `false`: the session is over.
+    pub async fn update(&self, name: &str, metadata: &str, attributes: &[(&str, &str)]) -> bool {
+        let pairs = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
+        let update = proto::UpdateParticipantMetadata {
+            name: name.to_owned(),
+            metadata: metadata.to_owned(),
+            attributes: pairs.collect(),
+            ..Default::default()
+        };
+        self.signal(proto::signal_request::Message::UpdateMetadata(update)).await
+    }
+
+    /// The network has changed: resumes the session at once, with a fresh socket for media, rather than when the silence on
+    /// the old path is noticed. `false`: the session is over.
+    pub async fn reconnect(&self) -> bool {
+        self.request(Request::Reconnect).await.is_ok()
     }
 
     /// Sends a data message of up to about 60 kB to these identities, or to everybody else when there are none. `false`: the
@@ -182,13 +170,11 @@ impl Room {
     }
 }
 
-/// A connection before its join: everything that the offer needs.
-struct Preparation {
-    media: Thread,
-    negotiation: Negotiation,
-    shared: Arc<Shared>,
-    event_sender: async_channel::Sender<Event>,
-    pending: Vec<Pending>,
+/// A connection that begins: its media, and what is negotiated.
+pub(crate) struct Begun {
+    pub replacement: Replacement,
+    pub negotiation: Negotiation,
+    pub ready: oneshot::Receiver<()>,
 }
 
 async fn establish(
@@ -199,33 +185,79 @@ async fn establish(
 ) -> Result<(Room, Events), ConnectError> {
     let dialled = socket::dial(url).await?;
     let (event_sender, events) = async_channel::bounded(EVENTS);
-    let mut preparation = prepare(started, &options, &dialled, event_sender)?;
-    let mut socket = ask_to_join(dialled, token, &options, &mut preparation).await?;
-    let join = joined(&mut socket).await?;
-    let Preparation { mut media, negotiation, shared, event_sender, pending } = preparation;
-    shared.reached(Stage::Joined, Instant::now());
-    for info in &join.other_participants {
-        // The queue is empty; a room of thousands fills it, and its tail comes with updates.
-        let _ = event_sender.try_send(Event::Participant(Participant::from_proto(info)));
-    }
     let (requests, asked) = mpsc::channel(REQUESTS);
-    let room = Room {
-        requests,
-        media: media.sender.clone(),
-        shared,
-        published: pending.iter().map(|pending| pending.publication.clone()).collect(),
-        sid: join.participant.map(|me| me.sid).unwrap_or_default(),
-        name: join.room.map(|room| room.name).unwrap_or_default(),
+    let (shared, known) = (Arc::new(Shared::new(started)), Arc::new(Known::default()));
+    let begun = begin(&options, options.ip.unwrap_or(dialled.local), 0)?;
+    let outlet = Outlet {
+        shared: shared.clone(),
+        known: known.clone(),
+        events: event_sender.clone(),
+        packets: options.packets,
+        frames: options.frames,
     };
-    let ready = media.ready.take();
-    let me = room.sid.clone();
-    let driver = Driver { socket, negotiation, media, events: event_sender, requests: asked, pending, me };
-    tokio::spawn(driver.run((join.ping_interval, join.ping_timeout)));
-    let up = match ready {
-        Some(ready) => ready.await.is_ok(),
-        None => false,
+    let media = media::spawn(begun.replacement, outlet)?;
+    let mut negotiation = begun.negotiation;
+    let uploads = uploads(&options, &mut negotiation, &media.sender, &requests.downgrade());
+    negotiation.add_receivers(options.receive.0, options.receive.1);
+    let mut socket = ask_to_join(dialled, token, &options, &mut negotiation, &uploads, &shared).await?;
+    let join = joined(&mut socket).await?;
+    shared.reached(Stage::Joined, Instant::now());
+    for event in known.joined(&join) {
+        // The queue is empty; a room of thousands fills it, and its tail comes with updates.
+        let _ = event_sender.try_send(event);
+    }
+    let published = uploads.iter().map(|upload| upload.publication.clone()).collect();
+    let (tell, up) = oneshot::channel();
+    let sender = requests.downgrade();
+    let room = Room { requests, media: media.sender.clone(), shared, known: known.clone(), published };
+    let session = Session {
+        place: Place { url: url.to_owned(), token: token.to_owned(), options },
+        socket,
+        negotiation,
+        media,
+        generation: 0,
+        events: event_sender,
+        known,
+        uploads,
+        subscriptions: BTreeMap::new(),
+        settings: BTreeMap::new(),
+        rising: Rising::First(tell),
+        ready: Some(begun.ready),
+        attempts: 0,
+        ping: (join.ping_interval, join.ping_timeout),
     };
-    if up { Ok((room, events)) } else { Err(ConnectError::Ended(why(&events).await)) }
+    let driver = Driver { session, requests: asked, sender, held: VecDeque::new() };
+    tokio::spawn(driver.run());
+    match up.await {
+        Ok(()) => Ok((room, events)),
+        Err(_) => Err(ConnectError::Ended(why(&events).await)),
+    }
+}
+
+/// The tracks that are published with the join.
+fn uploads(
+    options: &Options,
+    negotiation: &mut Negotiation,
+    media: &Sender,
+    requests: &mpsc::WeakSender<Request>,
+) -> Vec<Upload> {
+    let mut uploads = Vec::new();
+    for track in &options.publish {
+        let uplink = Uplink::random(track);
+        let cid = uplink.cid.clone();
+        if negotiation.add_uplink(uplink.clone()).is_none() {
+            break;
+        }
+        uploads.push(Upload {
+            track: track.clone(),
+            uplink,
+            publication: Publication::new(cid, track.kind, media.clone(), requests.clone()),
+            info: None,
+            negotiated: false,
+            reply: None,
+        });
+    }
+    uploads
 }
 
 /// The last event says why a session ended.
@@ -238,19 +270,15 @@ async fn why(events: &Events) -> Ended {
     Ended::Media("for an unknown reason".to_owned())
 }
 
-fn prepare(
-    started: Instant,
-    options: &Options,
-    dialled: &Dialled,
-    event_sender: async_channel::Sender<Event>,
-) -> Result<Preparation, ConnectError> {
-    let shared = Arc::new(Shared::new(started));
+/// A connection on a fresh socket of this address, with data channels alone.
+pub(crate) fn begin(options: &Options, ip: IpAddr, generation: u32) -> Result<Begun, ConnectError> {
     let config = match &options.transport {
         Some(config) => config.clone(),
         None => fresh_transport()?,
     };
-    let ip = options.ip.unwrap_or(dialled.local);
-    let (endpoint, clock) = bind(ip, &config)?;
+    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    let clock = WallClock { at: Instant::now(), ntp: NtpTime::from_unix(since_epoch) };
+    let endpoint = Endpoint::bind(ip, &SOCKET, clock, &config, rand::random())?;
     let local = endpoint.credentials();
     let transport = sdp::Transport {
         ice: sdp::Ice { ufrag: local.ufrag.clone(), password: local.password.clone() },
@@ -258,23 +286,14 @@ fn prepare(
         candidates: vec![endpoint.socket().local_addr()],
     };
     let cname = format!("{:016x}", rand::random::<u64>());
-    let mut negotiation = Negotiation::new(transport, rand::random(), cname);
-    let media = media::spawn(endpoint, clock, shared.clone(), event_sender.clone(), options.packets)?;
-    let mut pending = Vec::new();
-    for track in &options.publish {
-        let uplink = Uplink::random(track.kind);
-        let cid = uplink.cid.clone();
-        let Some(mid) = negotiation.add_uplink(uplink) else { break };
-        pending.push(Pending {
-            track: track.clone(),
-            publication: Publication::new(mid, cid, track.kind, media.sender.clone()),
-            published: false,
-            negotiated: false,
-            reply: None,
-        });
-    }
-    negotiation.add_receivers(options.receive.0, options.receive.1);
-    Ok(Preparation { media, negotiation, shared, event_sender, pending })
+    let negotiation = Negotiation::new(transport, rand::random(), cname);
+    let (tell, ready) = oneshot::channel();
+    Ok(Begun { replacement: Replacement { generation, endpoint, clock, ready: tell }, negotiation, ready })
+}
+
+/// A socket for media.
+pub(crate) fn bind_socket(ip: IpAddr) -> Result<udp::Socket, ConnectError> {
+    Ok(udp::Socket::bind(SocketAddr::new(ip, 0), &SOCKET)?)
 }
 
 fn fresh_transport() -> Result<Arc<rtc::Config>, ConnectError> {
@@ -283,31 +302,25 @@ fn fresh_transport() -> Result<Arc<rtc::Config>, ConnectError> {
     rtc::Config::new(certificate).map(Arc::new).map_err(failed)
 }
 
-fn bind(ip: IpAddr, config: &Arc<rtc::Config>) -> Result<(Endpoint, WallClock), ConnectError> {
-    let since_epoch = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let clock = WallClock { at: Instant::now(), ntp: NtpTime::from_unix(since_epoch) };
-    let endpoint = Endpoint::bind(ip, &SOCKET, clock, config, rand::random())?;
-    Ok((endpoint, clock))
-}
-
 async fn ask_to_join(
     dialled: Dialled,
     token: &str,
     options: &Options,
-    preparation: &mut Preparation,
+    negotiation: &mut Negotiation,
+    uploads: &[Upload],
+    shared: &Shared,
 ) -> Result<Socket, ConnectError> {
-    let offer = preparation.negotiation.offer().expect("the first offer is always due");
-    let tracks = preparation.pending.iter();
-    let add_tracks =
-        tracks.map(|pending| join::add_track(&pending.track, pending.publication.cid())).collect();
+    let offer = negotiation.offer().expect("the first offer is always due");
+    let tracks = uploads.iter();
+    let add_tracks = tracks.map(|upload| join::add_track(&upload.track, upload.publication.cid())).collect();
     let request = join::request(options.auto_subscribe, add_tracks, offer);
     let secured = dialled.secure(&options.trust).await?;
-    preparation.shared.reached(Stage::Requested, Instant::now());
+    shared.reached(Stage::Requested, Instant::now());
     secured.open(token, &request).await
 }
 
 /// The first message is a JoinResponse, or a Leave that says why there is none.
-async fn joined(socket: &mut Socket) -> Result<proto::JoinResponse, ConnectError> {
+pub(crate) async fn joined(socket: &mut Socket) -> Result<proto::JoinResponse, ConnectError> {
     loop {
         match socket.next().await {
             Incoming::Message(message) => return first(message.map(|message| *message)),

@@ -2,7 +2,7 @@
 
 /// Most bytes of a payload, descriptor included: with IP, UDP, RTP, header extensions and SRTP's tag a packet stays below
 /// the 1,200 bytes that every path carries.
-const MAX_PAYLOAD: usize = 1_100;
+pub(crate) const MAX_PAYLOAD: usize = 1_100;
 /// Bytes of the descriptor that is written: the first, the extension bits, and a picture id of 15 bits.
 const DESCRIPTOR: usize = 4;
 

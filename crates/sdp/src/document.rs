@@ -41,6 +41,9 @@ pub struct Downlink {
     pub ssrc: u32,
     /// Our SSRC for retransmissions.
     pub rtx_ssrc: Option<u32>,
+    /// SSRCs of the further simulcast layers, each with that of its retransmissions, lowest layer first; `ssrc` is that of the
+    /// lowest.
+    pub layers: Vec<(u32, Option<u32>)>,
     /// RTCP canonical name.
     pub cname: String,
 }
@@ -67,7 +70,7 @@ pub enum OutBody {
         codecs: Vec<CodecLine>,
         /// Header extensions.
         extensions: Vec<ExtensionLine>,
-        /// Rids that we receive.
+        /// Rids that we receive; in an offer of a client of ours, those in which it sends.
         rids: Vec<Rid>,
         /// What we send.
         downlink: Option<Downlink>,
@@ -163,7 +166,7 @@ impl Document {
                 media.add_attribute_with_value("sctp-port", 5000);
                 media.add_attribute_with_value("max-message-size", max_message_size);
             }
-            body => write_body(&mut media, body),
+            body => write_body(&mut media, body, self.role),
         }
         media
     }
@@ -213,7 +216,7 @@ pub(crate) fn candidate(index: usize, address: SocketAddr) -> String {
     format!("{} 1 udp {priority} {} {} typ host", index + 1, address.ip(), address.port())
 }
 
-fn write_body(media: &mut Media, body: &OutBody) {
+fn write_body(media: &mut Media, body: &OutBody, role: Role) {
     let OutBody::Media { direction, codecs, extensions, rids, downlink, .. } = body else { return };
     for extension in extensions {
         let direction = extension.direction.as_ref().map(|direction| format!("/{direction}"));
@@ -227,12 +230,13 @@ fn write_body(media: &mut Media, body: &OutBody) {
     media.add_attribute_from_str("rtcp-mux");
     media.add_attribute_from_str("rtcp-rsize");
     codecs.iter().for_each(|codec| write_codec(media, codec));
+    let word = if role == Role::ClientOffer { "send" } else { "recv" };
     for rid in rids {
-        media.add_attribute_with_value("rid", format!("{rid} recv"));
+        media.add_attribute_with_value("rid", format!("{rid} {word}"));
     }
     if rids.len() > 1 {
         let names: Vec<&str> = rids.iter().map(Rid::as_str).collect();
-        media.add_attribute_with_value("simulcast", format!("recv {}", names.join(";")));
+        media.add_attribute_with_value("simulcast", format!("{word} {}", names.join(";")));
     }
     if let Some(downlink) = downlink.as_ref().filter(|downlink| downlink.ssrc != 0) {
         write_ssrcs(media, downlink);
@@ -261,10 +265,13 @@ fn write_codec(media: &mut Media, line: &CodecLine) {
 }
 
 fn write_ssrcs(media: &mut Media, downlink: &Downlink) {
-    if let Some(rtx) = downlink.rtx_ssrc {
-        media.add_attribute_with_value("ssrc-group", format!("FID {} {rtx}", downlink.ssrc));
-    }
-    for ssrc in std::iter::once(downlink.ssrc).chain(downlink.rtx_ssrc) {
-        media.add_attribute_with_value("ssrc", format!("{ssrc} cname:{}", downlink.cname));
+    let first = (downlink.ssrc, downlink.rtx_ssrc);
+    for (ssrc, rtx) in std::iter::once(&first).chain(&downlink.layers) {
+        if let Some(rtx) = rtx {
+            media.add_attribute_with_value("ssrc-group", format!("FID {ssrc} {rtx}"));
+        }
+        for ssrc in std::iter::once(ssrc).chain(rtx) {
+            media.add_attribute_with_value("ssrc", format!("{ssrc} cname:{}", downlink.cname));
+        }
     }
 }

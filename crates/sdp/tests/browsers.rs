@@ -223,6 +223,7 @@ fn media(section: &Section) -> OutBody {
         track: "TR_2".to_owned(),
         ssrc: 7,
         rtx_ssrc: Some(8),
+        layers: Vec::new(),
         cname: "PA_1".to_owned(),
     };
     OutBody::Media {

@@ -305,6 +305,7 @@ impl Downlink {
             track,
             ssrc: self.ssrc,
             rtx_ssrc: rtx.then_some(self.rtx_ssrc),
+            layers: Vec::new(),
             cname: cname(self),
         }
     }

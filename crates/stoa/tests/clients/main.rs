@@ -3,6 +3,7 @@
 mod bad_input;
 mod call;
 mod join;
+mod reconnect;
 mod server;
 mod spread;
 mod talk;

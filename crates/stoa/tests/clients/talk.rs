@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use base::MediaKind;
 use base::model::DataKind;
-use client::{Ended, Event, Events, LocalTrack, Options, PublishError, Room};
+use client::{Ended, Event, Events, Layer, LocalTrack, Options, PublishError, Room, TrackSettings};
 use tokio::time::timeout;
 
 use crate::PATIENCE;
@@ -12,13 +12,13 @@ use crate::server::Server;
 
 const ROOM: &str = "talk";
 
-async fn join(server: &Server, identity: &str, options: Options) -> (Room, Events) {
+pub async fn join(server: &Server, identity: &str, options: Options) -> (Room, Events) {
     let options = Options { timeout: PATIENCE, ..options };
     Room::connect(&server.socket_url(), &server.token(ROOM, identity), options).await.expect("it lets in")
 }
 
 /// Reads events until one is wanted.
-async fn wait_for<T>(events: &Events, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
+pub async fn wait_for<T>(events: &Events, mut wanted: impl FnMut(Event) -> Option<T>) -> T {
     let read = async {
         loop {
             let event = events.recv().await.expect("the session goes on");
@@ -31,7 +31,7 @@ async fn wait_for<T>(events: &Events, mut wanted: impl FnMut(Event) -> Option<T>
 }
 
 /// Sends frames until told to stop.
-fn speak(publication: client::Publication) -> tokio::task::JoinHandle<()> {
+pub fn speak(publication: client::Publication) -> tokio::task::JoinHandle<()> {
     tokio::spawn(async move {
         let mut interval = tokio::time::interval(Duration::from_millis(20));
         for number in 0u32.. {
@@ -53,7 +53,7 @@ async fn tracks_that_are_published_later_reach_a_viewer_whose_offer_had_no_room_
     let (mut wanted, mut speaking) = (Vec::new(), Vec::new());
     for track in [LocalTrack::microphone(), LocalTrack::camera(320, 180), LocalTrack::microphone()] {
         let publication = publisher.publish(track).await.expect("the token allows it");
-        wanted.push((publication.sid().expect("the server named it").to_owned(), publication.kind()));
+        wanted.push((publication.sid().expect("the server named it").to_string(), publication.kind()));
         speaking.push(speak(publication));
     }
     wanted.sort_unstable();
@@ -87,7 +87,7 @@ async fn what_was_published_with_the_join_is_heard_and_ends_with_the_subscriptio
         _ => None,
     });
     let track = track.await;
-    assert_eq!(speaker.published()[0].sid(), Some(track.as_str()));
+    assert_eq!(speaker.published()[0].sid().as_deref(), Some(track.as_str()));
     assert!(viewer.subscribe(vec![track.clone()], false).await);
     let mut quiet = false;
     for _ in 0..100 {
@@ -186,4 +186,65 @@ async fn a_publisher_without_the_right_is_told_so() {
     assert!(name == "microphone" && reason.contains("NOT_ALLOWED"), "{name}: {reason}");
     let outcome = timeout(PATIENCE, room.publish(LocalTrack::camera(320, 180))).await.expect("an answer");
     assert!(matches!(outcome, Err(PublishError::Refused(reason)) if reason.contains("NOT_ALLOWED")));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn frames_come_out_as_they_went_in_of_the_layer_that_is_asked_for() {
+    let server = Server::start();
+    let layers = [Layer::new(320, 180, 100_000), Layer::new(1280, 720, 1_000_000)];
+    let publishing = Options { publish: vec![LocalTrack::simulcast(&layers)], ..Options::default() };
+    let (publisher, _events) = join(&server, "publisher", publishing).await;
+    let camera = publisher.published()[0].clone();
+    let task = tokio::spawn(async move {
+        let mut interval = tokio::time::interval(Duration::from_millis(33));
+        for number in 0u32.. {
+            interval.tick().await;
+            for layer in [0, 1] {
+                // Every frame is a keyframe; its length tells the layer.
+                let sent =
+                    camera.send_layer(layer, vec![0x10; 2_000 * (usize::from(layer) + 1)], number * 3_000);
+                if !sent {
+                    return;
+                }
+            }
+        }
+    });
+    let frames = Options { packets: false, frames: true, ..Options::default() };
+    let (viewer, events) = join(&server, "viewer", frames).await;
+    let of_length = |len| {
+        wait_for(&events, move |event| match event {
+            Event::Frame(frame) if frame.payload.len() == len => Some(frame),
+            _ => None,
+        })
+    };
+    let frame = of_length(4_000).await;
+    assert!(frame.keyframe && frame.payload.iter().all(|byte| *byte == 0x10));
+    let small = TrackSettings { width: 320, height: 180, ..TrackSettings::default() };
+    assert!(viewer.set_track_settings(vec![frame.track.to_string()], small).await);
+    of_length(2_000).await;
+    task.abort();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_mutes_and_who_unpublishes_is_seen_to() {
+    let server = Server::start();
+    let speaking = Options { publish: vec![LocalTrack::microphone()], ..Options::default() };
+    let (speaker, _events) = join(&server, "speaker", speaking).await;
+    let microphone = speaker.published()[0].clone();
+    let (viewer, events) = join(&server, "viewer", Options::default()).await;
+    assert_eq!(viewer.participants()[0].identity, "speaker");
+    for muted in [true, false] {
+        assert!(microphone.set_muted(muted).await);
+        wait_for(&events, |event| match event {
+            Event::Participant(person) if person.tracks.iter().any(|track| track.muted == muted) => Some(()),
+            _ => None,
+        })
+        .await;
+    }
+    assert!(microphone.unpublish().await);
+    wait_for(&events, |event| match event {
+        Event::Participant(person) if person.tracks.is_empty() => Some(()),
+        _ => None,
+    })
+    .await;
 }

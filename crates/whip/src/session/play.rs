@@ -213,6 +213,7 @@ impl Playing {
                     track: format!("{STREAM}-{}", line.mid),
                     ssrc: 0,
                     rtx_ssrc: None,
+                    layers: Vec::new(),
                     cname: String::new(),
                 });
             }
