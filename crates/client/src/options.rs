@@ -127,7 +127,8 @@ pub struct Options {
     pub frames: bool,
     /// Come back by itself when the signal connection or the path of media breaks: see [`crate::Event::Reconnecting`].
     pub reconnect: bool,
-    /// Certificates (DER) that `wss://` trusts: the server's own or that of its authority. There are no others.
+    /// Certificates (DER) that `wss://` trusts, and no others: the server's own or that of its authority. Empty: those of the
+    /// authorities that this machine trusts, from the file that `SSL_CERT_FILE` names or from the distribution's.
     pub trust: Vec<Vec<u8>>,
     /// The local address for media; by default the one from which the server is reached.
     pub ip: Option<IpAddr>,

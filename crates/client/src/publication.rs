@@ -93,6 +93,11 @@ impl Publication {
         self.request(Request::Unpublish { cid: self.cid.clone() }).await
     }
 
+    /// The session is over, and with it the publication.
+    pub fn is_over(&self) -> bool {
+        self.requests.upgrade().is_none_or(|requests| requests.is_closed())
+    }
+
     async fn request(&self, request: Request) -> bool {
         let Some(requests) = self.requests.upgrade() else { return false };
         requests.send(request).await.is_ok()

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
@@ -18,6 +19,14 @@ use tokio_tungstenite::tungstenite::{self, Message as Frame};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
 use crate::error::ConnectError;
+
+/// Where Linux distributions keep the certificates of authorities.
+const BUNDLES: [&str; 4] = [
+    "/etc/ssl/certs/ca-certificates.crt",
+    "/etc/pki/tls/certs/ca-bundle.crt",
+    "/etc/ssl/ca-bundle.pem",
+    "/etc/ssl/cert.pem",
+];
 
 /// A byte stream, encrypted or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -115,6 +124,10 @@ async fn encrypt(stream: TcpStream, host: &str, trust: &[Vec<u8>]) -> Result<Box
     for certificate in trust {
         roots.add(CertificateDer::from(certificate.clone())).map_err(|error| failed(error.to_string()))?;
     }
+    if trust.is_empty() {
+        // Single entries that cannot be read are passed over, as everywhere.
+        roots.add_parsable_certificates(of_this_machine());
+    }
     let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| failed(error.to_string()))?
@@ -124,6 +137,14 @@ async fn encrypt(stream: TcpStream, host: &str, trust: &[Vec<u8>]) -> Result<Box
     let connector = TlsConnector::from(Arc::new(config));
     let stream = connector.connect(name, stream).await.map_err(|error| failed(error.to_string()))?;
     Ok(Box::new(stream))
+}
+
+/// The certificates that this machine trusts.
+fn of_this_machine() -> Vec<CertificateDer<'static>> {
+    let named = std::env::var_os("SSL_CERT_FILE").map(std::path::PathBuf::from);
+    let mut files = named.into_iter().chain(BUNDLES.iter().map(Into::into));
+    let read = files.find_map(|file| CertificateDer::pem_file_iter(file).ok());
+    read.map(|certificates| certificates.flatten().collect()).unwrap_or_default()
 }
 
 fn refused(error: tungstenite::Error) -> ConnectError {

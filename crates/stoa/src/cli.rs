@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::load::Layout;
+
 /// Real-time voice and video in one binary.
 #[derive(Parser)]
 #[command(name = "stoa", version, disable_help_subcommand = true, arg_required_else_help = true)]
@@ -35,6 +37,8 @@ pub enum Command {
     /// Read or replay what webhooks could not deliver within a day.
     #[command(subcommand)]
     Webhooks(Letters),
+    /// Let many clients publish and watch, and tell what they see of it.
+    Load(Load),
 }
 
 /// Options of `stoa dev`.
@@ -134,11 +138,69 @@ pub struct Token {
     pub signer: Signer,
 }
 
+/// Options of `stoa load`.
+#[derive(Args)]
+pub struct Load {
+    /// The server.
+    #[arg(long, default_value = "ws://127.0.0.1:7880")]
+    pub url: String,
+    /// The room; with several rooms their names begin with it.
+    #[arg(long, default_value = "load")]
+    pub room: String,
+    /// Rooms, each with so many people.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub rooms: u32,
+    /// Publishers of each room: they play a recording of a camera (three layers, 1.5 Mbit/s) and a voice.
+    #[arg(long, default_value_t = 1)]
+    pub publishers: u32,
+    /// Subscribers of each room.
+    #[arg(long, default_value_t = 1)]
+    pub subscribers: u32,
+    /// What subscribers watch: the number of videos, and their sizes.
+    #[arg(long, value_enum, default_value = "speaker")]
+    pub layout: Layout,
+    /// Publish no voice.
+    #[arg(long, conflicts_with = "no_video")]
+    pub no_audio: bool,
+    /// Publish no camera.
+    #[arg(long)]
+    pub no_video: bool,
+    /// Publish the camera in its largest size alone.
+    #[arg(long)]
+    pub no_simulcast: bool,
+    /// Joins a second.
+    #[arg(long, default_value_t = 10.0, value_parser = rate)]
+    pub ramp: f64,
+    /// How long it lasts once everybody is in: a number with s, m, h or d.
+    #[arg(long, default_value = "30s", value_name = "TIME", value_parser = lifetime)]
+    pub duration: Duration,
+    /// Print the summary as one line of JSON, and the table where errors go.
+    #[arg(long)]
+    pub json: bool,
+    /// Who signs the clients' tokens.
+    #[command(flatten)]
+    pub signer: Signer,
+}
+
 const GRANTS: &str = "\
 Something more that it allows, or with \"=false\" does not; may be repeated. With an identity, roomJoin is given.
   roomJoin roomAdmin roomCreate roomList roomRecord
   canPublish canSubscribe canPublishData canUpdateOwnMetadata canSubscribeMetrics
   hidden recorder agent";
+
+fn rate(text: &str) -> Result<f64, String> {
+    let rate: f64 = text.parse().map_err(|_| "expected a number, like 10 or 0.5".to_owned())?;
+    if (0.01..=10_000.0).contains(&rate) { Ok(rate) } else { Err("it is between 0.01 and 10000".to_owned()) }
+}
+
+/// `stoa load` without options.
+#[cfg(test)]
+pub fn load_defaults() -> Load {
+    match Cli::parse_from(["stoa", "load"]).command {
+        Command::Load(load) => load,
+        _ => unreachable!("that is what was asked for"),
+    }
+}
 
 fn lifetime(text: &str) -> Result<Duration, String> {
     let bad = || "expected a number with s, m, h or d, like 90s or 6h; at most 3650d".to_owned();
@@ -164,6 +226,14 @@ mod tests {
     fn the_command_line_is_well_formed() {
         use clap::CommandFactory as _;
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn a_ramp_is_a_number_that_means_something() {
+        assert_eq!((rate("0.5"), rate("20")), (Ok(0.5), Ok(20.0)));
+        for bad in ["0", "-1", "NaN", "inf", "fast", ""] {
+            assert!(rate(bad).is_err(), "{bad}");
+        }
     }
 
     #[test]

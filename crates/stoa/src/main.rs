@@ -7,6 +7,7 @@ mod config;
 mod hooks;
 mod http;
 mod letters;
+mod load;
 mod log;
 mod page;
 mod server;
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
         Command::CheckConfig { file } => check_config(&file),
         Command::Token(options) => token::mint(&options).map(|token| println!("{token}")),
         Command::Webhooks(command) => letters::run(&command),
+        Command::Load(options) => load::run(options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod call;
+mod files;
 mod join;
 mod reconnect;
 mod server;

@@ -48,7 +48,7 @@ pub fn speak(publication: client::Publication) -> tokio::task::JoinHandle<()> {
 async fn tracks_that_are_published_later_reach_a_viewer_whose_offer_had_no_room_for_them() {
     let server = Server::start();
     let none = Options { receive: (0, 0), ..Options::default() };
-    let (_viewer, seen) = join(&server, "viewer", none).await;
+    let (viewer, seen) = join(&server, "viewer", none).await;
     let (publisher, heard) = join(&server, "publisher", Options::default()).await;
     let (mut wanted, mut speaking) = (Vec::new(), Vec::new());
     for track in [LocalTrack::microphone(), LocalTrack::camera(320, 180), LocalTrack::microphone()] {
@@ -71,7 +71,18 @@ async fn tracks_that_are_published_later_reach_a_viewer_whose_offer_had_no_room_
     all.sort_unstable();
     assert_eq!(all, wanted);
     let asked = |event| matches!(event, Event::KeyframeRequested { .. }).then_some(());
-    wait_for(&heard, asked).await;
+    let asking = async {
+        // The server passes on one in a while.
+        loop {
+            let video = all.iter().find(|(_, kind)| *kind == MediaKind::Video).expect("there is one");
+            viewer.request_keyframe(&video.0);
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+    };
+    tokio::select! {
+        () = wait_for(&heard, asked) => {}
+        () = asking => {}
+    }
     speaking.iter().for_each(tokio::task::JoinHandle::abort);
 }
 
