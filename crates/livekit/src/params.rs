@@ -82,8 +82,18 @@ impl Client {
         self.browser.eq_ignore_ascii_case("firefox") || self.user_agent.contains("Firefox/")
     }
 
+    /// Can it make something of this message? What came into the protocol after it is not sent.
+    pub fn understands(&self, message: &Message) -> bool {
+        self.protocol >= since(message) && !self.cannot_decode(message)
+    }
+
+    /// It knows that a connection can be lost; others are told that it is poor.
+    pub fn knows_lost(&self) -> bool {
+        self.protocol >= 11
+    }
+
     /// Native clients before protocol 10 end the session at a message that they do not know.
-    pub fn cannot_decode(&self, message: &Message) -> bool {
+    fn cannot_decode(&self, message: &Message) -> bool {
         let newer = matches!(
             message,
             Message::TrackSubscribed(_)
@@ -123,6 +133,18 @@ impl Client {
     pub fn describe(&self) -> String {
         let sdk = self.sdk.as_str_name().to_ascii_lowercase();
         format!("{sdk} {} protocol {} {} {}", self.version, self.protocol, self.os, self.browser)
+    }
+}
+
+/// The protocol number with which a message came. Those of later protocols that answer a request of the client's are not here:
+/// who does not know the answer does not ask.
+fn since(message: &Message) -> i32 {
+    match message {
+        Message::SpeakersChanged(_) => 3,
+        Message::ConnectionQuality(_) => 5,
+        Message::TrackUnpublished(_) => 7,
+        Message::RoomMoved(_) => 16,
+        _ => 0,
     }
 }
 

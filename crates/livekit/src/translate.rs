@@ -342,21 +342,22 @@ pub(crate) fn speaker(speaker: &Speaker) -> proto::SpeakerInfo {
     }
 }
 
-/// What `receiver` is told of connections.
+/// What `receiver` is told of connections. `knows_lost`: its client does.
 pub(crate) fn qualities(
     receiver: ParticipantId,
+    knows_lost: bool,
     qualities: &[(ParticipantId, Quality)],
 ) -> proto::ConnectionQualityUpdate {
-    let each = qualities.iter().map(|(id, of)| quality(*id, *of, *id == receiver));
+    let each = qualities.iter().map(|(id, of)| quality(*id, *of, *id == receiver || !knows_lost));
     proto::ConnectionQualityUpdate { updates: each.collect() }
 }
 
-/// `own`: the receiver's own quality. It is never told that it is lost: a client that publishes takes that, after 10 s,
+/// `hide_lost`: also for the receiver's own quality. It is never told that it is lost: a client that publishes takes that, after 10 s,
 /// for a reason to reconnect from scratch, and a connection over which the message arrives is not lost.
-fn quality(participant: ParticipantId, quality: Quality, own: bool) -> proto::ConnectionQualityInfo {
+fn quality(participant: ParticipantId, quality: Quality, hide_lost: bool) -> proto::ConnectionQualityInfo {
     use proto::ConnectionQuality as To;
     let (quality, score) = match quality {
-        Quality::Lost if own => (To::Poor, 1.0),
+        Quality::Lost if hide_lost => (To::Poor, 1.0),
         Quality::Lost => (To::Lost, 0.0),
         Quality::Poor => (To::Poor, 2.0),
         Quality::Good => (To::Good, 3.5),

@@ -72,7 +72,7 @@ impl Session {
                 self.frame(Message::SpeakersChanged(translate::speakers(&speakers)))
             }
             Notice::Quality(qualities) => {
-                let update = translate::qualities(self.me.id, &qualities);
+                let update = translate::qualities(self.me.id, self.params.client.knows_lost(), &qualities);
                 self.frame(Message::ConnectionQuality(update));
             }
             Notice::Closed(reason) => self.notice_closed(reason),

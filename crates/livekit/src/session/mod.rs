@@ -335,7 +335,7 @@ impl Session {
     }
 
     fn frame(&mut self, message: Message) {
-        if self.params.client.cannot_decode(&message) {
+        if !self.params.client.understands(&message) {
             return;
         }
         match &mut self.away {

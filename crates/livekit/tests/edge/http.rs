@@ -131,6 +131,21 @@ async fn doubled_slashes_mean_the_same() {
 }
 
 #[tokio::test]
+async fn a_join_request_is_read_without_padding_and_in_either_alphabet() {
+    let server = Server::start().await;
+    // Texts in which the alphabets differ.
+    let request = proto::JoinRequest { metadata: "\u{3ff}\u{3fe}~~~???".repeat(9), ..Default::default() };
+    let text = wrapped(&request, false);
+    assert!(text.contains(['-', '_']), "{text}");
+    let standard = text.replace('-', "%2B").replace('_', "%2F");
+    for join in [text.trim_end_matches('=').to_owned(), text.replace('=', "%3D"), standard.replace('=', "")] {
+        let path = format!("/rtc/v1/validate?access_token={}&join_request={join}", token("lobby"));
+        let (status, _, body) = server.get(&path).await;
+        assert_eq!((status, body.as_str()), (200, "success"), "{join}");
+    }
+}
+
+#[tokio::test]
 async fn preflights_are_answered_with_what_was_asked_for() {
     let server = Server::start().await;
     let head = "OPTIONS /twirp/livekit.RoomService/ListRooms HTTP/1.1\r\nOrigin: https://app.example\r\n\

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod http;
+mod order;
 mod resume;
 mod signal;
 mod support;

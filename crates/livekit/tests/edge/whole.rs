@@ -13,7 +13,7 @@ use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message as Told;
 
-use super::support::{Client, NOW, mint, open};
+use super::support::{Client, NOW, mint, open, wrapped};
 
 pub const ROOM: &str = "lobby";
 const PUBLISHING: &str = include_str!("../../../sdp/tests/offers/chromium_v0_publish.sdp");
@@ -54,13 +54,27 @@ impl Whole {
         let mut own = auth::Claims::join(identity, ROOM);
         claims(&mut own);
         let path = format!("/rtc?access_token={}&sdk=go&protocol=17&version=2.0.0", mint(own));
-        let mut client = open(self.address, &path).await.expect("the upgrade succeeds");
-        let join = client.until(|told| match told {
-            Told::Join(join) => Some(join),
-            _ => None,
-        });
-        let join = join.await;
-        Person { client, join, marks: 0 }
+        Person::first(open(self.address, &path).await.expect("the upgrade succeeds")).await
+    }
+
+    /// A client on one connection that subscribes to everything, with or without an offer in its join.
+    pub async fn enter_on_one(&self, identity: &str, offer: Option<proto::SessionDescription>) -> Person {
+        let request = proto::JoinRequest {
+            client_info: Some(proto::ClientInfo { protocol: 17, ..Default::default() }),
+            connection_settings: Some(proto::ConnectionSettings {
+                auto_subscribe: true,
+                ..Default::default()
+            }),
+            publisher_offer: offer,
+            ..Default::default()
+        };
+        self.enter_with(identity, "/rtc/v1", &request).await
+    }
+
+    pub async fn enter_with(&self, identity: &str, path: &str, request: &proto::JoinRequest) -> Person {
+        let token = mint(auth::Claims::join(identity, ROOM));
+        let path = format!("{path}?access_token={token}&join_request={}", wrapped(request, true));
+        Person::first(open(self.address, &path).await.expect("the upgrade succeeds")).await
     }
 
     pub async fn participants(&self) -> Vec<Arc<Participant>> {
@@ -77,6 +91,12 @@ pub struct Person {
 }
 
 impl Person {
+    /// As far as its first message, which must be the join.
+    async fn first(mut client: Client) -> Self {
+        let Some(Told::Join(join)) = client.told().await else { panic!("the first message is not a join") };
+        Self { client, join, marks: 0 }
+    }
+
     pub fn sid(&self) -> String {
         self.join.participant.as_ref().expect("every join has it").sid.clone()
     }

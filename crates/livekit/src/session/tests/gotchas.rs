@@ -229,6 +229,23 @@ fn gotcha_18_old_native_clients_are_spared_messages_that_they_cannot_decode() {
 }
 
 #[test]
+fn what_came_into_the_protocol_after_a_client_is_not_sent_to_it() {
+    let speaker = base::model::Speaker { participant: ParticipantId(2), level: 0.5, active: true };
+    let quality = || Notice::Quality(vec![(ParticipantId(2), Quality::Lost)]);
+    for (protocol, heard) in [(1, 0), (2, 0), (3, 1), (4, 1), (5, 2), (10, 2), (11, 2), (17, 2)] {
+        let mut bench = Bench::new(params(false, client(Sdk::Esp32, protocol)));
+        bench.begin();
+        let mut frames = bench.notice(Notice::Speakers(vec![speaker])).frames;
+        frames.extend(bench.notice(quality()).frames);
+        assert_eq!(frames.len(), heard, "protocol {protocol}");
+        if let Some(Message::ConnectionQuality(update)) = frames.last() {
+            let is_lost = update.updates[0].quality() == proto::ConnectionQuality::Lost;
+            assert_eq!(is_lost, protocol >= 11, "protocol {protocol}");
+        }
+    }
+}
+
+#[test]
 fn gotcha_19_a_replaced_client_is_not_told_to_come_back() {
     let mut bench = browser();
     bench.begin();

@@ -106,7 +106,7 @@ impl Hall {
         Some(match notice {
             Notice::Participants(participants) => self.update_length(participants),
             Notice::Speakers(speakers) => encoded(Message::SpeakersChanged(translate::speakers(speakers))),
-            Notice::Quality(of) => encoded(Message::ConnectionQuality(translate::qualities(to, of))),
+            Notice::Quality(of) => encoded(Message::ConnectionQuality(translate::qualities(to, true, of))),
             Notice::Room(info) => {
                 let room = Some(translate::room(info));
                 encoded(Message::RoomUpdate(proto::RoomUpdate { room }))
@@ -235,7 +235,7 @@ impl Hall {
         self.spread(count, |hall, at| {
             let id = hall.people[at as usize];
             hall.room.set_quality(hall.now, id, Quality::Poor);
-            let update = translate::qualities(ParticipantId(0), &[(id, Quality::Poor)]);
+            let update = translate::qualities(ParticipantId(0), true, &[(id, Quality::Poor)]);
             hall.tally(count, encoded(Message::ConnectionQuality(update)) as u64);
         });
         self.take()
