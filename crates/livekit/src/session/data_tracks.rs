@@ -94,8 +94,36 @@ impl Session {
         }
     }
 
-    pub(super) fn data_handles(&mut self, handles: &[DataHandle]) {
-        self.frame(Message::DataTrackSubscriberHandles(data_tracks::handles(handles)));
+    pub(super) fn data_handles(&mut self, handles: Vec<DataHandle>) {
+        self.frame(Message::DataTrackSubscriberHandles(data_tracks::handles(&handles)));
+        self.data_told = handles;
+    }
+
+    /// The client is back: what it was told last may not have arrived.
+    pub(super) fn repeat_data_handles(&mut self) {
+        if !self.data_told.is_empty() {
+            self.frame(Message::DataTrackSubscriberHandles(data_tracks::handles(&self.data_told)));
+        }
+    }
+
+    /// What the client takes for published: it is told the rest, and what is published no more.
+    pub(super) fn sync_data_tracks(&mut self, published: &[proto::PublishDataTrackResponse]) {
+        let infos = published.iter().take(MAX_UPDATES).filter_map(|published| published.info.as_ref());
+        let (here, gone): (Vec<_>, Vec<_>) = infos.partition(|info| {
+            let id = ids::parse_data_track(&info.sid);
+            self.me.data_tracks.iter().any(|track| Some(track.id) == id)
+        });
+        let known = |track: &&DataTrack| here.iter().any(|info| info.pub_handle == u32::from(track.handle));
+        let untold: Vec<_> =
+            self.me.data_tracks.iter().filter(|track| !known(track)).map(data_tracks::info).collect();
+        for info in untold {
+            let response = proto::PublishDataTrackResponse { info: Some(info) };
+            self.frame(Message::PublishDataTrackResponse(response));
+        }
+        for info in gone {
+            let response = proto::UnpublishDataTrackResponse { info: Some(info.clone()) };
+            self.frame(Message::UnpublishDataTrackResponse(response));
+        }
     }
 
     pub(super) fn store_data_blob(&mut self, request: &proto::StoreDataBlobRequest) {

@@ -62,7 +62,7 @@ impl Session {
                 self.frame(Message::TrackSubscribed(proto::TrackSubscribed { track_sid }));
             }
             Notice::TrackRemoved { track } => self.track_removed(track, now),
-            Notice::DataHandles(handles) => self.data_handles(&handles),
+            Notice::DataHandles(handles) => self.data_handles(handles),
             Notice::DataTrackRemoved(track) => self.data_track_removed(&track),
             Notice::MuteRequested { track, muted } => {
                 self.frame(Message::Mute(proto::MuteTrackRequest { sid: ids::track(track), muted }));

@@ -42,7 +42,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::model::{LeaveReason, Participant, RoomInfo};
+use base::model::{DataHandle, LeaveReason, Participant, RoomInfo};
 use base::{ParticipantId, RoomName, TrackId, UnixMillis};
 use contract::media::{ChannelSpec, Sections, WorkerInfo};
 use contract::session::{Request, Session as RoomHandle};
@@ -163,6 +163,8 @@ pub(crate) struct Session {
     data_pending: BTreeMap<u16, proto::PublishDataTrackRequest>,
     /// On its way into another room: requests that wait until it is there.
     moving: Option<Vec<Request>>,
+    /// The data tracks that the client was last told to get.
+    data_told: Vec<DataHandle>,
     /// Of the client's reliable messages.
     last_sequence: u32,
     /// The client has no socket; what it may miss is kept.
@@ -212,6 +214,7 @@ impl Session {
             speech: None,
             malformed: 0,
             data_pending: BTreeMap::new(),
+            data_told: Vec::new(),
             moving: None,
             last_sequence: 0,
             away: None,

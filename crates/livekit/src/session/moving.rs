@@ -40,6 +40,7 @@ impl Session {
         (self.me, self.room) = (participant, room);
         self.others = others.into_iter().map(|other| (other.id, other)).collect();
         self.departures = Departures::default();
+        self.data_told.clear();
         self.effects.room = Some((self.room.name.clone(), session));
         let waiting = self.moving.take().unwrap_or_default();
         self.effects.requests.extend(waiting);

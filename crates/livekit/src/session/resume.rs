@@ -137,6 +137,7 @@ impl Session {
         own.into_iter().for_each(|track| self.repeat_demand(track));
         self.downlinks.forget_told_streams();
         self.downlinks.begin_streams(now);
+        self.repeat_data_handles();
     }
 
     /// The connection on which we offer is restarted by us, the others by the client. On one connection, what is to be negotiated
@@ -176,6 +177,7 @@ impl Session {
         if let Some(update) = &state.data_subscription {
             self.update_data_subscription(update);
         }
+        self.sync_data_tracks(&state.publish_data_tracks);
         self.sync_data(state);
     }
 

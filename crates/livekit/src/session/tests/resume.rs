@@ -1,9 +1,10 @@
 //! Clients whose socket broke, and who come back.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use base::model::{LeaveReason, Notice, ParticipantState, TrackSettings};
-use base::{CodecKind, MediaKind, ParticipantId, TrackId};
+use base::model::{DataHandle, DataTrack, Encryption, LeaveReason, Notice, ParticipantState, TrackSettings};
+use base::{CodecKind, Identity, MediaKind, ParticipantId, TrackId};
 use contract::media::{Event as MediaEvent, IceCredentials, SetupTimes};
 use contract::session::{Event, Request};
 use livekit_protocol as proto;
@@ -48,6 +49,41 @@ impl Bench {
         self.session.resume(Return { token, params }, self.now);
         self.session.take_effects()
     }
+}
+
+fn data_track(id: u64, handle: u16) -> DataTrack {
+    let (name, encryption) = (handle.to_string(), Encryption::None);
+    DataTrack { id: TrackId(id), handle, name, encryption, encoding: None, schema: None }
+}
+
+#[test]
+fn a_client_that_comes_back_hears_again_which_data_tracks_it_gets_and_which_of_its_own_there_are() {
+    let (mut bench, params) = in_call(true);
+    let mut me = person(1, everything());
+    me.data_tracks = vec![data_track(31, 1), data_track(32, 2)];
+    bench.notice(Notice::Participants(vec![Arc::new(me)]));
+    let identity = Identity::new("person-2");
+    let handle = DataHandle { handle: 5, track: TrackId(40), publisher: ParticipantId(2), identity };
+    bench.notice(Notice::DataHandles(vec![handle]));
+    bench.lose_socket();
+    let frames = bench.come_back(params).frames;
+    let told = frames.iter().filter_map(|frame| match frame {
+        Message::DataTrackSubscriberHandles(handles) => Some(handles.sub_handles.keys().copied().collect()),
+        _ => None,
+    });
+    assert_eq!(told.collect::<Vec<Vec<u32>>>(), [[5]]);
+    let published =
+        |track: &DataTrack| proto::PublishDataTrackResponse { info: Some(crate::data_tracks::info(track)) };
+    let publish_data_tracks = vec![published(&data_track(32, 2)), published(&data_track(33, 3))];
+    let state = proto::SyncState { publish_data_tracks, ..Default::default() };
+    let frames = bench.ask(Ask::SyncState(state)).frames;
+    let handles = |frame: &Message| match frame {
+        Message::PublishDataTrackResponse(told) => told.info.as_ref().map(|info| (true, info.pub_handle)),
+        Message::UnpublishDataTrackResponse(told) => told.info.as_ref().map(|info| (false, info.pub_handle)),
+        _ => None,
+    };
+    let told: Vec<(bool, u32)> = frames.iter().filter_map(handles).collect();
+    assert_eq!(told, [(true, 1), (false, 3)], "one whose answer got lost, and one that is gone");
 }
 
 fn names(effects: &Effects) -> Vec<&'static str> {
