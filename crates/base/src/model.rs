@@ -96,6 +96,8 @@ pub enum LeaveReason {
     DuplicateIdentity,
     /// The server is stopping.
     ServerShutdown,
+    /// It is to go on at another server.
+    Migration,
     /// Removed through the server API.
     ParticipantRemoved,
     /// The room was deleted.

@@ -400,6 +400,12 @@ pub enum Event {
         /// nobody wants any.
         highest: Option<u8>,
     },
+    /// No ICE check has come over the connection for 15 s: its path is broken, or the other side gone. It still answers, also
+    /// to new credentials; without a check it is closed 15 s later.
+    Interrupted {
+        /// The connection.
+        peer: PeerId,
+    },
     /// The connection is gone.
     Closed {
         /// The connection.
@@ -429,6 +435,7 @@ impl Event {
             | Self::DataBacklog { peer, .. }
             | Self::Quality { peer, .. }
             | Self::StreamState { peer, .. }
+            | Self::Interrupted { peer }
             | Self::Closed { peer, .. } => Some(*peer),
             Self::Speakers { .. } | Self::WantedLayer { .. } | Self::RoomLost { .. } => None,
         }

@@ -44,7 +44,9 @@ impl RoomTask {
                 }
             }
             MediaEvent::Data { peer, .. } => self.forward(*peer, event, credit),
-            MediaEvent::StreamState { peer, .. } => self.forward(*peer, event, None),
+            MediaEvent::StreamState { peer, .. } | MediaEvent::Interrupted { peer } => {
+                self.forward(*peer, event, None)
+            }
             MediaEvent::WantedLayer { worker, track, highest, .. } => {
                 self.layer_wanted(*worker, *track, *highest);
             }

@@ -30,6 +30,8 @@ pub struct Config {
     pub node: NodeId,
     /// Region told to clients; may be empty.
     pub region: String,
+    /// Servers to which clients that leave this one may go, best first.
+    pub regions: Vec<Region>,
     /// Joining creates the room.
     pub auto_create: bool,
     /// STUN and TURN servers told to clients. Only ones that answer: a dead one delays native clients by seconds.
@@ -51,6 +53,7 @@ impl Default for Config {
         Self {
             node: NodeId(0),
             region: String::new(),
+            regions: Vec::new(),
             auto_create: true,
             ice_servers: Vec::new(),
             red: true,
@@ -59,6 +62,15 @@ impl Default for Config {
             media_deadline: Duration::from_secs(60),
         }
     }
+}
+
+/// Another server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Region {
+    /// Its region's name.
+    pub name: String,
+    /// Where its signalling is (`wss://…`).
+    pub url: String,
 }
 
 /// A STUN or TURN server.

@@ -121,6 +121,18 @@ pub(crate) fn reconnect_response(session: &Session) -> proto::ReconnectResponse 
     }
 }
 
+/// Other servers, for a client that is to leave this one.
+pub(crate) fn regions(config: &Config) -> Option<proto::RegionSettings> {
+    let region = |(place, region): (usize, &crate::config::Region)| proto::RegionInfo {
+        region: region.name.clone(),
+        url: region.url.clone(),
+        // Clients try the nearest first; the list is in that order.
+        distance: i64::try_from(place).unwrap_or(i64::MAX),
+    };
+    let regions: Vec<_> = config.regions.iter().enumerate().map(region).collect();
+    (!regions.is_empty()).then_some(proto::RegionSettings { regions })
+}
+
 fn server_info(config: &Config) -> proto::ServerInfo {
     proto::ServerInfo {
         edition: proto::server_info::Edition::Standard as i32,

@@ -27,7 +27,7 @@ mod socket;
 mod translate;
 mod twirp;
 
-pub use config::{Config, IceServer, SERVER_PROTOCOL, SERVER_VERSION, State};
+pub use config::{Config, IceServer, Region, SERVER_PROTOCOL, SERVER_VERSION, State};
 pub use hooks::{restamp_event, write_event};
 pub use http::router;
 pub use metrics::Metrics;

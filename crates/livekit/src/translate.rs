@@ -318,6 +318,7 @@ pub(crate) fn reason(reason: LeaveReason) -> proto::DisconnectReason {
         LeaveReason::ClientInitiated => To::ClientInitiated,
         LeaveReason::DuplicateIdentity => To::DuplicateIdentity,
         LeaveReason::ServerShutdown => To::ServerShutdown,
+        LeaveReason::Migration => To::Migration,
         LeaveReason::ParticipantRemoved => To::ParticipantRemoved,
         LeaveReason::RoomDeleted => To::RoomDeleted,
         LeaveReason::RoomClosed => To::RoomClosed,

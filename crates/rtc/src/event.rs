@@ -50,6 +50,9 @@ pub enum Event {
         /// The send section.
         mid: Mid,
     },
+    /// No authenticated ICE check for 15 s: the path is broken, or the other side gone. Unless it checks again, perhaps after
+    /// a restart, the peer ends 15 s later. Said by lite peers, again after every check that follows.
+    Interrupted,
     /// A publisher's clock.
     SenderReport {
         /// The receive section.

@@ -82,6 +82,7 @@ impl Worker {
             rtc::Event::SourceValidated(address) => self.add_address(now, key, address),
             rtc::Event::SourceForgotten(address) => self.remove_address(key, address),
             rtc::Event::IceConnected => {}
+            rtc::Event::Interrupted => self.interrupted(key),
             rtc::Event::Estimate(_) => self.estimate_changed(now, key),
             rtc::Event::DtlsConnected => self.connected(now, key),
             rtc::Event::FirstMedia => self.first_media(now, key),
@@ -144,6 +145,12 @@ impl Worker {
             self.events.push(Event::Connected { peer: peer.id, times: peer.setup.times });
         }
         self.subscribe_at_last(now, key);
+    }
+
+    fn interrupted(&mut self, key: PeerKey) {
+        if let Some(peer) = self.peers.get(key) {
+            self.events.push(Event::Interrupted { peer: peer.id });
+        }
     }
 
     fn first_media(&mut self, now: Instant, key: PeerKey) {

@@ -6,6 +6,12 @@ export function longestFreeze({ pictures }, from, to) {
   return [...shown, to].reduce(({ longest, last }, at) => ({ longest: Math.max(longest, at - last), last: at }), { longest: 0, last: from }).longest;
 }
 
+/** The longest time in ms between `from` and `to` in which no picture was decoded. Also of a page in the background, which shows none. */
+export function longestStall({ samples }, from, to) {
+  const rising = samples.filter(({ decoded }, index) => index === 0 || decoded > samples[index - 1].decoded);
+  return longestFreeze({ pictures: rising }, from, to);
+}
+
 /** Pictures decoded per second between `from` and `to`. Fewer are shown: of two that come together the first is not. */
 export function pictureRate(record, from, to) {
   const [first, last] = ends(record, from, to);

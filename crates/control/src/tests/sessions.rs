@@ -2,7 +2,7 @@
 
 use base::model::{LeaveReason, Notice, ParticipantState};
 use contract::media::{Event as MediaEvent, PeerEnd};
-use contract::session::{JoinError, Request};
+use contract::session::{Event, JoinError, Request};
 
 use super::world::{World, join, quiet, seconds, was_removed};
 use crate::Config;
@@ -104,6 +104,20 @@ async fn the_end_of_the_primary_connection_ends_the_session_with_its_reason() {
         assert_eq!(ann.closed().await, Some(reason), "{end:?} {connected}");
         assert!(world.participants().await.is_empty());
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broken_path_is_told_to_the_adapter_which_decides() {
+    let world = World::new();
+    let ann = world.join("ann").await;
+    ann.add_peer(true).await;
+    quiet().await;
+    world.up(ann.peer).await;
+    ann.events().await;
+    world.say(MediaEvent::Interrupted { peer: ann.peer }).await;
+    let told = ann.events().await;
+    assert!(matches!(told[..], [Event::Media(MediaEvent::Interrupted { .. })]), "{told:?}");
+    assert_eq!(world.participants().await.len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

@@ -15,7 +15,7 @@ use crate::metrics::count;
 use crate::{ids, translate};
 
 use super::subscriber::Subscriber;
-use super::{CLOSED_MEDIA_GRACE, End, Session, action, leave};
+use super::{CLOSED_MEDIA_GRACE, End, Session, action};
 
 impl Session {
     /// One event of the control plane.
@@ -80,9 +80,12 @@ impl Session {
     }
 
     fn participants(&mut self, participants: &[Arc<Participant>], now: Instant) {
+        let mut changed = false;
         for participant in participants {
             if participant.id == self.me.id {
-                self.me = participant.clone();
+                let before = std::mem::replace(&mut self.me, participant.clone());
+                let claims = |me: &Participant| (me.name.clone(), me.metadata.clone(), me.attributes.clone());
+                changed |= claims(&before) != claims(participant);
             } else if participant.state == ParticipantState::Disconnected {
                 self.others.remove(&participant.id);
                 self.departures.add(participant.clone(), now);
@@ -91,6 +94,9 @@ impl Session {
             }
         }
         self.frame(Message::Update(translate::update(participants)));
+        if changed {
+            self.refresh_token();
+        }
     }
 
     fn subscribe(&mut self, publisher: Arc<Participant>, track: Arc<Track>, now: Instant) {
@@ -181,7 +187,7 @@ impl Session {
 
     fn notice_closed(&mut self, reason: LeaveReason) {
         count(&self.metrics().closed);
-        let leave = leave(reason, action(reason), self.params.client.protocol);
+        let leave = self.leave(reason, action(reason));
         self.finish(End { leave: Some(leave), reason: None });
     }
 
@@ -193,6 +199,7 @@ impl Session {
             }
             MediaEvent::Data { label, payload, .. } => self.data_message(&label, &payload),
             MediaEvent::StreamState { track, active, .. } => self.downlinks.set_stream(track, active, now),
+            MediaEvent::Interrupted { .. } => self.media_interrupted(now),
             MediaEvent::Closed { peer, end, .. } => self.media_closed(peer, end, now),
             _ => {}
         }

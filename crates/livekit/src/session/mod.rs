@@ -15,6 +15,7 @@
 //! | `moving` | going on in another room |
 //! | `connection` | credentials and numbering of one peer connection |
 //! | `resume` | a client that comes back on another socket |
+//! | `simulate` | failures that client SDKs play in their tests |
 //! | `away` | what is kept for it meanwhile |
 //!
 //! Whoever drives a session performs its effects after every call, requests before frames, and calls
@@ -31,6 +32,7 @@ mod events;
 mod moving;
 mod requests;
 mod resume;
+mod simulate;
 mod streams;
 mod subscriber;
 #[cfg(test)]
@@ -61,6 +63,7 @@ use away::{Away, Departures};
 use connection::Connection;
 use downlinks::Downlinks;
 pub(crate) use resume::Return;
+use simulate::FailingResume;
 use subscriber::Subscriber;
 use uploads::{MAX_TRACKS, Uploads};
 
@@ -172,6 +175,8 @@ pub(crate) struct Session {
     departures: Departures,
     /// Own tracks that the room took down lately.
     taken_down: VecDeque<TrackId>,
+    /// A scenario that a client plays.
+    failing_resume: Option<FailingResume>,
     /// The client has pinged.
     pings: bool,
     /// When it last said anything.
@@ -220,6 +225,7 @@ impl Session {
             away: None,
             departures: Departures::default(),
             taken_down: VecDeque::new(),
+            failing_resume: None,
             pings: false,
             heard_at: now,
         };
@@ -347,9 +353,17 @@ impl Session {
         }
     }
 
+    /// A Leave for this client. One that sends it away from this server names those to which it may go.
+    fn leave(&self, reason: LeaveReason, action: proto::leave_request::Action) -> proto::LeaveRequest {
+        let elsewhere = matches!(reason, LeaveReason::ServerShutdown | LeaveReason::Migration)
+            && action != proto::leave_request::Action::Disconnect;
+        let regions = elsewhere.then(|| join::regions(&self.state.config)).flatten();
+        proto::LeaveRequest { regions, ..leave(reason, action, self.params.client.protocol) }
+    }
+
     /// Ends the session and tells both sides.
     fn end(&mut self, reason: LeaveReason) {
-        let leave = leave(reason, action(reason), self.params.client.protocol);
+        let leave = self.leave(reason, action(reason));
         self.finish(End { leave: Some(leave), reason: Some(reason) });
     }
 
@@ -357,7 +371,7 @@ impl Session {
     fn expel(&mut self, reason: LeaveReason, why: &str) {
         count(&self.metrics().expelled);
         tracing::info!(participant = %self.me.id, client = %self.params.client.describe(), why, "session ended");
-        let leave = leave(reason, proto::leave_request::Action::Disconnect, self.params.client.protocol);
+        let leave = self.leave(reason, proto::leave_request::Action::Disconnect);
         self.finish(End { leave: Some(leave), reason: Some(reason) });
     }
 
@@ -465,6 +479,7 @@ pub(crate) fn action(reason: LeaveReason) -> proto::leave_request::Action {
         | LeaveReason::ParticipantRemoved
         | LeaveReason::RoomDeleted
         | LeaveReason::RoomClosed => Action::Disconnect,
+        LeaveReason::Migration => Action::Resume,
         LeaveReason::ServerShutdown
         | LeaveReason::StateMismatch
         | LeaveReason::JoinFailure

@@ -1,6 +1,6 @@
 //! What the client asks.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use base::model::{LeaveReason, MetadataChange, TrackChange, TrackSettings};
 use base::{Identity, TrackId};
@@ -15,13 +15,10 @@ use crate::metrics::count;
 use crate::{ids, translate};
 
 use super::uploads::{Admission, MAX_TRACKS};
-use super::{End, Session, SimulatedSpeech, action, leave};
+use super::{End, Session};
 
 /// Metadata changes that may wait for their answer.
 const MAX_CHANGES: usize = 16;
-/// Longest simulated speech.
-const MAX_SPEECH: Duration = Duration::from_secs(60);
-
 /// Largest AddTrack, in bytes: requests are kept as long as their track. Names and a few layers and codecs stay far below.
 const MAX_ADD_TRACK: usize = 8 * 1024;
 /// Most codecs or layers that one names.
@@ -245,32 +242,5 @@ impl Session {
             message: message.to_owned(),
             request,
         }));
-    }
-
-    /// Scenarios that client SDKs ask for in their own tests.
-    fn simulate(&mut self, simulate: &proto::SimulateScenario, now: Instant) {
-        use proto::simulate_scenario::Scenario;
-        match &simulate.scenario {
-            Some(Scenario::SpeakerUpdate(seconds)) => {
-                let time = Duration::from_secs(u64::try_from(*seconds).unwrap_or_default()).min(MAX_SPEECH);
-                self.speech = Some(SimulatedSpeech { until: now + time });
-                self.tell_own_speech(true);
-            }
-            Some(Scenario::ServerLeave(_)) => {
-                let reason = LeaveReason::ServerShutdown;
-                let disconnect = proto::leave_request::Action::Disconnect;
-                let leave = leave(reason, disconnect, self.params.client.protocol);
-                self.finish(End { leave: Some(leave), reason: Some(reason) });
-            }
-            Some(Scenario::LeaveRequestFullReconnect(_) | Scenario::Migration(_)) => {
-                let reason = LeaveReason::StateMismatch;
-                let leave = leave(reason, action(reason), self.params.client.protocol);
-                self.finish(End { leave: Some(leave), reason: Some(reason) });
-            }
-            Some(Scenario::NodeFailure(_)) => {
-                self.finish(End { leave: None, reason: Some(LeaveReason::SignalClosed) });
-            }
-            _ => count(&self.metrics().requests_ignored),
-        }
     }
 }

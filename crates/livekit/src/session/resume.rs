@@ -15,8 +15,9 @@ use crate::params::Params;
 use crate::{ids, join, translate};
 
 use super::away::Away;
+use super::simulate::FailingResume;
 use super::uploads::MAX_TRACKS;
-use super::{End, Session, Socket, action, leave};
+use super::{End, Session, Socket, action};
 
 /// A client that pings every 5 s and from which nothing comes for this long has lost its socket, whatever the socket says.
 /// A frozen page's browser still answers WebSocket pings, so those do not count.
@@ -62,10 +63,29 @@ impl Session {
     }
 
     /// Tells the client something on which it comes back, in one way or the other, and waits for that.
-    fn part(&mut self, reason: LeaveReason, action: proto::leave_request::Action, now: Instant) {
-        self.frame(Message::Leave(leave(reason, action, self.params.client.protocol)));
+    pub(super) fn part(&mut self, reason: LeaveReason, action: proto::leave_request::Action, now: Instant) {
+        let leave = self.leave(reason, action);
+        self.frame(Message::Leave(leave));
         self.effects.socket = Socket::Close;
         self.away = Some(Away::new(now + self.state.config.linger, reason, Vec::new()));
+    }
+
+    /// No path leads to the client, whose socket may live: it resumes at once, with new credentials, or its place is given up.
+    pub(super) fn media_interrupted(&mut self, now: Instant) {
+        let reason = LeaveReason::ConnectionTimeout;
+        let until = now + self.state.config.linger;
+        match &mut self.away {
+            Some(away) => {
+                away.until = away.until.min(until);
+                away.reason = reason;
+            }
+            None => self.part(reason, proto::leave_request::Action::Resume, now),
+        }
+    }
+
+    /// The client is to go on elsewhere; where that is here, it resumes.
+    pub(super) fn migrate(&mut self, now: Instant) {
+        self.part(LeaveReason::Migration, action(LeaveReason::Migration), now);
     }
 
     /// The client and we do not agree on what there is: it must join anew. Until it does, its place is kept, so that the others
@@ -77,6 +97,11 @@ impl Session {
 
     /// The client is back, on a new socket.
     pub fn resume(&mut self, back: Return, now: Instant) {
+        let failing = self.failing_resume.take();
+        if failing == Some(FailingResume::Silent) {
+            self.effects.socket = Socket::Lost;
+            return;
+        }
         let Some(missed) = self.away.take().map(Away::into_missed) else { return };
         let Return { token, params } = back;
         let update = self.everybody(now);
@@ -106,6 +131,9 @@ impl Session {
         self.repeat_told(now);
         self.restart_ice(now);
         self.take_rest(params, now);
+        if failing == Some(FailingResume::Told) {
+            self.effects.socket = Socket::Lost;
+        }
     }
 
     /// What a join request may carry besides.
@@ -142,7 +170,7 @@ impl Session {
 
     /// The connection on which we offer is restarted by us, the others by the client. On one connection, what is to be negotiated
     /// waits for the client's offer.
-    fn restart_ice(&mut self, now: Instant) {
+    pub(super) fn restart_ice(&mut self, now: Instant) {
         self.negotiate_at = None;
         if self.params.single {
             self.has_offered = false;

@@ -21,9 +21,12 @@ use is::stun::StunMessage;
 use super::{IceEvent, stun};
 use crate::{Counters, IceCredentials};
 
-/// Without an authenticated check for this long the other side is gone. Browsers check every 2.5 to 5 s; RFC 7675
-/// gives consent 30 s, but a participant who lost the network should not linger in a room for so long.
-pub(crate) const CONSENT_TIMEOUT: Duration = Duration::from_secs(15);
+/// Without an authenticated check for this long the path to the other side is broken, and the owner is told. Browsers check
+/// every 2.5 to 5 s.
+pub(crate) const INTERRUPTED: Duration = Duration::from_secs(15);
+/// The agent itself lives on for so long, for a restart from another network, or a check over the old one: together the 30 s
+/// for which RFC 7675 (section 5.1) gives consent. How long a participant may be cut off is its owner's decision.
+pub(crate) const GIVEN_UP: Duration = Duration::from_secs(15);
 /// How long the first check may take once the other side's credentials are known.
 pub(crate) const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
 /// Addresses that may belong to the peer at one time: a client with two interfaces, IPv4 and IPv6, before and after a
@@ -48,8 +51,11 @@ pub(crate) struct Lite {
     previous: Option<IceCredentials>,
     sources: Vec<Source>,
     nominated: Option<SocketAddr>,
-    /// When the agent is dead; pushed on by every authenticated check. `None` until the remote side is known.
+    /// When the path is broken, or the agent dead; pushed on by every authenticated check. `None` until the remote side is
+    /// known.
     deadline: Option<Instant>,
+    /// The path is broken, and the owner knows.
+    interrupted: bool,
     dead: bool,
     /// Their checksums. That two are equal by chance costs one check once in 2^22.
     transactions: VecDeque<u32>,
@@ -65,6 +71,7 @@ impl Lite {
             sources: Vec::new(),
             nominated: None,
             deadline: None,
+            interrupted: false,
             dead: false,
             transactions: VecDeque::new(),
             answers: VecDeque::new(),
@@ -83,7 +90,8 @@ impl Lite {
             return;
         }
         // Whoever restarts has lost its network, perhaps most of the timeout ago, and is about to check from another.
-        self.deadline = self.deadline.map(|deadline| deadline.max(now + CONSENT_TIMEOUT));
+        self.deadline = self.deadline.map(|deadline| deadline.max(now + INTERRUPTED));
+        self.interrupted = false;
         let replaced = std::mem::replace(&mut self.local, local);
         // A second restart before the first was nominated: the nominated credentials are still the older ones.
         self.previous.get_or_insert(replaced);
@@ -143,7 +151,8 @@ impl Lite {
             counters.stun_repeated += 1;
             return;
         }
-        self.deadline = Some(now + CONSENT_TIMEOUT);
+        self.deadline = Some(now + INTERRUPTED);
+        self.interrupted = false;
         self.validate(now, from);
         if message.use_candidate() {
             self.nominate(from, current);
@@ -244,7 +253,14 @@ impl Lite {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Instant) {
-        if !self.dead && self.deadline.is_some_and(|deadline| deadline <= now) {
+        if self.dead || self.deadline.is_none_or(|deadline| deadline > now) {
+            return;
+        }
+        if self.nominated.is_some() && !self.interrupted {
+            self.interrupted = true;
+            self.deadline = Some(now + GIVEN_UP);
+            self.events.push_back(IceEvent::Interrupted);
+        } else {
             self.dead = true;
             self.events.push_back(IceEvent::TimedOut);
         }
@@ -451,6 +467,38 @@ mod tests {
         );
         assert_eq!(counted, (2, 1, 1));
         assert!(!bench.lite.is_valid(address(A)));
+    }
+
+    #[test]
+    fn a_broken_path_is_told_once_and_whoever_checks_again_has_never_been_away() {
+        let mut bench = Bench::new();
+        bench.check(A, "one", true);
+        bench.events();
+        for _ in 0..2 {
+            bench.now += INTERRUPTED;
+            bench.lite.handle_timeout(bench.now);
+            assert_eq!(bench.events(), [IceEvent::Interrupted]);
+            bench.now += GIVEN_UP - SECOND;
+            bench.lite.handle_timeout(bench.now);
+            assert_eq!(bench.events(), []);
+            bench.check(B, "one", true);
+            assert_eq!(bench.lite.destination(), Some(address(B)));
+            assert_eq!(bench.events(), [IceEvent::Validated(address(B))]);
+        }
+        bench.now += INTERRUPTED;
+        bench.lite.handle_timeout(bench.now);
+        bench.now += GIVEN_UP - SECOND;
+        bench.lite.restart(bench.now, credentials("two"));
+        bench.now += INTERRUPTED;
+        bench.lite.handle_timeout(bench.now);
+        assert_eq!(
+            bench.events(),
+            [IceEvent::Interrupted, IceEvent::Interrupted],
+            "a restart that came to nothing"
+        );
+        bench.now += GIVEN_UP;
+        bench.lite.handle_timeout(bench.now);
+        assert_eq!(bench.events(), [IceEvent::TimedOut]);
     }
 
     #[test]

@@ -21,6 +21,8 @@ pub(crate) enum IceEvent {
     Forgotten(SocketAddr),
     /// The first pair was nominated.
     Connected,
+    /// No authenticated check for a while: the path is broken, or the other side gone. The agent still answers.
+    Interrupted,
     /// No authenticated check for too long; the agent is dead.
     TimedOut,
 }

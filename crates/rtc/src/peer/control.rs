@@ -47,6 +47,7 @@ impl Peer {
                 self.events.push_back(Event::IceConnected);
                 self.dtls.start(now);
             }
+            IceEvent::Interrupted => self.events.push_back(Event::Interrupted),
             IceEvent::TimedOut => self.end(CloseReason::IceTimeout),
         }
     }

@@ -85,12 +85,16 @@ fn dtls_from_an_address_that_ice_does_not_know_is_dropped() {
 }
 
 #[test]
-fn a_client_that_falls_silent_is_gone_after_15_seconds() {
+fn a_client_that_falls_silent_is_told_of_after_15_seconds_and_gone_after_30() {
     let mut world = connected(DtlsVersions::Automatic, DtlsVersion::Dtls12);
     world.network.conditions.loss = 1.0;
     world.run(Duration::from_secs(11));
     assert_eq!(world.ours.closed(), None);
+    assert!(!world.ours.events.iter().any(|event| matches!(event, rtc::Event::Interrupted)));
     world.run(Duration::from_secs(7));
+    assert!(world.ours.events.iter().any(|event| matches!(event, rtc::Event::Interrupted)));
+    assert_eq!(world.ours.closed(), None);
+    world.run(Duration::from_secs(15));
     assert_eq!(world.ours.closed(), Some(CloseReason::IceTimeout));
     assert_eq!(world.ours.peer.poll_timeout(), None);
 }

@@ -212,6 +212,9 @@ impl Session {
             Event::Media(MediaEvent::Connected { peer, .. }) if peer == self.peer => {
                 self.media_deadline = None
             }
+            Event::Media(MediaEvent::Interrupted { peer }) if peer == self.peer => {
+                self.finish(End::Media(LeaveReason::ConnectionTimeout));
+            }
             Event::Media(MediaEvent::Closed { peer, end, .. }) if peer == self.peer => {
                 self.finish(End::Media(reason(end)));
             }

@@ -450,6 +450,16 @@ fn a_session_ends_with_its_media() {
 }
 
 #[test]
+fn a_session_ends_when_its_path_is_broken() {
+    let (mut session, _) = publisher(Instant::now());
+    session.event(Event::Media(MediaEvent::Interrupted { peer: PeerId(5) }));
+    assert_eq!(session.end(), None, "another connection");
+    let peer = session.peer;
+    session.event(Event::Media(MediaEvent::Interrupted { peer }));
+    assert_eq!(session.end(), Some(End::Media(LeaveReason::ConnectionTimeout)));
+}
+
+#[test]
 fn a_track_that_the_room_takes_down_or_mutes_is_not_forwarded() {
     let (mut session, _) = publisher(Instant::now());
     session.event(Event::Notice(Notice::MuteRequested { track: TrackId(11), muted: true }));

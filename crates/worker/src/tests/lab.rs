@@ -190,21 +190,56 @@ impl Lab {
         for person in &mut self.people {
             person.step(now);
             while let Some(datagram) = person.up.poll_deliver(now) {
-                arrived.push((person.address, datagram));
+                if !person.cut {
+                    person.heard_at.get_or_insert(now);
+                    arrived.push((person.address, datagram));
+                }
             }
         }
         self.worker.virtual_tick(now, &mut arrived);
         let (datagrams, messages) = self.worker.io.take();
         self.messages += messages;
         for (to, datagram) in datagrams {
-            let person = self.people.iter_mut().find(|person| person.address == to);
-            let person = person.expect("the worker knows nobody else");
+            let was_there = self.people.iter().any(|person| person.before.contains(&to));
+            let Some(person) = self.people.iter_mut().find(|person| person.address == to) else {
+                assert!(was_there, "the worker knows nobody else");
+                continue;
+            };
             person.left.push((now, datagram.len()));
+            if person.cut {
+                continue;
+            }
             person.down.send(now, datagram.len() + HEADERS, datagram);
         }
         while let Ok(event) = self.told.try_recv() {
             self.events.push(event);
         }
+    }
+
+    /// Somebody comes back over another network: its address changes, and nothing that was under way arrives.
+    pub(super) fn change_network(&mut self, person: usize) {
+        let person = &mut self.people[person];
+        person.before.push(person.address);
+        person.address.set_port(person.address.port() + 1);
+        (person.cut, person.heard_at) = (false, None);
+        person.peer.replace_candidates(self.now, &[person.address]);
+    }
+
+    /// Both sides restart ICE, as after a new offer and its answer.
+    pub(super) fn restart_ice(&mut self, person: usize) {
+        let (now, server) = (self.now, self.fingerprint);
+        let person = &mut self.people[person];
+        for credentials in [&mut person.own, &mut person.server] {
+            credentials.ufrag.push('r');
+        }
+        person.peer.restart_ice(now, crate::translate::credentials(&person.own));
+        let remote = crate::translate::credentials(&person.server);
+        person.peer.set_remote(now, remote, server.0, rtc::DtlsRole::Client);
+        person.peer.add_remote_candidate(now, SERVER.into());
+        let (peer, local, remote) = (person.id, person.server.clone(), person.own.clone());
+        let fingerprint = person.fingerprint;
+        self.command(Command::RestartIce { peer, local });
+        self.command(Command::SetRemote { peer, remote, fingerprint, role: DtlsRole::Server });
     }
 
     pub(super) fn estimate(&self, person: usize) -> u64 {
@@ -375,6 +410,12 @@ pub(super) struct Person {
     /// Datagrams that left the worker for it: when, and their bytes.
     pub(super) left: Vec<(Instant, usize)>,
     address: SocketAddr,
+    /// Its addresses before.
+    before: Vec<SocketAddr>,
+    /// Nothing goes in or out.
+    pub(super) cut: bool,
+    /// When the worker first heard from its present address.
+    pub(super) heard_at: Option<Instant>,
     epoch: Instant,
     own: IceCredentials,
     server: IceCredentials,
@@ -420,6 +461,9 @@ impl Person {
             decoders: BTreeMap::new(),
             left: Vec::new(),
             address,
+            before: Vec::new(),
+            cut: false,
+            heard_at: None,
             epoch,
             own,
             server: local,

@@ -8,6 +8,7 @@ mod decoder;
 mod flood;
 mod hostile;
 mod lab;
+mod networks;
 mod quality;
 mod relay;
 pub(crate) mod world;

@@ -402,3 +402,112 @@ fn what_a_publisher_was_told_of_its_layers_is_told_again() {
     bench.lose_socket();
     assert!(names(&bench.come_back(back)).contains(&"demand"));
 }
+
+fn simulate(bench: &mut Bench, scenario: proto::simulate_scenario::Scenario) -> Effects {
+    bench.ask(Ask::Simulate(proto::SimulateScenario { scenario: Some(scenario) }))
+}
+
+#[test]
+fn media_that_is_cut_off_makes_the_client_resume_and_it_has_five_seconds_for_that() {
+    let (mut bench, params) = in_call(false);
+    let peer = bench.session.primary();
+    let interrupted = Event::Media(MediaEvent::Interrupted { peer });
+    let effects = bench.event(interrupted.clone());
+    assert_eq!(told_leave(&effects), (Action::Resume, proto::DisconnectReason::ConnectionTimeout));
+    assert_eq!((effects.socket, effects.end), (Socket::Close, None));
+    bench.pass(4 * SECOND);
+    assert_eq!(names(&bench.come_back(params))[0], "reconnect");
+    assert!(bench.pass(10 * SECOND).end.is_none());
+    bench.event(interrupted);
+    assert!(bench.pass(4 * SECOND).end.is_none());
+    assert_eq!(left(&bench.pass(2 * SECOND)), Some(LeaveReason::ConnectionTimeout));
+}
+
+#[test]
+fn a_client_before_protocol_13_is_told_in_its_words_to_come_back() {
+    let mut bench = Bench::new(params(false, client(Sdk::Android, 12)));
+    bench.begin();
+    let peer = bench.session.primary();
+    bench.event(Event::Media(MediaEvent::Connected { peer, times: SetupTimes::default() }));
+    let effects = bench.event(Event::Media(MediaEvent::Interrupted { peer }));
+    assert!(matches!(effects.frames.last(), Some(Message::Leave(leave)) if leave.can_reconnect));
+}
+
+#[test]
+fn whoever_has_neither_socket_nor_media_is_gone_in_five_seconds() {
+    let (mut bench, _) = in_call(true);
+    bench.lose_socket();
+    bench.pass(10 * SECOND);
+    let peer = bench.session.primary();
+    assert!(bench.event(Event::Media(MediaEvent::Interrupted { peer })).frames.is_empty());
+    assert_eq!(left(&bench.pass(6 * SECOND)), Some(LeaveReason::ConnectionTimeout));
+}
+
+#[test]
+fn a_migration_names_the_other_servers_and_is_a_resume_where_there_are_none() {
+    use proto::simulate_scenario::Scenario;
+    let region = |name: &str| crate::Region { name: name.to_owned(), url: format!("wss://{name}.example") };
+    for regions in [vec![], vec![region("near"), region("far")]] {
+        let config = crate::Config { regions: regions.clone(), ..Default::default() };
+        let params = params(true, client(Sdk::Js, 17));
+        let mut bench = Bench::configured(config, params.clone(), everything(), Vec::new());
+        bench.begin();
+        let effects = simulate(&mut bench, Scenario::Migration(true));
+        assert_eq!(told_leave(&effects), (Action::Resume, proto::DisconnectReason::Migration));
+        let Some(Message::Leave(leave)) = effects.frames.last() else { panic!("a leave") };
+        let told = leave.regions.iter().flat_map(|told| &told.regions);
+        let told: Vec<(&str, &str, i64)> =
+            told.map(|region| (region.region.as_str(), region.url.as_str(), region.distance)).collect();
+        let expected = [("near", "wss://near.example", 0), ("far", "wss://far.example", 1)];
+        assert_eq!(told, expected[..regions.len()]);
+        assert_eq!(names(&bench.come_back(params))[0], "reconnect");
+    }
+}
+
+#[test]
+fn the_scenarios_of_sdk_tests_end_as_sdks_expect() {
+    use proto::simulate_scenario::Scenario;
+    let (mut bench, _) = in_call(true);
+    let leave = simulate(&mut bench, Scenario::ServerLeave(true)).end.and_then(|end| end.leave);
+    assert_eq!(leave.expect("a leave").action(), Action::Disconnect);
+    let (mut bench, _) = in_call(true);
+    let end = simulate(&mut bench, Scenario::NodeFailure(true)).end.expect("an end");
+    assert_eq!(end.leave, None, "a node that fails says nothing");
+    let (mut bench, params) = in_call(true);
+    let effects = simulate(&mut bench, Scenario::LeaveRequestFullReconnect(true));
+    assert_eq!((told_leave(&effects).0, effects.end), (Action::Reconnect, None));
+    drop(params);
+    let (mut bench, _) = in_call(false);
+    let effects = simulate(&mut bench, Scenario::SwitchCandidateProtocol(1));
+    assert_eq!((restarts(&effects).len(), names(&effects)), (1, vec!["offer"]));
+}
+
+#[test]
+fn a_resume_can_be_made_to_fail_before_and_after_it_was_answered_and_the_next_one_succeeds() {
+    use proto::simulate_scenario::Scenario;
+    for (scenario, answered) in [
+        (Scenario::DisconnectSignalOnResume(true), true),
+        (Scenario::DisconnectSignalOnResumeNoMessages(true), false),
+    ] {
+        let (mut bench, params) = in_call(false);
+        simulate(&mut bench, scenario);
+        bench.lose_socket();
+        let effects = bench.come_back(params.clone());
+        assert_eq!((effects.socket, !effects.frames.is_empty()), (Socket::Lost, answered));
+        bench.lose_socket();
+        let effects = bench.come_back(params);
+        assert_eq!((effects.socket, names(&effects)[0]), (Socket::Keep, "reconnect"));
+    }
+}
+
+#[test]
+fn a_token_is_renewed_when_what_it_says_has_changed() {
+    let (mut bench, _) = in_call(true);
+    let mut me = person(1, everything());
+    assert!(
+        !names(&bench.notice(Notice::Participants(vec![std::sync::Arc::new(me.clone())]))).contains(&"token")
+    );
+    me.metadata = "new".to_owned();
+    let effects = bench.notice(Notice::Participants(vec![std::sync::Arc::new(me)]));
+    assert_eq!(names(&effects), ["update", "token"]);
+}
