@@ -44,6 +44,7 @@ async fn requests_that_make_no_sense_are_refused_with_a_status() {
     let before = server.before();
     let token = server.token_with(ROOM, "mallory", |claims| {
         claims.video.get_or_insert_default().room_admin = true;
+        claims.video.get_or_insert_default().room_record = true;
     });
     let bearer = format!("authorization: Bearer {token}\r\n");
     let json = format!("{bearer}content-type: application/json\r\n");
@@ -60,6 +61,7 @@ async fn requests_that_make_no_sense_are_refused_with_a_status() {
         ("a method that is none", "POST", "/twirp/livekit.RoomService/Explode", &json, "{}", 404),
         ("a service that is none", "POST", "/twirp/livekit.Nothing/ListRooms", &json, "{}", 404),
         ("a service of others", "POST", "/twirp/livekit.Egress/StartEgress", &json, "{}", 501),
+        ("one for which the token is not", "POST", "/twirp/livekit.Ingress/ListIngress", &json, "{}", 401),
         ("a token request that is no JSON", "POST", "/api/token", &json, "{", 400),
         ("a room that is none", "GET", "/debug/rooms/..%2f..%2fetc", &bearer, "", 403),
     ] {
