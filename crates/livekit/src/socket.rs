@@ -44,7 +44,8 @@ pub(crate) async fn run(
     count(&state.metrics.joins);
     let (name, identity) = (start.room.name.clone(), start.participant.identity.clone());
     let listed = state.living.enter(name, identity, start.participant.id);
-    let session = Session::new(state.clone(), start, Instant::now(), StdRng::from_os_rng());
+    // On the heap: the task's future would have to be moved with it.
+    let session = Box::new(Session::new(state.clone(), start, Instant::now(), StdRng::from_os_rng()));
     let driver = Driver { session, room, events, wire: Some(Wire::new(socket)), listed, state };
     driver.run().await;
 }
@@ -83,7 +84,7 @@ async fn refuse_resume(state: &State, socket: WebSocket, reason: LeaveReason, pr
 
 struct Driver {
     state: State,
-    session: Session,
+    session: Box<Session>,
     room: RoomHandle,
     events: async_channel::Receiver<Event>,
     /// `None`: the client is away.

@@ -125,11 +125,11 @@ fn who_was_moved_while_away_is_told_where_it_is_before_anything_about_the_new_ro
 }
 
 fn restarts(effects: &Effects) -> Vec<&IceCredentials> {
-    let restart = |request| match request {
-        &Request::RestartIce { ref local, .. } => Some(local),
+    let restarts = effects.requests.iter().filter_map(|request| match request {
+        Request::RestartIce { local, .. } => Some(local),
         _ => None,
-    };
-    effects.requests.iter().filter_map(restart).collect()
+    });
+    restarts.collect()
 }
 
 fn left(effects: &Effects) -> Option<LeaveReason> {
