@@ -75,7 +75,8 @@ export const has = (expected) => (one) => Object.entries(expected).every(([key, 
 
 /**
  * Starts `python/person.py`, which joins, publishes, and prints one JSON object per line of what it receives.
- * `sees(what, good)` waits until the latest report satisfies `good`; `say(text)` sends a message into the room.
+ * `sees(what, good)` waits until the latest report satisfies `good`; `say(text)` sends a message into the room; `order` takes anything
+ * that the program can be told.
  */
 export function startPython({ url, token, tone, colour }) {
   const child = spawn(PYTHON, [join(SUITE, "python", "person.py"), url, token, String(tone), colour.join(",")], { stdio: ["pipe", "pipe", "pipe"] });
@@ -90,9 +91,11 @@ export function startPython({ url, token, tone, colour }) {
     if (ended()) throw new Error(`the Python client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
     return latest;
   };
+  const order = (line) => child.stdin.write(`${JSON.stringify(line)}\n`);
   return {
     sees: (what, good) => until(`the Python client to report ${what}`, report, good),
-    say: (text) => child.stdin.write(`${JSON.stringify({ say: text })}\n`),
+    say: (text) => order({ say: text }),
+    order,
     async stop() {
       if (ended()) return;
       const exit = new Promise((resolve) => child.once("exit", resolve));

@@ -1,7 +1,8 @@
 """One person with the native Python SDK: publishes a tone and a coloured picture, and reports what it receives.
 
 Arguments: URL, token, tone in hertz, colour as "red,green,blue". Prints the whole report as one JSON object per line whenever it
-changes, at most a few times a second. Lines on standard input are JSON: {"say": text} sends a message; end of input leaves.
+changes, at most a few times a second. Lines on standard input are JSON: {"say": text} sends a message, {"mute": bool} mutes and
+unmutes the tone; end of input leaves.
 """
 
 import asyncio
@@ -88,9 +89,7 @@ def pitch(samples: numpy.ndarray) -> int:
     return round(loudest * RATE / len(samples)) if below[loudest] > 1000 * 50 else 0
 
 
-async def publish_tone(room: rtc.Room, hertz: float) -> None:
-    source = rtc.AudioSource(RATE, 1)
-    track = rtc.LocalAudioTrack.create_audio_track("tone", source)
+async def publish_tone(room: rtc.Room, source: rtc.AudioSource, track: rtc.LocalAudioTrack, hertz: float) -> None:
     await room.local_participant.publish_track(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
     chunk = RATE // 100
     start = 0
@@ -117,12 +116,16 @@ async def publish_picture(room: rtc.Room, colour: list[int]) -> None:
         await asyncio.sleep(1 / FRAMES_PER_SECOND)
 
 
-async def obey(room: rtc.Room) -> None:
+async def obey(room: rtc.Room, tone: rtc.LocalAudioTrack) -> None:
     """Does what standard input asks, until it ends."""
     reader = asyncio.StreamReader()
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():
-        await room.local_participant.publish_data(json.loads(line)["say"], reliable=True, topic="python")
+        match json.loads(line):
+            case {"say": text}:
+                await room.local_participant.publish_data(text, reliable=True, topic="python")
+            case {"mute": muted}:
+                tone.mute() if muted else tone.unmute()
 
 
 async def tell(person: Person) -> None:
@@ -141,10 +144,12 @@ async def main() -> None:
     person = Person(room)
     person.watch()
     await room.connect(url, token)
-    person.start(publish_tone(room, float(tone)))
+    source = rtc.AudioSource(RATE, 1)
+    sound = rtc.LocalAudioTrack.create_audio_track("tone", source)
+    person.start(publish_tone(room, source, sound, float(tone)))
     person.start(publish_picture(room, [int(part) for part in colour.split(",")]))
     person.start(tell(person))
-    await obey(room)
+    await obey(room, sound)
     for task in list(person.tasks):
         task.cancel()
     await room.disconnect()

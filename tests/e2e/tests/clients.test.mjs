@@ -1,0 +1,83 @@
+// Every kind of client there is, in the same scenario: docs/results/clients.md is the outcome.
+
+import assert from "node:assert/strict";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { startGate } from "../clients/gate.mjs";
+import { KINDS } from "../clients/kinds.mjs";
+import { render, worse, write } from "../clients/matrix.mjs";
+import { play } from "../clients/scenario.mjs";
+import { ownAddress } from "../lib/link.mjs";
+import { SUITE } from "../lib/paths.mjs";
+import { preparePython } from "../lib/python.mjs";
+import { freshRoom, openStage } from "../lib/stage.mjs";
+
+/** On the way to the client and back. */
+const LINE = { down: "delay=5ms", up: "delay=5ms", host: ownAddress() };
+
+let stage;
+let bob;
+const rows = [];
+
+before(async () => {
+  await preparePython();
+  // A link leads to one port, and each worker has its own.
+  stage = await openStage("clients", { firefox: true, workers: 1 });
+  bob = await stage.person(stage.chromium, "bob");
+});
+
+after(async () => {
+  try {
+    report();
+  } finally {
+    await stage?.close();
+  }
+});
+
+for (const kind of KINDS) {
+  test(`client: ${kind.name}`, async (t) => {
+    const left = await kind.missing?.();
+    if (left) {
+      rows.push({ name: kind.name, left });
+      t.diagnostic(`left out: ${left}`);
+      return;
+    }
+    const cells = await playOut(kind);
+    rows.push({ name: kind.name, cells });
+    const faults = worse({ name: kind.name, cells });
+    assert.deepEqual(faults, [], faults.join("\n"));
+    assert.ok(stage.server.alive, stage.server.tail);
+  });
+}
+
+/** Bob and a client of this kind in a room of their own. */
+async function playOut(kind) {
+  const link = await stage.link(LINE);
+  const gate = await startGate(stage.server, link);
+  const client = await kind.open({ stage, identity: kind.identity, ...kind.options });
+  const room = freshRoom("clients");
+  try {
+    await bob.join(room);
+    await bob.publish();
+    return await play({ client, bob, room, gate, link });
+  } finally {
+    await client.close();
+    await bob.do("leave");
+    await gate.stop();
+    await link.stop();
+  }
+}
+
+function report() {
+  const page = render(rows, versions());
+  console.log(page);
+  if (process.env.UPDATE_CLIENTS && rows.length === KINDS.length) write(page);
+}
+
+/** Of the packages that were tried. */
+function versions() {
+  const { dependencies } = JSON.parse(readFileSync(join(SUITE, "package.json"), "utf8"));
+  const python = readFileSync(join(SUITE, "requirements.txt"), "utf8").split("\n").filter((line) => /^(livekit|aiortc)==/.test(line));
+  return `Versions: livekit-client ${dependencies["livekit-client"]}; of PyPI ${python.join(", ")}.`;
+}
