@@ -66,8 +66,9 @@ class Gate {
   }
 
   #upgrade(request, socket, head) {
-    const { authorization } = request.headers;
-    const far = new WebSocket(this.server.socketUrl + request.url, { headers: authorization ? { authorization } : {} });
+    // The server knows Firefox by its User-Agent: the stock client does not name its browser in the address.
+    const passed = ["authorization", "user-agent"].filter((name) => request.headers[name]).map((name) => [name, request.headers[name]]);
+    const far = new WebSocket(this.server.socketUrl + request.url, { headers: Object.fromEntries(passed) });
     // What the server says first may come before the client's side is open.
     const early = [];
     const keep = (...frame) => early.push(frame);

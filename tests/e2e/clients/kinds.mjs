@@ -1,13 +1,11 @@
 // The rows of the matrix.
 
 import { StockPage, WhepPlayer, WhipPublisher } from "./browser.mjs";
-import { openPython } from "./native.mjs";
+import { openNode, openPython } from "./native.mjs";
 
 // The identity decides colour and tone; Firefox's microphone knows but one.
 const PEOPLE = { chromium: "ada", firefox: "fay" };
 const NAMES = { chromium: "Chromium", firefox: "Firefox" };
-
-const NOT_YET = async () => "not tried here yet: behind the test's gate Bob is not told of Firefox's tracks; \"tests/calls\" and \"tests/resume\" have Firefox without it";
 
 function inBrowser(name, browser, open, options = {}) {
   return { name: `${name}, ${NAMES[browser]}`, identity: PEOPLE[browser], open, options: { browser, ...options } };
@@ -15,13 +13,16 @@ function inBrowser(name, browser, open, options = {}) {
 
 /** `open({stage, identity, ...options})` makes a client; `missing()`, where there is one, says why this machine cannot. */
 export const KINDS = [
-  inBrowser("livekit-client on one connection", "chromium", StockPage.open, { single: true }),
-  inBrowser("livekit-client on two connections", "chromium", StockPage.open, { single: false }),
-  { ...inBrowser("livekit-client on one connection", "firefox", StockPage.open, { single: true }), missing: NOT_YET },
-  { ...inBrowser("livekit-client on two connections", "firefox", StockPage.open, { single: false }), missing: NOT_YET },
+  ...["chromium", "firefox"].flatMap((browser) => [
+    inBrowser("livekit-client on one connection", browser, StockPage.open, { single: true }),
+    inBrowser("livekit-client on two connections", browser, StockPage.open, { single: false }),
+  ]),
   { name: "Python SDK", identity: "pia", open: openPython },
+  { name: "Node SDK", identity: "pia", open: openNode },
   ...["chromium", "firefox"].flatMap((browser) => [
     inBrowser("WHIP page", browser, (asked) => WhipPublisher.open(asked)),
     inBrowser("WHEP page", browser, (asked) => WhepPlayer.open(asked)),
   ]),
+  ...["WHIP and WHEP, aiortc", "shaped like the ESP32 SDK, protocol 1", "shaped like the Android SDK, protocol 13", "shaped like the Swift and Flutter SDKs, protocol 16", "shaped like Safari", "Rust client"].map((name) => ({ name, missing: async () => "not tried yet" })),
+  { name: "WHIP and WHEP, GStreamer", missing: async () => "not tried yet: needs webrtcbin (Debian: gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice)" },
 ];

@@ -11,10 +11,14 @@ const COLUMNS = Object.keys(STEPS);
 const HEAD = `# Clients
 
 What each kind of client does against Stoa, found by \`tests/e2e/tests/clients.test.mjs\` and written by it with \`UPDATE_CLIENTS=1\`.
-Bob, on the other side, is \`livekit-client\` in Chromium. *See* and *hear* are what the client receives of him, *publish* what he
-receives of it: decoded pictures of the right size and colour, and tones of the right pitch. *Mute* goes both ways where the protocol
-has it. *Socket cut* resets the signal connection: the client goes on in the same session, and Bob sees nobody go or come. *Path cut*
-takes away all media packets of both directions for 6 s after the picture has stopped: all see and hear each other again, in the same session.
+Bob, on the other side, is \`livekit-client\` in Chromium.
+
+- *See* and *hear* are what the client receives of him, *publish* what he receives of it: decoded pictures of the right size and colour,
+  and tones of the right pitch.
+- *Mute* goes both ways where the client has it; the Node SDK has no call for its own tracks.
+- *Socket cut* resets the signal connection: the client goes on in the same session, and Bob sees nobody go or come.
+- *Path cut* takes away all media packets of both directions for 6 s after the picture has stopped: all see and hear each other again, in
+  the same session. Firefox on two connections joins anew now and then: that is not held against it.
 
 A number in place of an answer is a note: why that does not exist for this client, or was not tried.
 `;

@@ -1,7 +1,9 @@
 // Clients that are processes of their own. They report what they receive, in the words of python/person.py.
 
+import { join } from "node:path";
 import { LOOKS } from "../lib/person.mjs";
-import { startPython } from "../lib/python.mjs";
+import { SUITE } from "../lib/paths.mjs";
+import { startPerson, startPython } from "../lib/python.mjs";
 
 // Pitches are measured in steps of 6 Hz.
 const TONE_TOLERANCE_HZ = 12;
@@ -85,4 +87,10 @@ export class NativeClient {
 /** The Python SDK. */
 export async function openPython(asked) {
   return new NativeClient(asked, startPython);
+}
+
+/** The Node SDK, which cannot mute its own tracks. */
+export async function openNode(asked) {
+  const start = (person) => startPerson("Node", process.execPath, join(SUITE, "clients", "node-person.mjs"), person);
+  return Object.assign(new NativeClient(asked, start), { mutes: false });
 }

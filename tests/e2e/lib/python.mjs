@@ -78,8 +78,13 @@ export const has = (expected) => (one) => Object.entries(expected).every(([key, 
  * `sees(what, good)` waits until the latest report satisfies `good`; `say(text)` sends a message into the room; `order` takes anything
  * that the program can be told.
  */
-export function startPython({ url, token, tone, colour }) {
-  const child = spawn(PYTHON, [join(SUITE, "python", "person.py"), url, token, String(tone), colour.join(",")], { stdio: ["pipe", "pipe", "pipe"] });
+export function startPython(person) {
+  return startPerson("Python", PYTHON, join(SUITE, "python", "person.py"), person);
+}
+
+/** Starts a program that takes the same arguments and talks in the same way; `what` it is called, for messages. */
+export function startPerson(what, command, program, { url, token, tone, colour }) {
+  const child = spawn(command, [program, url, token, String(tone), colour.join(",")], { stdio: ["pipe", "pipe", "pipe"] });
   process.once("exit", () => child.kill("SIGKILL"));
   let latest = {};
   let errors = "";
@@ -88,12 +93,12 @@ export function startPython({ url, token, tone, colour }) {
   // A process that a signal ended has no exit code.
   const ended = () => child.exitCode !== null || child.signalCode !== null;
   const report = () => {
-    if (ended()) throw new Error(`the Python client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
+    if (ended()) throw new Error(`the ${what} client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
     return latest;
   };
   const order = (line) => child.stdin.write(`${JSON.stringify(line)}\n`);
   return {
-    sees: (what, good) => until(`the Python client to report ${what}`, report, good),
+    sees: (wanted, good) => until(`the ${what} client to report ${wanted}`, report, good),
     say: (text) => order({ say: text }),
     order,
     async stop() {
