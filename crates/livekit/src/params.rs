@@ -78,8 +78,11 @@ impl Client {
         self.sdk == Sdk::Js
     }
 
-    pub fn is_firefox(&self) -> bool {
-        self.browser.eq_ignore_ascii_case("firefox") || self.user_agent.contains("Firefox/")
+    /// Firefox, or a browser that cannot be told from it, since a proxy took the header away: what is done for Firefox
+    /// works with all of them.
+    pub fn may_be_firefox(&self) -> bool {
+        let unknown = self.browser.is_empty() && self.user_agent.is_empty();
+        unknown || self.browser.eq_ignore_ascii_case("firefox") || self.user_agent.contains("Firefox/")
     }
 
     /// Can it make something of this message? What came into the protocol after it is not sent.

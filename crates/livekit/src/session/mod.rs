@@ -191,7 +191,7 @@ impl Session {
             !params.single && params.client.protocol >= 3 && participant.permissions.subscribe;
         let publisher = Connection::new(&mut rng);
         let subscriber = (!params.single).then(|| Subscriber::new(Connection::new(&mut rng)));
-        let exact = params.client.is_browser() && !params.client.is_firefox();
+        let exact = params.client.is_browser() && !params.client.may_be_firefox();
         let uploads = Uploads::new(exact, params.client.broken_encoder());
         let mut session = Self {
             media_deadline: Some(now + state.config.media_deadline),

@@ -203,7 +203,7 @@ impl Session {
     pub(super) fn streams(&self, slot: &Slot) -> Streams {
         let client = &self.params.client;
         let by_mid = self.params.single;
-        let by_id = !slot.reused && !client.is_firefox();
+        let by_id = !slot.reused && !client.may_be_firefox();
         if client.is_browser() && (by_mid || by_id) { Streams::Grouped } else { Streams::PerTrack }
     }
 }

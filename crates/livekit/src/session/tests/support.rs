@@ -36,6 +36,8 @@ pub struct Bench {
     pub now: Instant,
 }
 
+const CHROMIUM: &str = "Mozilla/5.0 AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.0.0 Safari/537.36";
+
 pub fn client(sdk: Sdk, protocol: i32) -> Client {
     Client {
         sdk,
@@ -44,7 +46,7 @@ pub fn client(sdk: Sdk, protocol: i32) -> Client {
         os: String::new(),
         device_model: String::new(),
         browser: String::new(),
-        user_agent: String::new(),
+        user_agent: if sdk == Sdk::Js { CHROMIUM.to_owned() } else { String::new() },
         abilities: base::model::Abilities::default(),
     }
 }
