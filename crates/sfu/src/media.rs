@@ -116,6 +116,9 @@ pub(crate) struct Entry<S> {
     pub publication: Option<Publication<S>>,
 }
 
+/// Ticks a second of a stream whose codec is not known.
+const VIDEO_RATE: u32 = 90_000;
+
 /// One room's media on one worker. A sink receives one track.
 pub struct Media<S: Sink> {
     entries: Vec<Entry<S>>,
@@ -127,6 +130,8 @@ pub struct Media<S: Sink> {
     /// When a publication has something to do: a keyframe request, or to tell that less is wanted.
     publications_at: Option<Instant>,
     random: u64,
+    /// The timestamp with which each sink began, and when; until its receiver goes.
+    began: BTreeMap<S, (u32, Instant)>,
 }
 
 impl<S: Sink> Media<S> {
@@ -141,6 +146,7 @@ impl<S: Sink> Media<S> {
             events: VecDeque::new(),
             publications_at: None,
             random: seed,
+            began: BTreeMap::new(),
         }
     }
 
@@ -222,7 +228,8 @@ impl<S: Sink> Media<S> {
         first_sequence: u64,
         settings: &TrackSettings,
     ) -> Result<(), Full> {
-        let start = self.start(first_sequence);
+        let rate = codecs.first().map_or(VIDEO_RATE, |codec| codec.kind.clock_rate());
+        let start = self.start(now, sink, first_sequence, rate);
         let key = self.find_or_add(track)?;
         let mut subscription = Subscription::new(sink, codecs, start);
         subscription.settings = *settings;
@@ -278,6 +285,7 @@ impl<S: Sink> Media<S> {
     /// The receiver is gone: its estimate is forgotten, its subscriptions are removed by their own calls.
     pub fn remove_receiver(&mut self, receiver: S::Receiver) {
         self.allocator.remove_receiver(receiver);
+        self.began.retain(|sink, _| sink.receiver() != receiver);
     }
 
     /// A received packet of the publication: appends to `out` who gets it, in the order of their sinks. `stored` is what
@@ -459,15 +467,20 @@ impl<S: Sink> Media<S> {
         }
     }
 
-    fn start(&mut self, sequence: u64) -> Start {
+    /// The timestamps of a sink begin at random and go on with time: whoever takes over its stream begins behind what was sent
+    /// there. Browsers take what does not for a rest of before, and drop it.
+    fn start(&mut self, now: Instant, sink: S, sequence: u64, rate: u32) -> Start {
         let (a, b) = (self.draw(), self.draw());
+        let (base, began) = *self.began.entry(sink).or_insert((a as u32, now));
+        let ticks = now.saturating_duration_since(began).as_micros() * u128::from(rate) / 1_000_000;
         let indices = Shift {
             picture_id: b as u16,
             tl0: (b >> 16) as u8,
             key_idx: (b >> 24) as u8,
             frame: (b >> 32) as u16,
         };
-        Start { sequence, timestamp: a as u32, indices }
+        // Truncation is the modulo arithmetic of RTP timestamps.
+        Start { sequence, timestamp: base.wrapping_add(ticks as u32), indices }
     }
 
     /// SplitMix64 (Steele, Lea, Flood 2014): enough to spread beginnings, not a secret.
@@ -487,4 +500,35 @@ pub(crate) fn find<S>(entries: &mut [Entry<S>], key: TrackKey) -> Option<&mut Pu
 
 pub(crate) fn earliest(a: Option<Instant>, b: Option<Instant>) -> Option<Instant> {
     a.into_iter().chain(b).min()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+    struct Nobody;
+
+    impl Sink for Nobody {
+        type Receiver = Nobody;
+
+        fn receiver(&self) -> Nobody {
+            Nobody
+        }
+    }
+
+    #[test]
+    fn whoever_takes_over_a_receivers_stream_begins_behind_what_was_sent_there() {
+        let now = Instant::now();
+        for seed in 0..50 {
+            let mut media: Media<Nobody> = Media::new(seed);
+            let first = media.start(now, Nobody, 1, 90_000).timestamp;
+            for seconds in [1, 60, 3_600] {
+                let later = media.start(now + Duration::from_secs(seconds), Nobody, 1, 90_000).timestamp;
+                assert_eq!(u64::from(later.wrapping_sub(first)), seconds * 90_000);
+            }
+        }
+    }
 }
