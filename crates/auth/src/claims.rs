@@ -554,20 +554,13 @@ mod tests {
 
     fn participant() -> Participant {
         Participant {
-            id: ParticipantId(1),
-            identity: Identity::new("ann"),
             name: "Ann B".to_owned(),
             metadata: "new".to_owned(),
             attributes: BTreeMap::from([("k".to_owned(), "v".to_owned())]),
             state: ParticipantState::Active,
             kind: ParticipantKind::Agent,
             permissions: Permissions { subscribe: true, ..Permissions::default() },
-            tracks: Vec::new(),
-            data_tracks: Vec::new(),
-            abilities: base::model::Abilities::default(),
-            joined_at: UnixMillis(0),
-            version: 1,
-            left: None,
+            ..Participant::new(ParticipantId(1), Identity::new("ann"))
         }
     }
 

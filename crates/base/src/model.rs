@@ -405,6 +405,26 @@ pub struct Participant {
 }
 
 impl Participant {
+    /// Somebody who has just joined, of whom nothing is known but who it is.
+    pub fn new(id: ParticipantId, identity: Identity) -> Self {
+        Self {
+            id,
+            identity,
+            name: String::new(),
+            metadata: String::new(),
+            attributes: BTreeMap::new(),
+            state: ParticipantState::Joined,
+            kind: ParticipantKind::Standard,
+            permissions: Permissions::default(),
+            tracks: Vec::new(),
+            data_tracks: Vec::new(),
+            abilities: Abilities::default(),
+            joined_at: UnixMillis(0),
+            version: 1,
+            left: None,
+        }
+    }
+
     /// Is or has been publishing.
     pub fn is_publisher(&self) -> bool {
         !self.tracks.is_empty() || !self.data_tracks.is_empty()

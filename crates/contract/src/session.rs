@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use base::model::{
     Abilities, AudioFeature, Backup, BackupStream, DataKind, DataTrack, Encryption, LeaveReason,
-    MetadataChange, Notice, Participant, ParticipantKind, Permissions, RoomInfo, TrackChange, TrackSettings,
-    TrackSource, VideoLayer,
+    MetadataChange, Notice, Participant, ParticipantKind, Permissions, RoomInfo, Track, TrackChange,
+    TrackSettings, TrackSource, VideoLayer,
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
 use bytes::Bytes;
@@ -157,6 +157,29 @@ pub struct PublishTrack {
     pub encryption: Encryption,
     /// Stream name for synchronous playing.
     pub stream: String,
+}
+
+impl PublishTrack {
+    /// The track as it is asked for; what is negotiated is not known yet.
+    pub fn into_track(self, id: TrackId) -> Track {
+        Track {
+            source: self.source,
+            name: self.name,
+            muted: self.muted,
+            width: self.width,
+            height: self.height,
+            layers: self.layers,
+            cid: self.cid,
+            disable_red: self.disable_red,
+            stereo: self.stereo,
+            no_dtx: self.no_dtx,
+            features: self.features,
+            backup: self.backup,
+            encryption: self.encryption,
+            stream: self.stream,
+            ..Track::new(id, self.kind, self.codec)
+        }
+    }
 }
 
 /// Where a data message goes.

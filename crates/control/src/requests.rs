@@ -1,6 +1,6 @@
 //! What adapters ask on behalf of their participants.
 
-use base::model::{Track, TrackSettings};
+use base::model::TrackSettings;
 use base::{ParticipantId, PeerId, TrackId};
 use contract::media::{ChannelSpec, Command, IceCredentials, Sections};
 use contract::session::{Event, PublishRefused, PublishTrack, Request};
@@ -175,7 +175,7 @@ impl RoomTask {
             count(&self.metrics.held_back);
             return self.deliver(id, Event::Published { cid, outcome: Err(PublishRefused::LimitExceeded) });
         }
-        let track = new_track(TrackId::fresh(rand::random()), asked);
+        let track = asked.into_track(TrackId::fresh(rand::random()));
         let outcome = self.room.publish(id, track).map_err(|refused| match refused {
             room::PublishRefused::NotAllowed => PublishRefused::NotAllowed,
             room::PublishRefused::LimitExceeded => PublishRefused::LimitExceeded,
@@ -218,30 +218,5 @@ impl RoomTask {
                 self.peer_command(peer, Command::SetTrackSettings { peer, track, settings });
             }
         }
-    }
-}
-
-fn new_track(id: TrackId, asked: PublishTrack) -> Track {
-    Track {
-        id,
-        kind: asked.kind,
-        source: asked.source,
-        name: asked.name,
-        muted: asked.muted,
-        width: asked.width,
-        height: asked.height,
-        layers: asked.layers,
-        simulcast: false,
-        codec: asked.codec,
-        mid: None,
-        cid: asked.cid,
-        sdp_cid: String::new(),
-        disable_red: asked.disable_red,
-        stereo: asked.stereo,
-        no_dtx: asked.no_dtx,
-        features: asked.features,
-        backup: asked.backup,
-        encryption: asked.encryption,
-        stream: asked.stream,
     }
 }

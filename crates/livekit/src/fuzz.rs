@@ -1,19 +1,16 @@
 //! Entry points for fuzzing: each takes any bytes as what a client sends, lets a session handle them as it would, and panics when
 //! something that must hold does not.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use axum::extract::ws::Message as Frame;
-use base::model::{
-    Abilities, Encryption, Participant, ParticipantKind, ParticipantState, Permissions, RoomInfo, Track,
-};
+use base::model::{Participant, Permissions, RoomInfo};
 use base::{Identity, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE;
 use contract::media::{Fingerprint, WorkerInfo};
-use contract::session::{ControlHandle, Event, PublishTrack, Request};
+use contract::session::{ControlHandle, Event, Request};
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Ask;
 use prost::Message as _;
@@ -164,7 +161,7 @@ impl Driven {
         Some(match request {
             Request::Publish(asked) => {
                 self.tracks += 1;
-                let track = Arc::new(accepted(TrackId(self.tracks), &asked));
+                let track = Arc::new(asked.clone().into_track(TrackId(self.tracks)));
                 Event::Published { cid: asked.cid, outcome: Ok(track) }
             }
             Request::ChangeMetadata { request_id, .. } => {
@@ -172,31 +169,6 @@ impl Driven {
             }
             _ => return None,
         })
-    }
-}
-
-fn accepted(id: TrackId, asked: &PublishTrack) -> Track {
-    Track {
-        id,
-        kind: asked.kind,
-        source: asked.source,
-        name: asked.name.clone(),
-        muted: asked.muted,
-        width: asked.width,
-        height: asked.height,
-        layers: asked.layers.clone(),
-        simulcast: false,
-        codec: asked.codec,
-        mid: None,
-        cid: asked.cid.clone(),
-        disable_red: asked.disable_red,
-        stereo: asked.stereo,
-        no_dtx: asked.no_dtx,
-        features: Default::default(),
-        sdp_cid: String::new(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: asked.stream.clone(),
     }
 }
 
@@ -208,22 +180,7 @@ fn somebody() -> Participant {
         update_own_metadata: true,
         ..Permissions::default()
     };
-    Participant {
-        id: ParticipantId(1),
-        identity: Identity::new("ada"),
-        name: String::new(),
-        metadata: String::new(),
-        attributes: BTreeMap::new(),
-        state: ParticipantState::Joined,
-        kind: ParticipantKind::Standard,
-        permissions,
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        abilities: Abilities::default(),
-        joined_at: NOW,
-        version: 1,
-        left: None,
-    }
+    Participant { permissions, joined_at: NOW, ..Participant::new(ParticipantId(1), Identity::new("ada")) }
 }
 
 fn room() -> RoomInfo {

@@ -75,7 +75,7 @@ fn end_reason(reason: LeaveReason) -> proto::RoomEndReason {
 mod tests {
     use std::sync::Arc;
 
-    use base::model::{Participant, ParticipantKind, ParticipantState, Permissions, RoomInfo};
+    use base::model::{Participant, ParticipantState, RoomInfo};
     use base::{Identity, ParticipantId, RoomId, RoomName, UnixMillis};
     use serde_json::{Value, json};
 
@@ -104,20 +104,11 @@ mod tests {
 
     fn ann() -> Arc<Participant> {
         Arc::new(Participant {
-            id: ParticipantId(2),
-            identity: Identity::new("ann"),
             name: "Ann".to_owned(),
-            metadata: String::new(),
-            attributes: Default::default(),
             state: ParticipantState::Disconnected,
-            kind: ParticipantKind::Standard,
-            permissions: Permissions::default(),
-            abilities: Default::default(),
-            tracks: Vec::new(),
-            data_tracks: Vec::new(),
-            joined_at: UnixMillis(0),
             version: 3,
             left: Some(LeaveReason::ClientInitiated),
+            ..Participant::new(ParticipantId(2), Identity::new("ann"))
         })
     }
 

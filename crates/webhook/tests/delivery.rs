@@ -12,7 +12,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use backplane::{Embedded, Limits};
 use base::events::{EventId, Happening, RoomEvent};
-use base::model::{LeaveReason, Participant, ParticipantKind, ParticipantState, Permissions, RoomInfo};
+use base::model::{LeaveReason, Participant, ParticipantState, RoomInfo};
 use base::{Identity, ParticipantId, RoomId, RoomName, UnixMillis};
 use base64::Engine as _;
 use contract::events::{RoomEvents, Written};
@@ -128,22 +128,8 @@ fn restamp(body: &[u8], at: UnixMillis) -> Vec<u8> {
 }
 
 fn ann() -> Arc<Participant> {
-    Arc::new(Participant {
-        id: ParticipantId(70),
-        identity: Identity::new("ann"),
-        name: String::new(),
-        metadata: String::new(),
-        attributes: Default::default(),
-        state: ParticipantState::Active,
-        kind: ParticipantKind::Standard,
-        permissions: Permissions::default(),
-        abilities: Default::default(),
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        joined_at: UnixMillis(0),
-        version: 0,
-        left: None,
-    })
+    let ann = Participant::new(ParticipantId(70), Identity::new("ann"));
+    Arc::new(Participant { state: ParticipantState::Active, version: 0, ..ann })
 }
 
 fn event(room: &str, number: u64) -> RoomEvent {

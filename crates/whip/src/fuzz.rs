@@ -1,11 +1,10 @@
 //! Entry point for fuzzing: takes any bytes as what clients send in the bodies of their requests, and panics when something that
 //! must hold does not.
 
-use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use base::model::{Abilities, Participant, ParticipantKind, ParticipantState, Permissions};
-use base::{Identity, ParticipantId, UnixMillis};
+use base::model::{Participant, Permissions};
+use base::{Identity, ParticipantId};
 use contract::media::{Fingerprint, WorkerInfo};
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
@@ -51,20 +50,6 @@ fn worker() -> WorkerInfo {
 }
 
 fn somebody() -> Participant {
-    Participant {
-        id: ParticipantId(1),
-        identity: Identity::new("ada"),
-        name: String::new(),
-        metadata: String::new(),
-        attributes: BTreeMap::new(),
-        state: ParticipantState::Joined,
-        kind: ParticipantKind::Standard,
-        permissions: Permissions { publish: true, subscribe: true, ..Permissions::default() },
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        abilities: Abilities::default(),
-        joined_at: UnixMillis(0),
-        version: 1,
-        left: None,
-    }
+    let permissions = Permissions { publish: true, subscribe: true, ..Permissions::default() };
+    Participant { permissions, ..Participant::new(ParticipantId(1), Identity::new("ada")) }
 }

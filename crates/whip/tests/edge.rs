@@ -1,6 +1,5 @@
 //! The routes as clients meet them, over an invented control plane.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
@@ -8,9 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::{Body, to_bytes};
 use axum::http::{HeaderMap, Request as HttpRequest, StatusCode};
-use base::model::{
-    Encryption, LeaveReason, Notice, Participant, ParticipantKind, ParticipantState, RoomInfo, Track,
-};
+use base::model::{LeaveReason, Notice, Participant, RoomInfo, Track};
 use base::{ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 use contract::media::{Fingerprint, WorkerInfo};
 use contract::session::{
@@ -189,75 +186,27 @@ async fn join(join: Join, seats: &async_channel::Sender<Seat>) -> Joined {
 fn published(room: &RoomName, asked: &PublishTrack) -> Event {
     let refused = room.as_str() == "strict" && asked.kind == base::MediaKind::Video;
     let id = if asked.kind == base::MediaKind::Audio { 11 } else { 12 };
-    let outcome = if refused { Err(PublishRefused::NotAllowed) } else { Ok(Arc::new(track(id, asked))) };
+    let outcome = if refused {
+        Err(PublishRefused::NotAllowed)
+    } else {
+        Ok(Arc::new(asked.clone().into_track(TrackId(id))))
+    };
     Event::Published { cid: asked.cid.clone(), outcome }
 }
 
 /// Somebody's picture comes.
 fn subscribe(id: u64) -> Event {
-    let asked = PublishTrack {
-        cid: String::new(),
-        kind: base::MediaKind::Video,
-        source: base::model::TrackSource::Camera,
-        name: String::new(),
-        muted: false,
-        width: 0,
-        height: 0,
-        layers: Vec::new(),
-        codec: base::CodecKind::Vp8,
-        disable_red: false,
-        stereo: false,
-        no_dtx: false,
-        features: Default::default(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: String::new(),
-    };
     let publisher = Arc::new(participant("bob", "", Default::default()));
-    Event::Notice(Notice::Subscribe { publisher, track: Arc::new(track(id, &asked)) })
-}
-
-fn track(id: u64, asked: &PublishTrack) -> Track {
-    Track {
-        id: TrackId(id),
-        kind: asked.kind,
-        source: asked.source,
-        name: String::new(),
-        muted: false,
-        width: 0,
-        height: 0,
-        layers: Vec::new(),
-        simulcast: false,
-        codec: asked.codec,
-        mid: None,
-        cid: asked.cid.clone(),
-        disable_red: true,
-        stereo: false,
-        no_dtx: false,
-        features: Default::default(),
-        sdp_cid: String::new(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: String::new(),
-    }
+    let track = Track::new(TrackId(id), base::MediaKind::Video, base::CodecKind::Vp8);
+    Event::Notice(Notice::Subscribe { publisher, track: Arc::new(track) })
 }
 
 fn participant(identity: &str, name: &str, permissions: base::model::Permissions) -> Participant {
     Participant {
-        id: ParticipantId(1),
-        identity: base::Identity::new(identity),
         name: name.to_owned(),
-        metadata: String::new(),
-        attributes: BTreeMap::new(),
-        state: ParticipantState::Joined,
-        kind: ParticipantKind::Standard,
         permissions,
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        abilities: base::model::Abilities::default(),
         joined_at: NOW,
-        version: 1,
-        left: None,
+        ..Participant::new(ParticipantId(1), base::Identity::new(identity))
     }
 }
 

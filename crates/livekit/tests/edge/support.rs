@@ -5,9 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use base::model::{
-    Encryption, LeaveReason, Participant, ParticipantKind, ParticipantState, RoomInfo, Track, TrackSource,
-};
+use base::model::{LeaveReason, Participant, ParticipantKind, RoomInfo, Track, TrackSource};
 use base::{CodecKind, Identity, MediaKind, NodeId, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 use contract::media::{Fingerprint, WorkerInfo};
 use contract::session::{
@@ -238,20 +236,12 @@ async fn join(join: Join, seats: &async_channel::Sender<Seat>) -> Result<Joined,
 
 fn participant(join: &Join) -> Participant {
     Participant {
-        id: ParticipantId(1),
-        identity: join.identity.clone(),
         name: join.name.clone(),
         metadata: join.metadata.clone(),
         attributes: join.attributes.clone(),
-        state: ParticipantState::Joined,
-        kind: ParticipantKind::Standard,
         permissions: join.permissions.clone(),
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        abilities: base::model::Abilities::default(),
         joined_at: NOW,
-        version: 1,
-        left: None,
+        ..Participant::new(ParticipantId(1), join.identity.clone())
     }
 }
 
@@ -360,26 +350,11 @@ fn ada() -> Participant {
 
 fn microphone(id: TrackId) -> Track {
     Track {
-        id,
-        kind: MediaKind::Audio,
         source: TrackSource::Microphone,
         name: "mic".to_owned(),
         muted: true,
-        width: 0,
-        height: 0,
-        layers: Vec::new(),
-        simulcast: false,
-        codec: CodecKind::Opus,
-        mid: None,
         cid: "cid".to_owned(),
-        disable_red: false,
-        stereo: false,
-        no_dtx: false,
-        features: Default::default(),
-        sdp_cid: String::new(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: String::new(),
+        ..Track::new(id, MediaKind::Audio, CodecKind::Opus)
     }
 }
 

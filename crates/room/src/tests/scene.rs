@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 
 use base::events::Happening;
 use base::model::{
-    Encryption, LeaveReason, Notice, ParticipantKind, ParticipantState, Permissions, RoomInfo, Track,
-    TrackSource,
+    LeaveReason, Notice, ParticipantKind, ParticipantState, Permissions, RoomInfo, Track, TrackSource,
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 
@@ -195,27 +194,15 @@ pub fn negotiated(mid: Mid, codec: CodecKind, simulcast: bool) -> Negotiated {
 
 pub fn track(id: TrackId, source: TrackSource, muted: bool) -> Track {
     let sound = matches!(source, TrackSource::Microphone | TrackSource::ScreenShareAudio);
+    let kind = if sound { MediaKind::Audio } else { MediaKind::Video };
     Track {
-        id,
-        kind: if sound { MediaKind::Audio } else { MediaKind::Video },
         source,
         name: "track".to_owned(),
         muted,
         width: 1_280,
         height: 720,
-        layers: Vec::new(),
-        simulcast: false,
-        codec: CodecKind::Vp8,
-        mid: None,
         cid: format!("cid-{}", id.0),
-        disable_red: false,
-        stereo: false,
-        no_dtx: false,
-        features: Default::default(),
-        sdp_cid: String::new(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: String::new(),
+        ..Track::new(id, kind, CodecKind::Vp8)
     }
 }
 

@@ -1,14 +1,12 @@
 //! Sessions without a network: what they ask of the room, and what they answer.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::model::{
-    Backup, BackupPolicy, BackupStream, Encryption, ParticipantKind, ParticipantState, Permissions, Track,
-    TrackSettings, TrackSource, VideoLayer,
+    Backup, BackupPolicy, BackupStream, Permissions, Track, TrackSettings, TrackSource, VideoLayer,
 };
-use base::{CodecKind, Identity, ParticipantId, TrackId, UnixMillis};
+use base::{CodecKind, Identity, ParticipantId, TrackId};
 use contract::media::{Fingerprint, Sections, SetupTimes};
 use contract::session::{PublishRefused, PublishTrack};
 use rand::SeedableRng as _;
@@ -24,22 +22,7 @@ fn read(protocol: Protocol, text: &str) -> Result<Offer, u16> {
 }
 
 fn person(id: u64, permissions: Permissions) -> Participant {
-    Participant {
-        id: ParticipantId(id),
-        identity: Identity::new("ada"),
-        name: String::new(),
-        metadata: String::new(),
-        attributes: BTreeMap::new(),
-        state: ParticipantState::Joined,
-        kind: ParticipantKind::Standard,
-        permissions,
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        abilities: base::model::Abilities::default(),
-        joined_at: UnixMillis(0),
-        version: 1,
-        left: None,
-    }
+    Participant { permissions, ..Participant::new(ParticipantId(id), Identity::new("ada")) }
 }
 
 fn everything() -> Permissions {
@@ -58,28 +41,7 @@ fn session(protocol: Protocol, text: &str, permissions: Permissions, now: Instan
 }
 
 fn track(id: u64, kind: MediaKind, codec: CodecKind) -> Arc<Track> {
-    Arc::new(Track {
-        id: TrackId(id),
-        kind,
-        source: TrackSource::Unknown,
-        name: String::new(),
-        muted: false,
-        width: 0,
-        height: 0,
-        layers: Vec::new(),
-        simulcast: false,
-        codec,
-        mid: None,
-        cid: String::new(),
-        disable_red: false,
-        stereo: false,
-        no_dtx: false,
-        features: Default::default(),
-        sdp_cid: String::new(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: String::new(),
-    })
+    Arc::new(Track::new(TrackId(id), kind, codec))
 }
 
 fn asked(requests: &[Request]) -> Vec<PublishTrack> {

@@ -4,10 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use base::model::{
-    Encryption, Notice, Participant, ParticipantKind, ParticipantState, Permissions, RoomInfo, Track,
-    TrackSource,
-};
+use base::model::{Notice, Participant, Permissions, RoomInfo, Track, TrackSource};
 use base::{CodecKind, Identity, MediaKind, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 use contract::media::{Fingerprint, Sections, WorkerInfo};
 use contract::session::{ControlHandle, Event, PublishTrack, Request};
@@ -82,47 +79,18 @@ pub fn everything() -> Permissions {
 }
 
 pub fn person(number: u64, permissions: Permissions) -> Participant {
-    Participant {
-        id: ParticipantId(number),
-        identity: Identity::new(format!("person-{number}")),
-        name: String::new(),
-        metadata: String::new(),
-        attributes: BTreeMap::new(),
-        state: ParticipantState::Joined,
-        kind: ParticipantKind::Standard,
-        permissions,
-        tracks: Vec::new(),
-        data_tracks: Vec::new(),
-        abilities: base::model::Abilities::default(),
-        joined_at: NOW,
-        version: 1,
-        left: None,
-    }
+    let identity = Identity::new(format!("person-{number}"));
+    Participant { permissions, joined_at: NOW, ..Participant::new(ParticipantId(number), identity) }
 }
 
 pub fn track(number: u64, kind: MediaKind, codec: CodecKind) -> Track {
     let video = kind == MediaKind::Video;
     Track {
-        id: TrackId(number),
-        kind,
         source: if video { TrackSource::Camera } else { TrackSource::Microphone },
-        name: String::new(),
-        muted: false,
         width: if video { 1280 } else { 0 },
         height: if video { 720 } else { 0 },
-        layers: Vec::new(),
-        simulcast: false,
-        codec,
-        mid: None,
         cid: format!("cid-{number}"),
-        disable_red: false,
-        stereo: false,
-        no_dtx: false,
-        features: Default::default(),
-        sdp_cid: String::new(),
-        backup: None,
-        encryption: Encryption::None,
-        stream: String::new(),
+        ..Track::new(TrackId(number), kind, codec)
     }
 }
 
