@@ -313,6 +313,15 @@ impl Track {
     }
 }
 
+/// Why a track may not be published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum PublishRefused {
+    /// The participant is unknown, or its permissions forbid it.
+    NotAllowed,
+    /// Too many tracks, or too long names.
+    LimitExceeded,
+}
+
 /// A data track, as it is told to others: a stream of small frames that may be lost on the way.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct DataTrack {
@@ -328,6 +337,19 @@ pub struct DataTrack {
     pub encoding: Option<DataEncoding>,
     /// What its frames look like, if the publisher says so.
     pub schema: Option<DataSchema>,
+}
+
+/// Why a data track may not be published.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum DataTrackRefused {
+    /// The participant is unknown, or may not send data.
+    NotAllowed,
+    /// It has a data track with this handle.
+    DuplicateHandle,
+    /// It has a data track of this name.
+    DuplicateName,
+    /// Too many data tracks, or too long a name.
+    LimitExceeded,
 }
 
 /// An encoding of frames or schemas.

@@ -9,6 +9,7 @@ use base::model::{
     MetadataChange, Notice, Participant, ParticipantKind, Permissions, RoomInfo, Track, TrackChange,
     TrackSettings, TrackSource, VideoLayer,
 };
+pub use base::model::{DataTrackRefused, PublishRefused};
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, PeerId, RoomName, TrackId};
 use bytes::Bytes;
 
@@ -426,28 +427,6 @@ pub struct Moved {
     pub others: Vec<Arc<Participant>>,
     /// Requests go in here from now on.
     pub session: Session,
-}
-
-/// Why a track may not be published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PublishRefused {
-    /// Permissions forbid it.
-    NotAllowed,
-    /// Too many tracks.
-    LimitExceeded,
-}
-
-/// Why a data track may not be published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DataTrackRefused {
-    /// Permissions forbid it.
-    NotAllowed,
-    /// The participant has a data track with this handle.
-    DuplicateHandle,
-    /// The participant has a data track of this name.
-    DuplicateName,
-    /// Too many data tracks.
-    LimitExceeded,
 }
 
 /// Why a call of the server API got no answer.

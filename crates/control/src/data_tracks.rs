@@ -12,7 +12,7 @@ use base::model::DataTrack;
 use base::{ParticipantId, PeerId, TrackId};
 use bytes::{Bytes, BytesMut};
 use contract::media::Command;
-use contract::session::{DataTrackRefused, Event};
+use contract::session::Event;
 
 use crate::data::MAX_MESSAGE;
 use crate::metrics::count;
@@ -59,12 +59,7 @@ impl RoomTask {
 
     pub(crate) fn publish_data_track(&mut self, id: ParticipantId, track: DataTrack) {
         let handle = track.handle;
-        let outcome = self.room.publish_data_track(now(), id, track).map_err(|refused| match refused {
-            room::DataTrackRefused::NotAllowed => DataTrackRefused::NotAllowed,
-            room::DataTrackRefused::DuplicateHandle => DataTrackRefused::DuplicateHandle,
-            room::DataTrackRefused::DuplicateName => DataTrackRefused::DuplicateName,
-            room::DataTrackRefused::LimitExceeded => DataTrackRefused::LimitExceeded,
-        });
+        let outcome = self.room.publish_data_track(now(), id, track);
         self.deliver(id, Event::DataTrackPublished { handle, outcome });
     }
 

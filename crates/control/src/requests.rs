@@ -176,10 +176,7 @@ impl RoomTask {
             return self.deliver(id, Event::Published { cid, outcome: Err(PublishRefused::LimitExceeded) });
         }
         let track = asked.into_track(TrackId::fresh(rand::random()));
-        let outcome = self.room.publish(id, track).map_err(|refused| match refused {
-            room::PublishRefused::NotAllowed => PublishRefused::NotAllowed,
-            room::PublishRefused::LimitExceeded => PublishRefused::LimitExceeded,
-        });
+        let outcome = self.room.publish(id, track);
         self.deliver(id, Event::Published { cid, outcome });
     }
 

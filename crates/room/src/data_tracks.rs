@@ -7,23 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{DataHandle, DataTrack, Notice};
+use base::model::{DataHandle, DataTrack, DataTrackRefused, Notice};
 use base::{ParticipantId, TrackId};
 
 use crate::{Event, Room};
-
-/// Why a data track may not be published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum DataTrackRefused {
-    /// The participant is unknown, or may not send data.
-    NotAllowed,
-    /// It has a data track with this handle.
-    DuplicateHandle,
-    /// It has a data track of this name.
-    DuplicateName,
-    /// Too many data tracks, or too long a name.
-    LimitExceeded,
-}
 
 /// Where the packets of a data track go.
 #[derive(Clone, Copy, Debug)]

@@ -40,18 +40,19 @@ use std::time::{Duration, Instant};
 
 use base::events::Happening;
 use base::model::{Abilities, LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo};
+pub use base::model::{DataTrackRefused, PublishRefused};
 use base::{Identity, ParticipantId, TrackId, UnixMillis};
 
 use announce::Fold;
 pub use announce::{fold_window, track_window};
+pub use data_tracks::DataRoute;
 use data_tracks::DataTracks;
-pub use data_tracks::{DataRoute, DataTrackRefused};
 use levels::Levels;
 use member::Member;
 pub use moving::{MoveRefused, Mover};
 use throttle::Throttle;
 use track::Publication;
-pub use track::{MuteRefused, Negotiated, PublishRefused};
+pub use track::{MuteRefused, Negotiated};
 
 /// A participant that does not get a media connection within this time is removed.
 pub const ACTIVATION_TIMEOUT: Duration = Duration::from_secs(60);

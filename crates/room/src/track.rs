@@ -3,20 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{AudioFeature, BackupStream, Notice, Permissions, Track, TrackChange, TrackSource};
+use base::model::{
+    AudioFeature, BackupStream, Notice, Permissions, PublishRefused, Track, TrackChange, TrackSource,
+};
 use base::{CodecKind, MediaKind, Mid, ParticipantId, TrackId};
 
 use crate::member::Member;
 use crate::{Event, Limits, Room};
-
-/// Why a track may not be published.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum PublishRefused {
-    /// The participant is unknown, or its permissions forbid it.
-    NotAllowed,
-    /// Too many tracks, or too long names.
-    LimitExceeded,
-}
 
 /// What the negotiation of a track's media section came to.
 #[derive(Clone, PartialEq, Eq, Debug)]
