@@ -33,40 +33,24 @@ export async function preparePython() {
  * waits until something has arrived that has all the given properties.
  */
 export function startDataPython({ url, token }) {
-  const child = spawn(PYTHON, [join(SUITE, "python", "data.py"), url, token], { stdio: ["pipe", "pipe", "pipe"] });
-  process.once("exit", () => child.kill("SIGKILL"));
   const arrived = [];
   const answers = new Map();
-  let errors = "";
   let asked = 0;
-  createInterface({ input: child.stdout }).on("line", (line) => {
-    const told = JSON.parse(line);
+  const program = start("Python", PYTHON, [join(SUITE, "python", "data.py"), url, token], (told) => {
     if (told.arrived) arrived.push(told.arrived);
     else answers.set(told.answer, told);
   });
-  child.stderr.on("data", (chunk) => { errors = (errors + chunk).slice(-4000); });
-  const ended = () => child.exitCode !== null || child.signalCode !== null;
-  const check = () => {
-    if (ended()) throw new Error(`the Python client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
-  };
   return {
     identity: "pia",
     async do(action, given = {}) {
       const id = (asked += 1);
-      child.stdin.write(`${JSON.stringify({ id, do: action, ...given })}\n`);
-      const answer = await until(`the Python client to answer ${action}`, () => (check(), answers.get(id)));
+      program.order({ id, do: action, ...given });
+      const answer = await until(`the Python client to answer ${action}`, () => (program.check(), answers.get(id)));
       return answer.result;
     },
-    gets: (expected) => until(`the Python client to get ${JSON.stringify(expected)}`, () => (check(), arrived), (all) => all.some(has(expected))),
+    gets: (expected) => until(`the Python client to get ${JSON.stringify(expected)}`, () => (program.check(), arrived), (all) => all.some(has(expected))),
     arrived: () => arrived,
-    async stop() {
-      if (ended()) return;
-      const exit = new Promise((resolve) => child.once("exit", resolve));
-      child.stdin.end();
-      const hard = setTimeout(() => child.kill("SIGKILL"), 5000);
-      await exit;
-      clearTimeout(hard);
-    },
+    stop: program.stop,
   };
 }
 
@@ -83,24 +67,34 @@ export function startPython(person) {
 }
 
 /** Starts a program that takes the same arguments and talks in the same way; `what` it is called, for messages. */
-export function startPerson(what, command, program, { url, token, tone, colour }) {
-  const child = spawn(command, [program, url, token, String(tone), colour.join(",")], { stdio: ["pipe", "pipe", "pipe"] });
-  process.once("exit", () => child.kill("SIGKILL"));
+export function startPerson(what, command, script, { url, token, tone, colour }) {
   let latest = {};
+  const { order, check, stop } = start(what, command, [script, url, token, String(tone), colour.join(",")], (told) => { latest = told; });
+  return {
+    sees: (wanted, good) => until(`the ${what} client to report ${wanted}`, () => (check(), latest), good),
+    say: (text) => order({ say: text }),
+    order,
+    stop,
+  };
+}
+
+/**
+ * A program that is told and tells one JSON object per line: `order(line)` tells it something, `hear` is called with what it tells,
+ * `check()` throws when it has ended, `stop()` ends it.
+ */
+function start(what, command, args, hear) {
+  const child = spawn(command, args, { stdio: ["pipe", "pipe", "pipe"] });
+  process.once("exit", () => child.kill("SIGKILL"));
   let errors = "";
-  createInterface({ input: child.stdout }).on("line", (line) => { latest = JSON.parse(line); });
+  createInterface({ input: child.stdout }).on("line", (line) => hear(JSON.parse(line)));
   child.stderr.on("data", (chunk) => { errors = (errors + chunk).slice(-4000); });
   // A process that a signal ended has no exit code.
   const ended = () => child.exitCode !== null || child.signalCode !== null;
-  const report = () => {
-    if (ended()) throw new Error(`the ${what} client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
-    return latest;
-  };
-  const order = (line) => child.stdin.write(`${JSON.stringify(line)}\n`);
   return {
-    sees: (wanted, good) => until(`the ${what} client to report ${wanted}`, report, good),
-    say: (text) => order({ say: text }),
-    order,
+    order: (line) => child.stdin.write(`${JSON.stringify(line)}\n`),
+    check() {
+      if (ended()) throw new Error(`the ${what} client ended with ${child.signalCode ?? child.exitCode}:\n${errors}`);
+    },
     async stop() {
       if (ended()) return;
       const exit = new Promise((resolve) => child.once("exit", resolve));
