@@ -19,6 +19,7 @@ use crate::Protocol;
 use crate::config::State;
 use crate::http::{body, call, check_type, find, refuse};
 use crate::refusal::Refusal;
+use crate::registry::unguessable;
 use crate::session::{Choice, News};
 use crate::task::Call;
 
@@ -73,15 +74,14 @@ impl Feed {
     }
 
     /// A stream of these events; the oldest makes room for it.
-    fn subscribe(&self, events: Vec<&'static str>) -> String {
-        // Unguessable: who knows it may listen, since a browser's EventSource cannot send a token.
-        let id = format!("{:032x}", rand::random::<u128>());
+    fn subscribe(&self, events: Vec<&'static str>) -> Subscribed {
+        let stream = Subscribed { id: unguessable(), events, open: Arc::new(watch::Sender::new(())) };
         let mut streams = self.lock();
         if streams.len() >= MAX_STREAMS {
             streams.remove(0);
         }
-        streams.push(Subscribed { id: id.clone(), events, open: Arc::new(watch::Sender::new(())) });
-        id
+        streams.push(stream.clone());
+        stream
     }
 
     fn find(&self, id: &str) -> Option<Subscribed> {
@@ -134,7 +134,7 @@ async fn try_open(state: &State, id: &str, request: Request) -> Result<String, R
     let entry = find(state, Protocol::Whep, id, request.headers())?;
     let text = body(request).await?;
     let events = if text.trim().is_empty() { EVENTS.to_vec() } else { wanted(&text)? };
-    Ok(entry.feed.subscribe(events))
+    Ok(entry.feed.subscribe(events).id)
 }
 
 fn wanted(text: &str) -> Result<Vec<&'static str>, Refusal> {
@@ -173,13 +173,7 @@ async fn listen_to_all(
     headers: HeaderMap,
 ) -> Response {
     match find(&state, Protocol::Whep, &id, &headers) {
-        Ok(entry) => {
-            let stream = entry.feed.subscribe(EVENTS.to_vec());
-            match entry.feed.find(&stream) {
-                Some(subscribed) => events(subscribed, entry.feed.news),
-                None => refuse(&state, Refusal::no_session()),
-            }
-        }
+        Ok(entry) => events(entry.feed.subscribe(EVENTS.to_vec()), entry.feed.news),
         Err(refusal) => refuse(&state, refusal),
     }
 }

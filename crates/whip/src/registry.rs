@@ -38,8 +38,7 @@ impl Registry {
 
     /// Takes a place. `None`: there are as many sessions as there may be.
     pub fn reserve(&self) -> Option<Place> {
-        // Unguessable, though it takes a token too to do anything with it.
-        let id = format!("{:032x}", rand::random::<u128>());
+        let id = unguessable();
         let mut entries = self.lock();
         if entries.len() >= self.most {
             return None;
@@ -57,6 +56,12 @@ impl Registry {
         // Nothing panics while it is held; if it did, the map would still be whole.
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// An id that nobody guesses. A session's takes a token besides; a stream of events is open to whoever knows its own, since a
+/// browser's EventSource cannot send a token.
+pub(crate) fn unguessable() -> String {
+    format!("{:032x}", rand::random::<u128>())
 }
 
 impl Place {
