@@ -1,36 +1,44 @@
 //! One log line per join.
 
+use std::cell::RefCell;
 use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Once;
 use std::time::Duration;
 
 use contract::media::{Event as MediaEvent, PeerEnd, SetupTimes};
-use tracing::subscriber::DefaultGuard;
 
 use super::world::{World, quiet, seconds};
 
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+/// What was logged on this thread: all of its test's tasks run here.
+///
+/// It listens on all threads. Were it set for single ones, whether a line is wanted at all would be settled by whichever thread comes
+/// by that line first.
+struct Log;
+
+thread_local! {
+    static WRITTEN: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
 
 impl Log {
-    /// Holds for tasks on this thread: all of the test's.
-    fn capture() -> (Self, DefaultGuard) {
-        let log = Self::default();
-        let writer = log.clone();
-        let subscriber =
-            tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).finish();
-        (log, tracing::subscriber::set_default(subscriber))
+    fn capture() -> Self {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| {
+            let subscriber = tracing_subscriber::fmt().with_ansi(false).with_writer(|| Self).finish();
+            tracing::subscriber::set_global_default(subscriber).expect("nobody else listens");
+        });
+        WRITTEN.take();
+        Self
     }
 
     fn lines(&self, with: &str) -> Vec<String> {
-        let text = String::from_utf8(self.0.lock().expect("not poisoned").clone()).expect("text");
+        let text = String::from_utf8(WRITTEN.with_borrow(Vec::clone)).expect("text");
         text.lines().filter(|line| line.contains(with)).map(str::to_owned).collect()
     }
 }
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().expect("not poisoned").write(bytes)
+        WRITTEN.with_borrow_mut(|written| written.write(bytes))
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -40,7 +48,7 @@ impl Write for Log {
 
 #[tokio::test(start_paused = true)]
 async fn a_join_with_media_is_told_once_with_all_stages() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let world = World::new();
     let ann = world.connect("ann").await;
     assert!(log.lines("joined").is_empty(), "not before the media");
@@ -65,7 +73,7 @@ async fn a_join_with_media_is_told_once_with_all_stages() {
 
 #[tokio::test(start_paused = true)]
 async fn a_join_without_media_is_told_after_a_while() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let world = World::new();
     let _ann = world.connect("ann").await;
     seconds(6).await;
@@ -76,7 +84,7 @@ async fn a_join_without_media_is_told_after_a_while() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_join_is_told_with_its_reason_and_how_far_it_came() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let world = World::new();
     let ann = world.join("ann").await;
     ann.add_peer(true).await;
@@ -92,7 +100,7 @@ async fn a_failed_join_is_told_with_its_reason_and_how_far_it_came() {
 
 #[tokio::test(start_paused = true)]
 async fn a_name_with_line_ends_in_it_writes_no_lines_of_its_own() {
-    let (log, _guard) = Log::capture();
+    let log = Log::capture();
     let world = World::new();
     let _forger = world.connect("eve\nINFO joined identity=ann").await;
     let mut too_long = super::world::join("eve\njoin refused");

@@ -1,7 +1,8 @@
 //! What is refused before the upgrade, and how browsers can read it.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::cell::Cell;
+use std::sync::Once;
+use std::sync::atomic::Ordering::Relaxed;
 
 use livekit_protocol as proto;
 use tracing::field::{Field, Visit};
@@ -174,9 +175,27 @@ async fn a_join_request_that_unpacks_to_more_than_a_megabyte_is_refused() {
     }
 }
 
-/// Counts the lines of the log that say "join refused".
-#[derive(Clone, Default)]
-struct Refusals(Arc<AtomicU64>);
+/// Counts the lines of the log that say "join refused", each test's own: all that a test does happens on its thread.
+///
+/// It is there for all threads. Were it set for single ones, whether a line is wanted at all would be settled by whichever thread
+/// comes by that line first.
+struct Refusals;
+
+thread_local! {
+    static REFUSALS: Cell<u64> = const { Cell::new(0) };
+}
+
+impl Refusals {
+    fn listen() {
+        static ONCE: Once = Once::new();
+        ONCE.call_once(|| tracing::subscriber::set_global_default(Self).expect("nobody else listens"));
+        REFUSALS.set(0);
+    }
+
+    fn heard() -> u64 {
+        REFUSALS.get()
+    }
+}
 
 impl Subscriber for Refusals {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
@@ -192,7 +211,7 @@ impl Subscriber for Refusals {
     fn record_follows_from(&self, _: &span::Id, _: &span::Id) {}
 
     fn event(&self, event: &Event<'_>) {
-        event.record(&mut self.clone());
+        event.record(&mut Self);
     }
 
     fn enter(&self, _: &span::Id) {}
@@ -203,7 +222,7 @@ impl Subscriber for Refusals {
 impl Visit for Refusals {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         if field.name() == "message" && format!("{value:?}") == "join refused" {
-            self.0.fetch_add(1, Relaxed);
+            REFUSALS.set(REFUSALS.get() + 1);
         }
     }
 }
@@ -216,20 +235,18 @@ fn refused_joins(server: &Server) -> [u64; 3] {
 
 #[tokio::test]
 async fn a_refused_join_is_told_by_whoever_refused_it_and_no_one_else() {
-    let refusals = Refusals::default();
-    let _guard = tracing::subscriber::set_default(refusals.clone());
+    Refusals::listen();
     let server = Server::start().await;
     assert!(server.try_connect(&two("full")).await.is_err());
-    assert_eq!(refusals.0.load(Relaxed), 0, "the control plane has told it");
+    assert_eq!(Refusals::heard(), 0, "the control plane has told it");
     assert!(server.try_connect("/rtc?access_token=garbage").await.is_err());
-    assert_eq!(refusals.0.load(Relaxed), 1);
+    assert_eq!(Refusals::heard(), 1);
     assert_eq!(refused_joins(&server), [1, 1, 0]);
 }
 
 #[tokio::test]
 async fn a_refused_validation_is_not_a_refused_join() {
-    let refusals = Refusals::default();
-    let _guard = tracing::subscriber::set_default(refusals.clone());
+    Refusals::listen();
     let server = Server::start().await;
     let full = two("full").replace("/rtc?", "/rtc/validate?");
     for path in [full.as_str(), "/rtc/validate?access_token=garbage", "/rtc/v1/validate"] {
@@ -237,5 +254,5 @@ async fn a_refused_validation_is_not_a_refused_join() {
     }
     let malformed = format!("/rtc/v1/validate?access_token={}", token("lobby"));
     assert_eq!(server.get(&malformed).await.0, 400);
-    assert_eq!((refused_joins(&server), refusals.0.load(Relaxed)), ([0; 3], 0));
+    assert_eq!((refused_joins(&server), Refusals::heard()), ([0; 3], 0));
 }
