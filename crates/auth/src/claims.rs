@@ -2,11 +2,11 @@
 //!
 //! Claims that Stoa does not read are kept in `extra` and written back, so that a refreshed token loses nothing.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-use base::model::{Participant, ParticipantKind, Permissions, TrackSource};
+use base::model::{KindDetail, Participant, ParticipantKind, Permissions, TrackSource};
 use base::{Identity, RoomName, UnixMillis};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
@@ -62,7 +62,7 @@ pub struct Claims {
     /// What the token allows with telephones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip: Option<SipGrants>,
-    /// Claims that Stoa does not read.
+    /// Claims that have no field here; see [`Claims::kind_details`].
     #[serde(flatten)]
     pub extra: Map<String, Value>,
 }
@@ -234,6 +234,21 @@ impl Claims {
             "bridge" => ParticipantKind::Bridge,
             _ => ParticipantKind::Standard,
         }
+    }
+
+    /// More about the kind, from the claim `kindDetails`, a list of names. Unknown ones are nothing, as in other servers.
+    pub fn kind_details(&self) -> BTreeSet<KindDetail> {
+        let names = self.extra.get("kindDetails").and_then(Value::as_array).into_iter().flatten();
+        let detail = |name: &str| match name.to_ascii_lowercase().as_str() {
+            "cloud_agent" => Some(KindDetail::CloudAgent),
+            "forwarded" => Some(KindDetail::Forwarded),
+            "connector_whatsapp" => Some(KindDetail::ConnectorWhatsapp),
+            "connector_twilio" => Some(KindDetail::ConnectorTwilio),
+            "bridge_rtsp" => Some(KindDetail::BridgeRtsp),
+            "simulation" => Some(KindDetail::Simulation),
+            _ => None,
+        };
+        names.filter_map(Value::as_str).filter_map(detail).collect()
     }
 
     /// What the token lets a participant do in its room.
@@ -550,6 +565,16 @@ mod tests {
         );
         assert_eq!((claims.exp, claims.nbf), (Some(1_700_000_000), Some(0)));
         assert!(claims.permissions().publish);
+    }
+
+    #[test]
+    fn details_of_a_kind_that_nobody_knows_are_left_out_and_kept_in_the_token() {
+        let claims = parse(r#"{"kindDetails":["CLOUD_AGENT","bridge_rtsp","tomorrows",7,null]}"#);
+        assert_eq!(claims.kind_details(), BTreeSet::from([KindDetail::CloudAgent, KindDetail::BridgeRtsp]));
+        assert!(claims.extra.contains_key("kindDetails"));
+        for odd in [r#"{"kindDetails":null}"#, r#"{"kindDetails":"forwarded"}"#, "{}"] {
+            assert_eq!(parse(odd).kind_details(), BTreeSet::new(), "{odd}");
+        }
     }
 
     fn participant() -> Participant {

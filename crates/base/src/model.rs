@@ -87,6 +87,23 @@ pub enum ParticipantKind {
     Bridge,
 }
 
+/// More about what a participant is.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+pub enum KindDetail {
+    /// An agent that somebody else runs for the application.
+    CloudAgent,
+    /// It is in another room, from which it is seen and heard here too.
+    Forwarded,
+    /// It talks over WhatsApp.
+    ConnectorWhatsapp,
+    /// It talks over Twilio.
+    ConnectorTwilio,
+    /// A camera of another network (RTSP).
+    BridgeRtsp,
+    /// It is there for a test.
+    Simulation,
+}
+
 /// Why a session ended.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
 pub enum LeaveReason {
@@ -410,6 +427,8 @@ pub struct Participant {
     pub state: ParticipantState,
     /// What kind of program it is.
     pub kind: ParticipantKind,
+    /// More about that.
+    pub kind_details: BTreeSet<KindDetail>,
     /// What it may do.
     pub permissions: Permissions,
     /// Announced tracks, in order of publication.
@@ -437,6 +456,7 @@ impl Participant {
             attributes: BTreeMap::new(),
             state: ParticipantState::Joined,
             kind: ParticipantKind::Standard,
+            kind_details: BTreeSet::new(),
             permissions: Permissions::default(),
             tracks: Vec::new(),
             data_tracks: Vec::new(),

@@ -149,6 +149,15 @@ pub struct RelayedTrack {
     pub sizes: Vec<(u32, u32)>,
 }
 
+/// A track of another room, as its worker has to know it to publish it in a second one.
+#[derive(Clone, PartialEq, Debug)]
+pub struct ForwardedTrack {
+    /// The room that it comes from.
+    pub home: RoomId,
+    /// The track; its `from` is the worker that is told.
+    pub track: RelayedTrack,
+}
+
 /// Control -> worker.
 #[derive(Clone, Debug)]
 pub enum Command {
@@ -251,7 +260,16 @@ pub enum Command {
         /// Where it comes from, and what is to be known of it; `None`: it comes no more.
         source: Option<RelayedTrack>,
     },
-    /// The room relays nothing any more and gets nothing relayed on this worker.
+    /// A track of another room that comes to this worker, from a connection of its own, is a publication of this room, too.
+    SetForwarded {
+        /// The room that gets it.
+        room: RoomId,
+        /// The track, which has the same id in both.
+        track: TrackId,
+        /// What is to be known of it; `None`: it is published here no more.
+        source: Option<ForwardedTrack>,
+    },
+    /// The room relays nothing any more, gets nothing relayed on this worker, and gets nothing from other rooms.
     EndRelays {
         /// The room.
         room: RoomId,

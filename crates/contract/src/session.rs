@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use base::model::{
-    Abilities, AudioFeature, Backup, BackupStream, DataKind, DataTrack, Encryption, LeaveReason,
+    Abilities, AudioFeature, Backup, BackupStream, DataKind, DataTrack, Encryption, KindDetail, LeaveReason,
     MetadataChange, Notice, Participant, ParticipantKind, Permissions, RoomInfo, Track, TrackChange,
     TrackSettings, TrackSource, VideoLayer,
 };
@@ -37,6 +37,8 @@ pub struct Join {
     pub attributes: BTreeMap<String, String>,
     /// Kind of program.
     pub kind: ParticipantKind,
+    /// More about that.
+    pub kind_details: BTreeSet<KindDetail>,
     /// When its token was made, in seconds since 1970; 0: the token does not say.
     pub issued_s: u64,
     /// What it may do.

@@ -598,6 +598,7 @@ fn newcomer(id: ParticipantId, join: Join) -> Newcomer {
         metadata: join.metadata,
         attributes: join.attributes,
         kind: join.kind,
+        kind_details: join.kind_details,
         permissions: join.permissions,
         auto_subscribe: join.auto_subscribe,
         auto_subscribe_data: join.auto_subscribe_data,

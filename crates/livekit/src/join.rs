@@ -46,6 +46,7 @@ pub(crate) fn request(config: &Config, token: &auth::Verified, params: &Params) 
         metadata,
         attributes,
         kind: claims.participant_kind(),
+        kind_details: claims.kind_details(),
         issued_s: claims.nbf.unwrap_or_default(),
         permissions,
         auto_subscribe: params.auto_subscribe,

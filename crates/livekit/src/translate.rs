@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use base::model::{
-    AudioFeature, BackupPolicy, DataKind, Encryption, LeaveReason, Participant, ParticipantKind,
+    AudioFeature, BackupPolicy, DataKind, Encryption, KindDetail, LeaveReason, Participant, ParticipantKind,
     ParticipantState, Permissions, Quality, RoomInfo, Speaker, Track, TrackSource, VideoLayer,
 };
 use base::{CodecKind, MediaKind, ParticipantId};
@@ -44,6 +44,7 @@ pub(crate) fn participant(participant: &Participant) -> proto::ParticipantInfo {
         permission: Some(permissions(&participant.permissions)),
         is_publisher: participant.is_publisher(),
         kind: kind(participant.kind) as i32,
+        kind_details: participant.kind_details.iter().map(|detail| kind_detail(*detail) as i32).collect(),
         client_protocol: participant.abilities.version,
         capabilities: participant.abilities.features.clone(),
         attributes: participant.attributes.clone().into_iter().collect(),
@@ -77,6 +78,18 @@ fn kind(kind: ParticipantKind) -> proto::participant_info::Kind {
         ParticipantKind::Agent => Kind::Agent,
         ParticipantKind::Connector => Kind::Connector,
         ParticipantKind::Bridge => Kind::Bridge,
+    }
+}
+
+fn kind_detail(detail: KindDetail) -> proto::participant_info::KindDetail {
+    use proto::participant_info::KindDetail as Detail;
+    match detail {
+        KindDetail::CloudAgent => Detail::CloudAgent,
+        KindDetail::Forwarded => Detail::Forwarded,
+        KindDetail::ConnectorWhatsapp => Detail::ConnectorWhatsapp,
+        KindDetail::ConnectorTwilio => Detail::ConnectorTwilio,
+        KindDetail::BridgeRtsp => Detail::BridgeRtsp,
+        KindDetail::Simulation => Detail::Simulation,
     }
 }
 

@@ -39,7 +39,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::events::Happening;
-use base::model::{Abilities, LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo};
+use base::model::{
+    Abilities, KindDetail, LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo,
+};
 pub use base::model::{DataTrackRefused, PublishRefused};
 use base::{Identity, ParticipantId, TrackId, UnixMillis};
 
@@ -112,6 +114,8 @@ pub struct Newcomer {
     pub attributes: BTreeMap<String, String>,
     /// Kind of program.
     pub kind: ParticipantKind,
+    /// More about that.
+    pub kind_details: BTreeSet<KindDetail>,
     /// What it may do.
     pub permissions: Permissions,
     /// Subscribe to everything but data tracks.

@@ -47,6 +47,7 @@ impl Member {
             attributes: newcomer.attributes,
             state: ParticipantState::Joined,
             kind: newcomer.kind,
+            kind_details: newcomer.kind_details,
             permissions: newcomer.permissions,
             tracks: Vec::new(),
             data_tracks: Vec::new(),

@@ -56,6 +56,7 @@ pub(crate) fn admit(
         metadata: claims.metadata.clone(),
         attributes: claims.attributes.clone(),
         kind: claims.participant_kind(),
+        kind_details: claims.kind_details(),
         issued_s: claims.nbf.unwrap_or_default(),
         permissions,
         auto_subscribe: protocol == Protocol::Whep,

@@ -71,6 +71,9 @@ impl Worker {
             Command::SetRelayed { room, track, source } => {
                 self.set_relayed(now, room, track, source.as_ref());
             }
+            Command::SetForwarded { room, track, source } => {
+                self.set_forwarded(now, room, track, source.as_ref());
+            }
             Command::EndRelays { room } => self.end_relays(now, room),
             Command::MovePeer { peer, room } => self.move_peer(now, peer, room),
             Command::RemovePeer { peer } => self.remove_peer(now, peer),

@@ -104,6 +104,7 @@ impl Worker {
                 // What is sent without end fills no rings.
                 if taken == Some(true) {
                     self.relay_report(room, track, layer, (ntp, rtp, at));
+                    self.report_to_copies((room, track), layer, (ntp, rtp, at));
                 }
             }
             rtc::Event::Quality { loss, rtt, jitter } => {
@@ -235,6 +236,7 @@ impl Worker {
         let (key, mid) = match self.rooms.get(room).and_then(|room| room.source(track)) {
             Some(Source::Peer(key, mid)) => (key, mid),
             Some(Source::Relay(from)) => return self.request_relayed_keyframe(room, track, from, layer),
+            Some(Source::Room(home)) => return self.request_keyframe_at_home(now, home, track, layer),
             None => return,
         };
         let Some(peer) = self.peers.touch_and_get(key) else { return };

@@ -21,6 +21,7 @@
 mod bandwidth;
 mod by_hand;
 mod commands;
+mod copies;
 mod demux;
 mod drain;
 mod early;

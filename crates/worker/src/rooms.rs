@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, HashMap};
 use base::ring::{PayloadRing, Slot};
 use base::{MediaKind, Mid, RoomId, TrackId};
 
+use crate::copies::RoomCopies;
 use crate::relay::RoomRelays;
 use crate::slots::{PeerKey, RingsKey, RoomKey, Slots};
 use crate::timers::Armed;
@@ -31,6 +32,8 @@ pub(crate) enum Source {
     Peer(PeerKey, Mid),
     /// The worker with this index.
     Relay(usize),
+    /// Another room on this worker.
+    Room(RoomId),
 }
 
 /// The payloads of one track, one ring per layer. Subscribers' outboxes and retransmission histories hold slots of them.
@@ -89,6 +92,7 @@ pub(crate) struct Room {
     pub(crate) rings: Slots<RingsKey, Rings>,
     pub(crate) tracks: BTreeMap<TrackId, RingsKey>,
     pub(crate) relays: RoomRelays,
+    pub(crate) copies: RoomCopies,
     pub(crate) peers: usize,
     pub(crate) armed: Armed,
     pub(crate) touched: bool,
@@ -109,13 +113,13 @@ impl Room {
     pub(crate) fn publisher(&self, track: TrackId) -> Option<(PeerKey, Mid)> {
         match self.source(track)? {
             Source::Peer(peer, mid) => Some((peer, mid)),
-            Source::Relay(_) => None,
+            Source::Relay(_) | Source::Room(_) => None,
         }
     }
 
     /// Nobody is in it, and nothing crosses.
     fn is_over(&self) -> bool {
-        self.peers == 0 && self.relays.is_empty()
+        self.peers == 0 && self.relays.is_empty() && self.copies.is_empty()
     }
 }
 
@@ -147,6 +151,7 @@ impl Rooms {
                 rings: Slots::default(),
                 tracks: BTreeMap::new(),
                 relays: RoomRelays::default(),
+                copies: RoomCopies::default(),
                 peers: 0,
                 armed: None,
                 touched: false,

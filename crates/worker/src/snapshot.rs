@@ -19,6 +19,7 @@ pub(crate) fn room(now: Instant, room: Option<(RoomKey, &Room)>, peers: &Peers) 
         "peers": members.collect::<Vec<_>>(),
         "payload_ring_bytes": room.rings.iter().map(|(_, rings)| rings.memory()).sum::<usize>(),
         "relays": relays(room),
+        "from_other_rooms": guests(room),
         "tracks": media.as_ref().map(|media| tracks(media, peers)),
         "allocation": media.as_ref().map(|media| allocation(media, peers)),
     })
@@ -43,6 +44,13 @@ fn relays(room: &Room) -> Value {
         })
     });
     json!({ "to": to.collect::<Vec<_>>(), "from": from.collect::<Vec<_>>() })
+}
+
+fn guests(room: &Room) -> Vec<Value> {
+    let guests = room.copies.guests.iter();
+    let each =
+        guests.map(|(track, guest)| json!({ "track": track.to_string(), "room": guest.home.to_string() }));
+    each.collect()
 }
 
 fn peer(peer: &Peer) -> Value {

@@ -261,6 +261,7 @@ impl Worker {
             return;
         };
         self.counts.forwarded_in += 1;
+        let is_copied = !room.copies.to.is_empty();
         self.decisions.clear();
         let (decisions, id) = (&mut self.decisions, room.id);
         #[cfg(test)]
@@ -281,6 +282,9 @@ impl Worker {
         self.hand_out(now, received, origin.rings, descriptor.len() + payload.len());
         if !relays.is_empty() {
             self.relay(relays, (id, origin.track), received, (descriptor, payload), interruptions);
+        }
+        if is_copied {
+            self.distribute_copies(now, origin, received, datagram);
         }
     }
 

@@ -216,6 +216,7 @@ pub fn join(identity: &str) -> Join {
         metadata: String::new(),
         attributes: BTreeMap::new(),
         kind: ParticipantKind::Standard,
+        kind_details: Default::default(),
         issued_s: 0,
         permissions: Permissions {
             publish: true,

@@ -360,6 +360,7 @@ fn microphone(id: TrackId) -> Track {
 
 fn lobby_join() -> Join {
     Join {
+        kind_details: Default::default(),
         room: RoomName::new("lobby"),
         create: false,
         options: Default::default(),

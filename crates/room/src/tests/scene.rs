@@ -78,6 +78,7 @@ impl Scene {
             name: identity.to_owned(),
             metadata: String::new(),
             attributes: BTreeMap::new(),
+            kind_details: Default::default(),
             kind: ParticipantKind::Standard,
             permissions: everything(),
             auto_subscribe: true,

@@ -160,7 +160,7 @@ impl Worker {
         self.relays.wake();
     }
 
-    /// The room relays nothing any more, in either direction.
+    /// The room relays nothing any more, in either direction, and gets nothing from other rooms.
     pub(crate) fn end_relays(&mut self, now: Instant, room: RoomId) {
         let Some(key) = self.rooms.find(room) else { return };
         let Some(relays) = self.rooms.get(key).map(|room| &room.relays) else { return };
@@ -168,10 +168,13 @@ impl Worker {
         let incoming: Vec<TrackId> = relays.incoming.keys().copied().collect();
         outgoing.into_iter().for_each(|track| self.set_relay(now, room, track, &[]));
         incoming.into_iter().for_each(|track| self.set_relayed(now, room, track, None));
+        if let Some(key) = self.rooms.find(room) {
+            self.end_guests(now, key);
+        }
     }
 
     /// Drops the room if nothing holds it any more.
-    fn release_room(&mut self, key: RoomKey) {
+    pub(crate) fn release_room(&mut self, key: RoomKey) {
         if let Some(room) = self.rooms.release(key) {
             crate::guard::discard(room);
         }

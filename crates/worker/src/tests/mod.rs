@@ -3,6 +3,7 @@
 
 mod audio;
 mod calls;
+mod copies;
 mod data;
 mod decoder;
 mod flood;

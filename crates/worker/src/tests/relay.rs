@@ -15,22 +15,22 @@ use crate::relay::link::{Link, Message, Record};
 const VIDEO: TrackId = TrackId(1);
 
 /// Two workers; a room begins on the first.
-fn two() -> (World, World) {
+pub(super) fn two() -> (World, World) {
     let mut worlds = World::meshed(2);
     let far = worlds.pop().expect("two");
     (worlds.pop().expect("two"), far)
 }
 
-fn set_relay(near: &World, room: u64, track: TrackId, to: &[usize]) {
+pub(super) fn set_relay(near: &World, room: u64, track: TrackId, to: &[usize]) {
     near.command(Command::SetRelay { room: RoomId(room), track, to: to.to_vec() });
 }
 
-fn relayed(media: MediaKind, layers: u8) -> RelayedTrack {
+pub(super) fn relayed(media: MediaKind, layers: u8) -> RelayedTrack {
     let source = if layers > 0 { TrackSource::Camera } else { TrackSource::Unknown };
     RelayedTrack { from: 0, participant: ParticipantId(1), media, source, layers, sizes: Vec::new() }
 }
 
-fn set_relayed(far: &World, room: u64, track: TrackId, source: Option<RelayedTrack>) {
+pub(super) fn set_relayed(far: &World, room: u64, track: TrackId, source: Option<RelayedTrack>) {
     far.command(Command::SetRelayed { room: RoomId(room), track, source });
 }
 
@@ -48,7 +48,7 @@ fn call(near: &mut World, far: &mut World, room: u64) -> (Client, Client, Client
 }
 
 /// Sends frames until every receiver has a whole one of so many packets.
-fn deliver(world: &mut World, from: &mut Client, to: &mut [&mut Client], packets: usize) {
+pub(super) fn deliver(world: &mut World, from: &mut Client, to: &mut [&mut Client], packets: usize) {
     to.iter_mut().for_each(|client| client.got.clear());
     let mut all: Vec<&mut Client> = vec![from];
     all.extend(to.iter_mut().map(|client| &mut **client));
@@ -63,7 +63,7 @@ fn has_frame(client: &Client, packets: usize) -> bool {
     frames.any(|frame| frame.len() == packets)
 }
 
-fn relayed_packets(world: &World, direction: &'static str) -> u64 {
+pub(super) fn relayed_packets(world: &World, direction: &'static str) -> u64 {
     world.metrics.value("stoa_worker_relayed_packets_total", Some(("direction", direction)))
 }
 
