@@ -172,6 +172,7 @@ impl Hall {
     fn join(&mut self, number: u64) {
         let id = ParticipantId(number + 1);
         let newcomer = Newcomer {
+            kind_details: Default::default(),
             id,
             identity: Identity::new(format!("person-{number}")),
             name: format!("Person {number}"),
