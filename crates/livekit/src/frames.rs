@@ -48,7 +48,8 @@ pub(crate) fn decode(frame: &Frame, form: &mut Form) -> Incoming {
         }
         Frame::Text(text) => {
             *form = Form::Json;
-            serde_json::from_str::<proto::SignalRequest>(text.as_str()).ok()
+            let sane = Some(text.as_str()).filter(|text| shape::is_sane_json(text));
+            sane.and_then(|text| serde_json::from_str::<proto::SignalRequest>(text).ok())
         }
         Frame::Ping(_) | Frame::Pong(_) => return Incoming::Keepalive,
         Frame::Close(_) => return Incoming::Closed,

@@ -1,4 +1,4 @@
-//! How much a protobuf message unfolds in memory, before it is decoded.
+//! How much a message unfolds in memory, before it is decoded: protobuf, and the same as JSON.
 
 /// Most length-delimited fields of one message: strings, bytes, submessages and map entries, at all depths. A hundred tracks with
 /// their layers and codecs have some 2,000.
@@ -14,6 +14,28 @@ const MAX_DEPTH: usize = 8;
 pub(crate) fn is_sane(message: &[u8]) -> bool {
     let mut left = MAX_FIELDS;
     walk(message, MAX_DEPTH, &mut left);
+    left > 0
+}
+
+/// What an object or a list takes of the budget of a JSON message, as against 1 for a member or an element.
+const OPENING: usize = 10;
+/// The budget: as many objects as a message in protobuf may have fields. A hundred tracks with all that can be said of them, numbers too,
+/// take a fifth of it.
+const JSON_BUDGET: usize = OPENING * MAX_FIELDS;
+
+/// The same of a message that is JSON: `{},` are three bytes, and the same 400 in memory. What stands in texts does not count.
+pub(crate) fn is_sane_json(text: &str) -> bool {
+    let (mut left, mut in_text, mut is_escaped) = (JSON_BUDGET, false, false);
+    for byte in text.bytes() {
+        match byte {
+            _ if is_escaped => is_escaped = false,
+            b'\\' if in_text => is_escaped = true,
+            b'"' => in_text = !in_text,
+            b'{' | b'[' if !in_text => left = left.saturating_sub(OPENING),
+            b',' if !in_text => left = left.saturating_sub(1),
+            _ => {}
+        }
+    }
     left > 0
 }
 
@@ -116,6 +138,29 @@ mod tests {
             ..Default::default()
         };
         assert!(is_sane(&request.encode_to_vec()));
+    }
+
+    #[test]
+    fn json_that_unfolds_is_found_and_what_is_written_in_texts_is_not_taken_for_it() {
+        for insane in [
+            format!(r#"{{"syncState":{{"publishTracks":[{}{{}}]}}}}"#, "{},".repeat(50_000)),
+            format!(r#"{{"updateMetadata":{{"attributes":{{{}"a":""}}}}}}"#, r#""a":"","#.repeat(200_000)),
+            format!(r#"{{"ping":"\\","a":[{}]}}"#, "[],".repeat(50_000)),
+        ] {
+            assert!(!is_sane_json(&insane), "{}", &insane[..40]);
+        }
+        let layers = vec![proto::VideoLayer { width: 1_280, height: 720, ..Default::default() }; 3];
+        let codec = proto::SimulcastCodecInfo { layers, ..Default::default() };
+        let track =
+            proto::TrackInfo { width: 1_280, codecs: vec![codec.clone(), codec], ..Default::default() };
+        let published = proto::TrackPublishedResponse { track: Some(track), ..Default::default() };
+        let sdp = r#"{},[],"\"{},"#.repeat(50_000);
+        let state = proto::SyncState {
+            publish_tracks: vec![published; 100],
+            offer: Some(proto::SessionDescription { sdp, ..Default::default() }),
+            ..Default::default()
+        };
+        assert!(is_sane_json(&serde_json::to_string(&state).expect("it is JSON")));
     }
 
     #[test]

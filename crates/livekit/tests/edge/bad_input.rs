@@ -363,6 +363,13 @@ fn frames() -> Vec<(&'static str, Frame, bool)> {
         ("no JSON", Frame::Text("hello".into()), true),
         ("half JSON", Frame::Text(r#"{"ping":"#.into()), true),
         ("deep JSON", Frame::Text(nested(100_000).into()), true),
+        (
+            "JSON that unfolds",
+            Frame::Text(
+                format!(r#"{{"syncState":{{"publishTracks":[{}{{}}]}}}}"#, "{},".repeat(600_000)).into(),
+            ),
+            true,
+        ),
         ("JSON of another kind", Frame::Text("[1,2,3]".into()), true),
         ("JSON with unknown fields", Frame::Text(r#"{"new":{"a":[1]},"pingReq":{"b":null}}"#.into()), false),
         ("an empty JSON object", Frame::Text("{}".into()), false),
