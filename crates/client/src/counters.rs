@@ -10,6 +10,9 @@ use wire::media::Received;
 /// A pause that counts as a freeze.
 const FREEZE: Duration = Duration::from_millis(500);
 
+/// Tracks of which is told what arrived; of more, those of which nothing has come for longest are forgotten.
+const MAX_TRACKS: usize = 4_096;
+
 /// How long the stages of connecting took, from the call of [`crate::Room::connect`].
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub struct Timing {
@@ -43,7 +46,7 @@ impl Timing {
 /// What arrived since the beginning.
 #[derive(Clone, Debug, Default)]
 pub struct Counters {
-    /// By track id.
+    /// By track id: the last few thousand.
     pub tracks: BTreeMap<Arc<str>, TrackCounters>,
     /// Packets of sections that carry no known track.
     pub unknown_packets: u64,
@@ -59,6 +62,19 @@ pub struct Counters {
     pub events_dropped: u64,
     /// Of the transport.
     pub transport: rtc::Counters,
+}
+
+impl Counters {
+    /// One packet of a track.
+    pub(crate) fn count(&mut self, track: &Arc<str>, received: &Received) {
+        if self.tracks.len() >= MAX_TRACKS && !self.tracks.contains_key(track) {
+            let oldest = self.tracks.iter().min_by_key(|(_, counts)| counts.last);
+            if let Some(oldest) = oldest.map(|(track, _)| track.clone()) {
+                self.tracks.remove(&oldest);
+            }
+        }
+        self.tracks.entry(track.clone()).or_default().count(received);
+    }
 }
 
 /// What arrived of one track.
@@ -209,6 +225,18 @@ mod tests {
             payload: 12..22,
             arrival,
         }
+    }
+
+    #[test]
+    fn of_more_tracks_than_are_told_the_silent_ones_are_forgotten() {
+        let (mut counters, now) = (Counters::default(), Instant::now());
+        let at = |ms: u64| received(1, ms, now + Duration::from_millis(ms));
+        let id = |number: u64| -> Arc<str> { format!("TR_{number}").into() };
+        (0..MAX_TRACKS as u64).for_each(|number| counters.count(&id(number), &at(number)));
+        counters.count(&id(0), &at(10_000));
+        counters.count(&id(9_999), &at(10_001));
+        assert_eq!(counters.tracks.len(), MAX_TRACKS);
+        assert!(counters.tracks.contains_key(&id(0)) && !counters.tracks.contains_key(&id(1)));
     }
 
     #[test]

@@ -30,6 +30,8 @@ const PING: Duration = Duration::from_secs(5);
 const SILENCE: Duration = Duration::from_secs(15);
 /// How long the Leave may take after the server has closed the media connection.
 const GOODBYE: Duration = Duration::from_secs(1);
+/// Tracks that were asked for by name, from which on those that are gone are forgotten.
+const MAX_ASKED: usize = 256;
 /// Requests that wait until a connection is back; further ones wait in the channel.
 const MAX_HELD: usize = 64;
 
@@ -226,10 +228,12 @@ impl Driver {
             Request::Mute { cid, muted } => session.mute(&cid, muted).await,
             Request::Subscribe { tracks, subscribe } => {
                 session.subscriptions.extend(tracks.iter().map(|track| (track.clone(), subscribe)));
+                session.known.forget_gone(&mut session.subscriptions, MAX_ASKED);
                 session.subscribe(tracks, subscribe).await
             }
             Request::Settings { tracks, settings } => {
                 session.settings.extend(tracks.iter().map(|track| (track.clone(), settings)));
+                session.known.forget_gone(&mut session.settings, MAX_ASKED);
                 session.send(Ask::TrackSetting(wanted(tracks, settings))).await
             }
             Request::Reconnect => Some(Stop::Broken(Broken::path())),

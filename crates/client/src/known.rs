@@ -1,6 +1,6 @@
 //! What is known of the room, shared between the task behind it and its handle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use livekit_protocol as proto;
@@ -80,6 +80,21 @@ impl Known {
         Some(Event::Participant(participant))
     }
 
+    /// Takes out what was said of tracks that are gone, when it is about more than `most`: what is left goes to the server with every
+    /// resume, which reads the first thousand.
+    pub fn forget_gone<T>(&self, said: &mut BTreeMap<String, T>, most: usize) {
+        if said.len() > most {
+            let inner = self.lock();
+            let there: BTreeSet<&str> = inner
+                .others
+                .values()
+                .flat_map(|other| &other.tracks)
+                .map(|track| track.sid.as_str())
+                .collect();
+            said.retain(|track, _| there.contains(track.as_str()));
+        }
+    }
+
     /// A reliable message with this number of this sender came. `false`: it came before.
     pub fn receive(&self, sender: &str, sequence: u32) -> bool {
         let mut inner = self.lock();
@@ -148,6 +163,19 @@ mod tests {
         assert!(known.update(&gone("PA_1")).is_none());
         assert_eq!(known.others().len(), 1);
         assert_eq!(told(&[known.update(&gone("PA_2")).expect("she left")]), ["-ada"]);
+    }
+
+    #[test]
+    fn what_was_said_of_tracks_that_are_gone_is_forgotten_before_it_is_much() {
+        let known = Known::default();
+        let track = proto::TrackInfo { sid: "TR_there".to_owned(), ..Default::default() };
+        known.update(&proto::ParticipantInfo { tracks: vec![track], ..info("ada", "PA_1") });
+        let mut said: BTreeMap<String, bool> =
+            ["TR_there", "TR_gone"].into_iter().map(|sid| (sid.to_owned(), true)).collect();
+        known.forget_gone(&mut said, 2);
+        assert_eq!(said.len(), 2, "few are no burden");
+        known.forget_gone(&mut said, 1);
+        assert_eq!(said.into_keys().collect::<Vec<_>>(), ["TR_there"]);
     }
 
     #[test]

@@ -486,7 +486,7 @@ impl Sink {
             counters.unknown_packets += 1;
             return;
         };
-        counters.tracks.entry(track.clone()).or_default().count(received);
+        counters.count(track, received);
         drop(counters);
         if outlet.packets {
             outlet.media(Event::Packet(Packet {

@@ -111,7 +111,7 @@ impl Session {
         let request = join::resume(options.auto_subscribe, self.known.sid(), broken.reason);
         let mut socket = open(&self.place, dialled, &request).await?;
         let response = resumed(&mut socket).await?;
-        std::mem::replace(&mut self.socket, socket).close().await;
+        self.replace_socket(socket);
         let moved = self.negotiation.candidate().is_none_or(|candidate| candidate.ip() != local);
         let fresh =
             if broken.fresh || moved { Some(room::bind_socket(local).map_err(failed)?) } else { None };
@@ -153,7 +153,7 @@ impl Session {
         let request = join::request(self.place.options.auto_subscribe, tracks, offer);
         let mut socket = open(&self.place, dialled, &request).await?;
         let join = room::joined(&mut socket).await.map_err(failed)?;
-        std::mem::replace(&mut self.socket, socket).close().await;
+        self.replace_socket(socket);
         self.negotiation = negotiation;
         self.media.sender.send_surely(Command::Replace(Box::new(replacement))).await;
         self.ready = Some(ready);
@@ -186,6 +186,11 @@ impl Session {
             }
         }
         Ok(())
+    }
+
+    /// The old one is dead as a rule, and its last words are not waited for.
+    fn replace_socket(&mut self, socket: Socket) {
+        tokio::spawn(std::mem::replace(&mut self.socket, socket).close());
     }
 
     /// The tracks that were asked for by name, or asked not to come.

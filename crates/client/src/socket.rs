@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt as _, StreamExt as _};
 use livekit_protocol as proto;
 use prost::Message as _;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject as _;
@@ -27,6 +29,11 @@ const BUNDLES: [&str; 4] = [
     "/etc/ssl/ca-bundle.pem",
     "/etc/ssl/cert.pem",
 ];
+
+/// A message that the socket has not taken for this long never goes: its path is dead, and everything else waits behind it.
+const SENDING: Duration = Duration::from_secs(10);
+/// How long the last words may take.
+const CLOSING: Duration = Duration::from_secs(1);
 
 /// A byte stream, encrypted or not.
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -185,15 +192,16 @@ impl Socket {
         }
     }
 
-    /// Sends a request; `false` when the socket is gone.
+    /// Sends a request; `false` when the socket is gone, or as good as gone.
     pub async fn send(&mut self, message: proto::signal_request::Message) -> bool {
         let request = proto::SignalRequest { message: Some(message) };
-        self.stream.send(Frame::Binary(request.encode_to_vec().into())).await.is_ok()
+        let sending = self.stream.send(Frame::Binary(request.encode_to_vec().into()));
+        matches!(timeout(SENDING, sending).await, Ok(Ok(())))
     }
 
     /// Closes it; the server may be gone, then there is nobody to say it to.
     pub async fn close(mut self) {
-        let _ = self.stream.close(None).await;
+        let _ = timeout(CLOSING, self.stream.close(None)).await;
     }
 }
 
@@ -276,6 +284,21 @@ mod tests {
         assert!(matches!(outcome(&url, &[]).await, ConnectError::Tls(_)));
         let (_, other) = refusing_server().await;
         assert!(matches!(outcome(&url, &[other]).await, ConnectError::Tls(_)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_path_that_takes_nothing_any_more_is_given_up_and_closed_in_time() {
+        let (ours, _nobody_reads) = tokio::io::duplex(64);
+        let stream: Box<dyn Stream> = Box::new(ours);
+        let stream =
+            WebSocketStream::from_raw_socket(stream, tungstenite::protocol::Role::Client, None).await;
+        let mut socket = Socket { stream };
+        let started = tokio::time::Instant::now();
+        let long = proto::MuteTrackRequest { sid: "x".repeat(100), muted: true };
+        assert!(!socket.send(proto::signal_request::Message::Mute(long)).await);
+        assert_eq!(started.elapsed(), SENDING);
+        socket.close().await;
+        assert_eq!(started.elapsed(), SENDING + CLOSING);
     }
 
     #[tokio::test]

@@ -204,6 +204,7 @@ async fn look(room: Arc<Room>, events: Events, mut watch: Watch, seen: Arc<Seen>
                     }
                 }
             }
+            Event::ParticipantLeft { identity } => watch.lose(identity),
             Event::Reconnecting { full: true, .. } => watch.forget(),
             _ => {}
         }

@@ -97,15 +97,17 @@ impl Summary {
             self.line("   time    in failed tracks    up Mbit/s  down Mbit/s    packets/s   loss %  freezes");
         }
         self.lines += 1;
-        let (packets, lost) = (totals.packets - old.packets, totals.lost.saturating_sub(old.lost));
+        // What is forgotten of tracks that are long gone is missing in the later one.
+        let since = |now: u64, then: u64| now.saturating_sub(then);
+        let (packets, lost) = (since(totals.packets, old.packets), since(totals.lost, old.lost));
         self.line(&format!(
             "{:>6.0}s {:>5} {:>6} {:>6} {:>12.2} {:>12.2} {:>12.0} {:>8.2} {:>8}",
             now.saturating_duration_since(self.started).as_secs_f64(),
             self.joined,
             self.failed,
             totals.tracks,
-            megabits(totals.sent_bytes - old.sent_bytes, time),
-            megabits(totals.bytes - old.bytes, time),
+            megabits(since(totals.sent_bytes, old.sent_bytes), time),
+            megabits(since(totals.bytes, old.bytes), time),
             packets as f64 / time,
             percent(lost, packets),
             totals.freezes,
@@ -127,8 +129,8 @@ impl Summary {
         let (end, totals) = self.end.unwrap_or(self.before);
         let (begin, old) = self.all_in.unwrap_or((self.started, Totals::default()));
         let time = end.saturating_duration_since(begin).as_secs_f64().max(1e-3);
-        let (up, down) =
-            (megabits(totals.sent_bytes - old.sent_bytes, time), megabits(totals.bytes - old.bytes, time));
+        let up = megabits(totals.sent_bytes.saturating_sub(old.sent_bytes), time);
+        let down = megabits(totals.bytes.saturating_sub(old.bytes), time);
         let joins = Times::of(self.timings.iter().filter_map(|(_, timing)| timing.ready));
         let subscribers = self.timings.iter().filter(|(role, _)| *role == Role::Subscriber);
         let media = Times::of(subscribers.clone().filter_map(|(_, timing)| timing.first_packet));

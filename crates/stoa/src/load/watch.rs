@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use clap::ValueEnum;
-use client::{MediaKind, Participant, TrackSettings};
+use client::{MediaKind, Participant, Track, TrackSettings};
 
 /// How a subscriber shows a room.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
@@ -49,9 +49,10 @@ impl Layout {
 /// What one subscriber watches.
 pub struct Watch {
     layout: Layout,
-    sounds: BTreeSet<String>,
-    /// By place.
-    pictures: Vec<String>,
+    /// Tracks by publisher.
+    sounds: BTreeSet<(String, String)>,
+    /// The same by place; `None`: it is free.
+    pictures: Vec<Option<(String, String)>>,
 }
 
 /// A track to subscribe, and what is wanted of it if it is a video.
@@ -64,25 +65,45 @@ impl Watch {
 
     /// Somebody came or changed: tracks that are to be subscribed now. All sounds, and as many pictures as there are places for.
     pub fn see(&mut self, participant: &Participant) -> Vec<Wish> {
+        let of = |track: &Track| (participant.identity.clone(), track.sid.clone());
+        self.keep(&participant.identity, &participant.tracks.iter().map(of).collect());
         let mut wishes = Vec::new();
         for track in &participant.tracks {
             match track.kind {
-                MediaKind::Audio if self.sounds.insert(track.sid.clone()) => {
-                    wishes.push((track.sid.clone(), None));
-                }
-                MediaKind::Video => wishes.extend(self.picture(&track.sid)),
+                MediaKind::Audio if self.sounds.insert(of(track)) => wishes.push((track.sid.clone(), None)),
+                MediaKind::Video => wishes.extend(self.picture(of(track))),
                 MediaKind::Audio => {}
             }
         }
         wishes
     }
 
-    fn picture(&mut self, sid: &str) -> Option<Wish> {
-        if self.pictures.iter().any(|known| known == sid) || self.pictures.len() >= self.layout.places() {
+    /// Somebody left, whose places are free.
+    pub fn lose(&mut self, identity: &str) {
+        self.keep(identity, &BTreeSet::new());
+    }
+
+    /// Of this publisher's tracks there are only these any more.
+    fn keep(&mut self, identity: &str, there: &BTreeSet<(String, String)>) {
+        let stays = |track: &(String, String)| track.0 != identity || there.contains(track);
+        self.sounds.retain(stays);
+        for place in &mut self.pictures {
+            place.take_if(|track| !stays(track));
+        }
+    }
+
+    fn picture(&mut self, track: (String, String)) -> Option<Wish> {
+        if self.pictures.iter().flatten().any(|known| *known == track) {
             return None;
         }
-        self.pictures.push(sid.to_owned());
-        Some((sid.to_owned(), Some(self.layout.settings(self.pictures.len() - 1))))
+        let free = self.pictures.iter().position(Option::is_none).unwrap_or(self.pictures.len());
+        if free >= self.layout.places() {
+            return None;
+        }
+        self.pictures.resize(self.pictures.len().max(free + 1), None);
+        let sid = track.1.clone();
+        self.pictures[free] = Some(track);
+        Some((sid, Some(self.layout.settings(free))))
     }
 
     /// Every track has another id: the session of ours or of the room is another one.
@@ -94,7 +115,6 @@ impl Watch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use client::Track;
 
     fn publisher(number: usize) -> Participant {
         let track = |kind, letter| Track {
@@ -132,5 +152,21 @@ mod tests {
             );
             assert!(watch.see(&publisher(0)).is_empty(), "each once");
         }
+    }
+    #[test]
+    fn the_place_of_who_leaves_or_comes_back_with_other_tracks_is_free() {
+        let mut watch = Watch::new(Layout::Speaker);
+        let pictures = |wishes: Vec<Wish>| -> Vec<(String, u32)> {
+            let sized = |(sid, settings): Wish| Some((sid, settings?.width));
+            wishes.into_iter().filter_map(sized).collect()
+        };
+        let first: Vec<_> = (0..6).flat_map(|number| pictures(watch.see(&publisher(number)))).collect();
+        assert_eq!(first.len(), 6);
+        let mut anew = publisher(3);
+        anew.tracks[1].sid = "TR_anew".to_owned();
+        assert_eq!(pictures(watch.see(&anew)), [("TR_anew".to_owned(), 320)]);
+        assert!(pictures(watch.see(&publisher(7))).is_empty(), "all places are taken");
+        watch.lose("0");
+        assert_eq!(pictures(watch.see(&publisher(7))), [("TR_v7".to_owned(), 1280)], "the large one");
     }
 }
