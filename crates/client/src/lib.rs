@@ -35,7 +35,7 @@
 //! # }
 //! ```
 //!
-//! The examples `publish_file` and `record_room` are whole programs.
+//! The examples `publish_file`, `record_room` and `pipe` are whole programs.
 //!
 //! - [`Room`] is a participant's place in a room, on one connection (signal version 1). Its media has a thread of its own, its
 //!   signalling a tokio task.

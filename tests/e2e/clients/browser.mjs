@@ -1,6 +1,7 @@
 // The stock client in a browser, and pages that publish by WHIP and play by WHEP.
 
 import { Person } from "../lib/person.mjs";
+import { WHEP_LACKS, WHIP_LACKS } from "./http.mjs";
 
 const SIZE = { width: 640, height: 360 };
 
@@ -50,9 +51,6 @@ export class StockPage extends Person {
   }
 }
 
-const NO_SOCKET = "there is no signal connection: HTTP requests only";
-const NO_DATA = "has no data channels here";
-
 class HttpPage extends Person {
   size = SIZE;
 
@@ -72,7 +70,7 @@ export class WhipPublisher extends HttpPage {
   publishes = true;
   plays = false;
   joinsWith = "publish";
-  lacks = { see: "WHIP only publishes", hear: "WHIP only publishes", mute: "WHIP has no message for it", data: `WHIP ${NO_DATA}`, "socket cut": NO_SOCKET };
+  lacks = WHIP_LACKS;
 
   async join(room, gate) {
     const token = await this.server.token(room, this.identity);
@@ -86,7 +84,7 @@ export class WhipPublisher extends HttpPage {
 export class WhepPlayer extends HttpPage {
   publishes = false;
   plays = true;
-  lacks = { publish: "WHEP only plays", data: `WHEP ${NO_DATA}`, "socket cut": NO_SOCKET };
+  lacks = WHEP_LACKS;
 
   async join(room, gate) {
     const token = await this.server.token(room, this.identity);

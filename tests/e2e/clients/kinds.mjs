@@ -2,6 +2,7 @@
 
 import { StockPage, WhepPlayer, WhipPublisher } from "./browser.mjs";
 import { openNode, openPython } from "./native.mjs";
+import { RUST } from "./rust.mjs";
 
 // The identity decides colour and tone; Firefox's microphone knows but one.
 const PEOPLE = { chromium: "ada", firefox: "fay" };
@@ -19,10 +20,11 @@ export const KINDS = [
   ]),
   { name: "Python SDK", identity: "pia", open: openPython },
   { name: "Node SDK", identity: "pia", open: openNode },
+  ...RUST,
   ...["chromium", "firefox"].flatMap((browser) => [
     inBrowser("WHIP page", browser, (asked) => WhipPublisher.open(asked)),
     inBrowser("WHEP page", browser, (asked) => WhepPlayer.open(asked)),
   ]),
-  ...["WHIP and WHEP, aiortc", "shaped like the ESP32 SDK, protocol 1", "shaped like the Android SDK, protocol 13", "shaped like the Swift and Flutter SDKs, protocol 16", "shaped like Safari", "Rust client"].map((name) => ({ name, missing: async () => "not tried yet" })),
+  ...["WHIP and WHEP, aiortc", "shaped like the ESP32 SDK, protocol 1", "shaped like the Android SDK, protocol 13", "shaped like the Swift and Flutter SDKs, protocol 16", "shaped like Safari"].map((name) => ({ name, missing: async () => "not tried yet" })),
   { name: "WHIP and WHEP, GStreamer", missing: async () => "not tried yet: needs webrtcbin (Debian: gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice)" },
 ];

@@ -20,16 +20,21 @@ Bob, on the other side, is \`livekit-client\` in Chromium.
 - *Path cut* takes away all media packets of both directions for 6 s after the picture has stopped: all see and hear each other again, in
   the same session. Firefox on two connections joins anew now and then: that is not held against it.
 
-A number in place of an answer is a note: why that does not exist for this client, or was not tried.
+A number in place of an answer is a note: why that does not exist for this client, or was not tried. One behind it says how it was.
 `;
 
-/** The page for `rows`: a list of `{name, cells}`, or `{name, left}` for kinds that were left out and why. `versions` is a line of text. */
+/**
+ * The page for `rows`: a list of `{name, cells, remarks}`, or `{name, left}` for kinds that were left out and why. `remarks` has what is to
+ * be said of a step. `versions` is a line of text.
+ */
 export function render(rows, versions) {
   const notes = [];
   const note = (text) => (notes.includes(text) ? notes.indexOf(text) + 1 : notes.push(text));
   const word = (row, step) => {
     const cell = row.left ? { lacks: row.left } : row.cells[step];
-    return cell.ok ? "yes" : cell.lacks ? `${note(cell.lacks)}` : "NO";
+    if (cell.lacks) return `${note(cell.lacks)}`;
+    const remark = row.remarks?.[step];
+    return `${cell.ok ? "yes" : "NO"}${remark ? ` (${note(remark)})` : ""}`;
   };
   const lines = rows.map((row) => `| ${[row.name, ...COLUMNS.map((step) => word(row, step))].join(" | ")} |`);
   const table = [`| client | ${COLUMNS.join(" | ")} |`, `|${"---|".repeat(COLUMNS.length + 1)}`, ...lines];
@@ -47,7 +52,7 @@ function committed() {
 /** The steps of a row that do not work, as sentences; without those that the committed page admits not to. */
 export function worse({ name, cells }) {
   const before = committed()[name] ?? {};
-  return COLUMNS.filter((step) => cells[step].error && before[step] !== "NO").map((step) => `${step}: ${cells[step].error}`);
+  return COLUMNS.filter((step) => cells[step].error && !before[step]?.startsWith("NO")).map((step) => `${step}: ${cells[step].error}`);
 }
 
 export function write(page) {

@@ -25,7 +25,13 @@ export class NativeClient {
 
   async join(room, gate) {
     const token = await this.stage.server.token(room, this.identity);
-    this.process = this.start({ url: gate.socketUrl, token, tone: this.look.tone, colour: this.look.rgb });
+    this.process = this.start({ url: this.address(gate), token, tone: this.look.tone, colour: this.look.rgb });
+    // They report from when they are in; one that cannot join ends, and its words are in the error.
+    await this.process.sees("that it is in", (report) => Object.keys(report).length > 0);
+  }
+
+  address(gate) {
+    return gate.socketUrl;
   }
 
   /** It does so by itself. */
@@ -91,6 +97,6 @@ export async function openPython(asked) {
 
 /** The Node SDK, which cannot mute its own tracks. */
 export async function openNode(asked) {
-  const start = (person) => startPerson("Node", process.execPath, join(SUITE, "clients", "node-person.mjs"), person);
+  const start = (person) => startPerson("Node", process.execPath, [join(SUITE, "clients", "node-person.mjs")], person);
   return Object.assign(new NativeClient(asked, start), { mutes: false });
 }

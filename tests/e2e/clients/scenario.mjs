@@ -83,16 +83,22 @@ export const STEPS = {
   },
 };
 
-/** Takes one client through all steps; resolves with a cell per step: `{ok: true}`, `{lacks: reason}` or `{error}`. */
+/** Takes one client through all steps; resolves with a cell per step: `{ok: true, ms}`, `{lacks: reason}` or `{error, ms}`. */
 export async function play(scene) {
   const cells = {};
   for (const [step, run] of Object.entries(STEPS)) {
     const reason = scene.client.lacks[step];
     if (reason) cells[step] = { lacks: reason };
     else if (cells.join?.error) cells[step] = { error: "never joined" };
-    else cells[step] = await run(scene).then(() => ({ ok: true }), (error) => ({ error: error.message }));
+    else cells[step] = await timed(run(scene));
   }
   return cells;
+}
+
+async function timed(step) {
+  const start = Date.now();
+  const outcome = await step.then(() => ({ ok: true }), (error) => ({ error: error.message }));
+  return { ...outcome, ms: Date.now() - start };
 }
 
 function loses(link, percent) {

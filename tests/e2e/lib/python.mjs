@@ -63,13 +63,18 @@ export const has = (expected) => (one) => Object.entries(expected).every(([key, 
  * that the program can be told.
  */
 export function startPython(person) {
-  return startPerson("Python", PYTHON, join(SUITE, "python", "person.py"), person);
+  return startPythonProgram("Python", "person.py", person);
 }
 
-/** Starts a program that takes the same arguments and talks in the same way; `what` it is called, for messages. */
-export function startPerson(what, command, script, { url, token, tone, colour }) {
+/** Starts another program of the folder `python`, in the suite's environment unless `python` is another interpreter. `before` are arguments before the usual ones. */
+export function startPythonProgram(what, file, person, { python = PYTHON, before = [] } = {}) {
+  return startPerson(what, python, [join(SUITE, "python", file), ...before], person);
+}
+
+/** Starts a program that takes the same arguments, after `before`, and talks in the same way; `what` it is called, for messages. */
+export function startPerson(what, command, before, { url, token, tone, colour }) {
   let latest = {};
-  const { order, check, stop } = start(what, command, [script, url, token, String(tone), colour.join(",")], (told) => { latest = told; });
+  const { order, check, stop } = start(what, command, [...before, url, token, String(tone), colour.join(",")], (told) => { latest = told; });
   return {
     sees: (wanted, good) => until(`the ${what} client to report ${wanted}`, () => (check(), latest), good),
     say: (text) => order({ say: text }),

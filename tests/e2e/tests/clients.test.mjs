@@ -44,7 +44,8 @@ for (const kind of KINDS) {
       return t.skip(left);
     }
     const cells = await playOut(kind);
-    rows.push({ name: kind.name, cells });
+    rows.push({ name: kind.name, cells, remarks: kind.remarks });
+    console.log(`${kind.name}: ${secondsOf(cells)}`);
     const faults = worse({ name: kind.name, cells });
     assert.deepEqual(faults, [], faults.join("\n"));
     assert.ok(stage.server.alive, stage.server.tail);
@@ -69,6 +70,11 @@ async function playOut(kind) {
   }
 }
 
+/** How long each step took. */
+function secondsOf(cells) {
+  return Object.entries(cells).filter(([, { ms }]) => ms !== undefined).map(([step, { ms }]) => `${step} ${(ms / 1000).toFixed(1)}`).join(", ");
+}
+
 function report() {
   const page = render(rows, versions());
   console.log(page);
@@ -78,6 +84,6 @@ function report() {
 /** Of the packages that were tried. */
 function versions() {
   const { dependencies } = JSON.parse(readFileSync(join(SUITE, "package.json"), "utf8"));
-  const python = readFileSync(join(SUITE, "requirements.txt"), "utf8").split("\n").filter((line) => /^livekit==/.test(line));
+  const python = readFileSync(join(SUITE, "requirements.txt"), "utf8").split("\n").filter((line) => /^(livekit|av|aiortc)==/.test(line));
   return `Versions: livekit-client ${dependencies["livekit-client"]}, @livekit/rtc-node ${dependencies["@livekit/rtc-node"]}; of PyPI ${python.join(", ")}.`;
 }
