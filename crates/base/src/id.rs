@@ -154,6 +154,22 @@ text_id!(
     /// Who a participant is to the application; unique in a room at any time.
     Identity
 );
+text_id!(
+    /// A person in the messaging plane.
+    UserId
+);
+text_id!(
+    /// One installation of a messaging client; a browser tab is one.
+    DeviceId
+);
+text_id!(
+    /// An ordered conversation.
+    ChannelId
+);
+text_id!(
+    /// One call, from its invitation to its end.
+    CallId
+);
 
 #[cfg(test)]
 mod tests {

@@ -9,6 +9,9 @@ pub mod model;
 pub mod ring;
 mod unit;
 
-pub use id::{Identity, NodeId, ParseIdError, ParticipantId, PeerId, RoomId, RoomName, TrackId};
+pub use id::{
+    CallId, ChannelId, DeviceId, Identity, NodeId, ParseIdError, ParticipantId, PeerId, RoomId, RoomName, TrackId,
+    UserId,
+};
 pub use media::{Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, Rid, ShortName};
 pub use unit::{Bitrate, NtpTime, UnixMillis};

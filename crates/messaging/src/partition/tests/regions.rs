@@ -1,0 +1,163 @@
+use super::*;
+use crate::testing::{at, vector};
+
+/// A channel of two regions, of which `eu` is the home; `us` knows what `eu` has told it.
+fn two() -> (Desk, Desk) {
+    let (mut eu, mut us) = (Desk::new("eu"), Desk::new("us"));
+    (eu.owner.alone, us.owner.alone) = (false, false);
+    eu.create(Settings { active_active: true, ..Settings::default() });
+    carry(&eu, &mut us, 0);
+    (eu, us)
+}
+
+/// Carries what `from` has told, from its `skip`th event on, to `to`.
+fn carry(from: &Desk, to: &mut Desk, skip: usize) {
+    let events: Vec<Arc<Event>> = from
+        .told
+        .iter()
+        .filter_map(|output| match output {
+            Output::Deliver(event) => Some(Arc::clone(event)),
+            _ => None,
+        })
+        .skip(skip)
+        .collect();
+    for event in events {
+        to.owner.remote(to.now, event);
+    }
+    to.settle();
+}
+
+fn answer_to(place: &str) -> Ask {
+    let seen = vec![Token { seen: vector(&[place]) }];
+    Ask::Send(Box::new(Send { seen, ..numbered(1, text("answer")) }))
+}
+
+#[test]
+fn an_answer_is_not_appended_before_what_its_sender_saw_elsewhere_has_come() {
+    let (mut eu, mut us) = two();
+    let question = eu.sent("ann", 1, text("question"));
+    let request = us.hand("bob", answer_to(&question.to_string()));
+    us.settle();
+    assert_eq!((us.answers.get(&request), us.owner.waiting()), (None, 1));
+    carry(&eu, &mut us, 0);
+    let Some(Answer::Sent { event, .. }) = us.answers.get(&request).cloned() else {
+        panic!("it was not accepted")
+    };
+    let told = us.told.iter().find_map(|output| match output {
+        Output::Deliver(told) if told.id == event => Some(told.depends.place(region("eu"))),
+        _ => None,
+    });
+    assert_eq!(told, Some(Some(question.place)));
+    assert_eq!(us.owner.holes(), 0);
+}
+
+#[test]
+fn others_pass_while_one_waits_and_the_same_connection_does_not() {
+    let (_, mut us) = two();
+    us.hand("bob", answer_to("eu.1.3"));
+    let second = us.hand("bob", Ask::Send(Box::new(numbered(2, text("after that")))));
+    us.sent("eve", 1, text("unconcerned"));
+    assert_eq!((us.answers.get(&second), us.owner.waiting()), (None, 2));
+    us.pass(Duration::from_secs(5));
+    assert!(matches!(us.answers.get(&second), Some(Answer::Sent { .. })), "in order, behind the first");
+}
+
+#[test]
+fn after_five_seconds_a_hole_stands_for_what_has_not_come_and_later_it_is_filled() {
+    let (mut eu, mut us) = two();
+    let question = eu.sent("ann", 1, text("question"));
+    us.told.clear();
+    us.hand("bob", answer_to(&question.to_string()));
+    us.pass(Duration::from_millis(4_900));
+    assert_eq!(us.owner.holes(), 0);
+    us.pass(Duration::from_millis(100));
+    assert_eq!(us.owner.holes(), 1);
+    let contents: Vec<&Content> = us
+        .told
+        .iter()
+        .filter_map(|output| match output {
+            Output::Deliver(event) => Some(&event.content),
+            _ => None,
+        })
+        .collect();
+    let known = Some(at(1, 2));
+    assert_eq!(contents[0], &Content::Hole { region: region("eu"), known, upto: question.place });
+    assert_eq!(contents.len(), 2);
+    carry(&eu, &mut us, 0);
+    assert_eq!(us.room().causal().applied().place(region("eu")), Some(question.place));
+}
+
+#[test]
+fn a_read_mark_ahead_of_what_has_come_waits_too() {
+    let (mut eu, mut us) = two();
+    let question = eu.sent("ann", 1, text("question"));
+    let read = Cursor { at: vector(&[&question.to_string()]), clock: Hlc(0) };
+    let request = us.hand("bob", Ask::Read { read, delivered: Cursor::default() });
+    us.pass(Duration::from_secs(1));
+    assert_eq!(us.answers.get(&request), None);
+    carry(&eu, &mut us, 0);
+    us.pass(Duration::from_secs(1));
+    assert!(matches!(us.answers.get(&request), Some(Answer::Marked(_))));
+}
+
+#[test]
+fn outside_its_home_what_membership_refuses_may_be_tried_again() {
+    let (_, mut us) = two();
+    let Answer::Refused(refusal) = us.send("joe", 1, text("x")) else { panic!("joe is not in it") };
+    assert_eq!((refusal.code, refusal.retry_after.is_some()), (Code::NotMember, true));
+    let Answer::Refused(refusal) = us.ask("joe", Ask::Join) else { panic!("that is for the home to decide") };
+    assert!(refusal.retry_after.is_some());
+}
+
+#[test]
+fn a_channel_with_one_home_takes_sends_there_alone() {
+    let (mut eu, mut us) = (Desk::new("eu"), Desk::new("us"));
+    (eu.owner.alone, us.owner.alone) = (false, false);
+    eu.create(Settings::default());
+    carry(&eu, &mut us, 0);
+    assert_eq!(us.refused("bob", Ask::Send(Box::new(numbered(1, text("x"))))), Code::Busy);
+    eu.sent("bob", 1, text("x"));
+}
+
+#[test]
+fn a_number_that_another_region_accepted_is_answered_with_its_event() {
+    let (mut eu, mut us) = two();
+    let event = eu.sent("bob", 1, text("x"));
+    carry(&eu, &mut us, 0);
+    assert_eq!(us.sent("bob", 1, text("x")), event);
+}
+
+#[test]
+fn a_new_owner_waits_for_what_its_own_log_depends_on() {
+    let (mut eu, mut us) = two();
+    eu.sent("ann", 1, text("question"));
+    carry(&eu, &mut us, 0);
+    us.sent("bob", 1, text("answer"));
+    let mut owner = Partition::new(State::new(region("us"), 1), 2, false, Limits::default());
+    us.log.iter().for_each(|record| owner.replay(record));
+    assert!(!owner.is_ready() && !owner.start());
+    for output in &eu.told {
+        if let Output::Deliver(event) = output {
+            owner.remote(us.now, Arc::clone(event));
+        }
+    }
+    assert!(owner.is_ready() && owner.start());
+    assert_eq!(owner.state().channels[&channel("room")].causal().applied(), us.room().causal().applied());
+}
+
+#[test]
+fn clocks_of_answers_are_above_those_of_questions_whatever_the_walls_say() {
+    let (mut eu, mut us) = two();
+    eu.now.wall.0 += 3_600_000;
+    eu.sent("ann", 1, text("question"));
+    carry(&eu, &mut us, 0);
+    us.sent("bob", 1, text("answer"));
+    let clock = |desk: &Desk| {
+        let last = desk.told.iter().rev().find_map(|output| match output {
+            Output::Deliver(event) => Some(event.clock),
+            _ => None,
+        });
+        last.expect("something was told")
+    };
+    assert!(clock(&us) > clock(&eu));
+}
