@@ -10,8 +10,8 @@ pub mod ring;
 mod unit;
 
 pub use id::{
-    CallId, ChannelId, DeviceId, Identity, NodeId, ParseIdError, ParticipantId, PeerId, RoomId, RoomName, TrackId,
-    UserId,
+    CallId, ChannelId, DeviceId, Identity, NodeId, ParseIdError, ParticipantId, PeerId, RoomId, RoomName,
+    TrackId, UserId,
 };
 pub use media::{Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, Rid, ShortName};
 pub use unit::{Bitrate, NtpTime, UnixMillis};

@@ -23,7 +23,7 @@ pub const MENTIONS: usize = 999;
 const EVERYONE: usize = 1_024;
 
 /// A channel.
-#[derive(Clone, PartialEq, Eq, Debug)]
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Channel {
     /// What it is for. `None` until its creation has come here (another region's events may be earlier).
     kind: Option<Kind>,
@@ -94,24 +94,6 @@ pub enum Right {
     Forbidden,
     /// Not before this time.
     Muted(UnixMillis),
-}
-
-impl Default for Channel {
-    fn default() -> Self {
-        Self {
-            kind: None,
-            home: None,
-            settings: Settings::default(),
-            members: BTreeMap::new(),
-            others: BTreeMap::new(),
-            sends: BTreeMap::new(),
-            marks: BTreeMap::new(),
-            mentions: BTreeMap::new(),
-            holes: Vec::new(),
-            floor: Vector::default(),
-            causal: Causal::default(),
-        }
-    }
 }
 
 impl Channel {
