@@ -1,11 +1,11 @@
-//! What the queue needs of a file system.
+//! What a queue and a log need of a file system.
 
 use std::io;
 
-/// One directory of files, owned by one queue.
+/// One directory of files, owned by one queue or one log. Clones are the same directory.
 ///
 /// Creating and removing a file lasts once [`Disk::sync`] has returned `Ok`; before, either may be undone by a crash.
-pub trait Disk: Send + 'static {
+pub trait Disk: Clone + Send + 'static {
     /// An open file.
     type File: File;
 

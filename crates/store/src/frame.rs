@@ -1,143 +1,158 @@
-//! The bytes of a segment: a head, then frames. All numbers are little-endian; all checksums are CRC-32C (RFC 3720 appendix B.4).
+//! The bytes that all files here are made of: a head, then frames, with checksums. All numbers are little-endian; all checksums are
+//! CRC-32C (RFC 3720 appendix B.4).
 //!
 //! ```text
-//! head    magic "STOAQUE1" (8) | number of the segment (8) | first entry that it may hold (8) | checksum of these (4)
-//! frame   magic "STQF" (4) | length of the body (4) | checksum (4) | body: records
-//! record  kind (1) | number (8) | length of the payload (4) | checksum of these and the payload (4) | payload
+//! head    magic (7) | version of the format, a digit (1) | number of the file (8) | a number that the format gives a meaning (8) |
+//!         checksum of these (4)
+//! frame   magic "STQF" (4) | length of the body (4) | checksum (4) | body
 //! ```
 //!
-//! A frame is what one commit wrote. Its checksum covers the segment's number and the frame's place, too, so that no bytes but those
-//! that were written there for it are taken for it. The `1` in the head's magic is the version of the format.
+//! A frame is what one commit wrote. Its checksum covers the file's number and the frame's place, too, so that no bytes but those
+//! that were written there for it are taken for it. What the body holds is the format's.
 
-use std::ops::Range;
+use std::io;
 
-use crc::{CRC_32_ISCSI, Crc};
+use crc::{CRC_32_ISCSI, Crc, Digest, Table};
 
-static CRC: Crc<u32> = Crc::<u32>::new(&CRC_32_ISCSI);
+/// Sixteen bytes a step: reading a store at its start is bound by this.
+static CRC: Crc<u32, Table<16>> = Crc::<u32, Table<16>>::new(&CRC_32_ISCSI);
 
-const HEAD_MAGIC: &[u8; 8] = b"STOAQUE1";
 const FRAME_MAGIC: &[u8; 4] = b"STQF";
-/// Bytes of a segment's head.
+/// Bytes of a file's head.
 pub(crate) const HEAD: usize = 28;
 /// Bytes before the body of a frame.
 pub(crate) const FRAME: usize = 12;
-/// Bytes before the payload of a record.
-pub(crate) const RECORD: usize = 17;
 /// Longest body of a frame. Recovery has one in memory.
 pub(crate) const MAX_BODY: usize = 64 << 20;
 
-/// What a record says.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Kind {
-    /// There is an entry of this number.
-    Entry,
-    /// The entry of this number is done with.
-    Finished,
+/// A kind of file.
+pub(crate) struct Format {
+    /// The first bytes of its head.
+    pub magic: &'static [u8; 7],
+    /// The version that is written, and the newest that is understood.
+    pub version: u8,
 }
 
-/// A record in the body of a frame.
-pub(crate) struct Record {
-    pub kind: Kind,
-    pub number: u64,
-    /// Where its payload is in the body.
-    pub payload: Range<usize>,
+/// What the beginning of a file says.
+#[derive(PartialEq, Eq, Debug)]
+pub(crate) enum Head {
+    /// It is a head of this file; this is its second number.
+    Good(u64),
+    /// It is one of a version that this code does not know. Every version keeps the head's layout, so that this can be told apart
+    /// from damage.
+    Newer(u8),
+    /// It is none.
+    Bad,
 }
 
-/// The head of a segment.
-pub(crate) fn head(segment: u64, first: u64) -> [u8; HEAD] {
-    let mut out = [0; HEAD];
-    out[..8].copy_from_slice(HEAD_MAGIC);
-    out[8..16].copy_from_slice(&segment.to_le_bytes());
-    out[16..24].copy_from_slice(&first.to_le_bytes());
-    let sum = CRC.checksum(&out[..24]);
-    out[24..].copy_from_slice(&sum.to_le_bytes());
-    out
+impl Format {
+    /// The head of a file.
+    pub fn head(&self, number: u64, second: u64) -> [u8; HEAD] {
+        self.head_of_version(self.version, number, second)
+    }
+
+    /// What stands at the beginning of `bytes`, which should be of the file with this number.
+    pub fn read_head(&self, bytes: &[u8], number: u64) -> Head {
+        let (Some(head), Some(second)) = (bytes.get(..HEAD), u64_at(bytes, 16)) else { return Head::Bad };
+        let version = head[7].wrapping_sub(b'0');
+        if version > 9 || head != self.head_of_version(version, number, second) {
+            return Head::Bad;
+        }
+        if version > self.version { Head::Newer(version) } else { Head::Good(second) }
+    }
+
+    fn head_of_version(&self, version: u8, number: u64, second: u64) -> [u8; HEAD] {
+        let mut out = [0; HEAD];
+        out[..7].copy_from_slice(self.magic);
+        out[7] = b'0' + version;
+        out[8..16].copy_from_slice(&number.to_le_bytes());
+        out[16..24].copy_from_slice(&second.to_le_bytes());
+        let sum = checksum(&[&out[..24]]);
+        out[24..].copy_from_slice(&sum.to_le_bytes());
+        out
+    }
 }
 
-/// The first entry that the segment may hold; `None`: this is no head of this segment.
-pub(crate) fn read_head(bytes: &[u8], segment: u64) -> Option<u64> {
-    let first = u64_at(bytes, 16)?;
-    (bytes.get(..HEAD)? == head(segment, first)).then_some(first)
-}
-
-/// Adds a record to the body of a frame. Returns where in it the payload is.
-pub(crate) fn push_record(body: &mut Vec<u8>, kind: Kind, number: u64, payload: &[u8]) -> Range<usize> {
-    let start = body.len();
-    body.push(match kind {
-        Kind::Entry => 1,
-        Kind::Finished => 2,
-    });
-    body.extend_from_slice(&number.to_le_bytes());
-    body.extend_from_slice(&(payload.len() as u32).to_le_bytes());
-    let sum = record_sum(&body[start..], payload);
-    body.extend_from_slice(&sum.to_le_bytes());
-    body.extend_from_slice(payload);
-    start + RECORD..body.len()
-}
-
-/// The whole frame around a body that will stand at `offset` of its segment.
-pub(crate) fn frame(segment: u64, offset: u64, body: &[u8]) -> Vec<u8> {
+/// The whole frame around a body that will stand at `offset` of its file.
+pub(crate) fn frame(file: u64, offset: u64, body: &[u8]) -> Vec<u8> {
     let mut out = Vec::with_capacity(FRAME + body.len());
     out.extend_from_slice(FRAME_MAGIC);
     out.extend_from_slice(&(body.len() as u32).to_le_bytes());
-    out.extend_from_slice(&frame_sum(segment, offset, body).to_le_bytes());
+    out.extend_from_slice(&frame_sum(file, offset, body).to_le_bytes());
     out.extend_from_slice(body);
     out
 }
 
-/// The body of the frame that stands at `at` in the segment's bytes; `None`: none that is whole.
-pub(crate) fn read_frame(segment: u64, bytes: &[u8], at: usize) -> Option<&[u8]> {
+/// The body of the frame that stands at `at` in the file's bytes; `None`: none that is whole.
+pub(crate) fn read_frame(file: u64, bytes: &[u8], at: usize) -> Option<&[u8]> {
     let head = bytes.get(at..at + FRAME)?;
     let length = u32_at(head, 4)? as usize;
     if &head[..4] != FRAME_MAGIC || length > MAX_BODY {
         return None;
     }
     let body = bytes.get(at + FRAME..at + FRAME + length)?;
-    (u32_at(head, 8)? == frame_sum(segment, at as u64, body)).then_some(body)
+    (u32_at(head, 8)? == frame_sum(file, at as u64, body)).then_some(body)
 }
 
 /// Is there a whole frame at `from` or anywhere behind?
-pub(crate) fn any_frame(segment: u64, bytes: &[u8], from: usize) -> bool {
+pub(crate) fn any_frame(file: u64, bytes: &[u8], from: usize) -> bool {
     let places = from..bytes.len().saturating_sub(FRAME - 1);
-    places
-        .into_iter()
-        .any(|at| bytes[at..].starts_with(FRAME_MAGIC) && read_frame(segment, bytes, at).is_some())
+    places.into_iter().any(|at| bytes[at..].starts_with(FRAME_MAGIC) && read_frame(file, bytes, at).is_some())
 }
 
-/// The record at `at` of a body. `None`: damaged.
-pub(crate) fn read_record(body: &[u8], at: usize) -> Option<Record> {
-    let head = body.get(at..at + RECORD)?;
-    let kind = match head[0] {
-        1 => Kind::Entry,
-        2 => Kind::Finished,
-        _ => return None,
-    };
-    let start = at + RECORD;
-    let payload = start..start + u32_at(head, 9)? as usize;
-    let is_whole = u32_at(head, 13)? == record_sum(&head[..13], body.get(payload.clone())?);
-    is_whole.then_some(Record { kind, number: u64_at(head, 1)?, payload })
-}
-
-fn frame_sum(segment: u64, offset: u64, body: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(&segment.to_le_bytes());
-    digest.update(&offset.to_le_bytes());
-    digest.update(&(body.len() as u32).to_le_bytes());
-    digest.update(body);
+/// The checksum of several pieces in a row.
+pub(crate) fn checksum(pieces: &[&[u8]]) -> u32 {
+    let mut digest = digest();
+    pieces.iter().for_each(|piece| digest.update(piece));
     digest.finalize()
 }
 
-fn record_sum(head: &[u8], payload: &[u8]) -> u32 {
-    let mut digest = CRC.digest();
-    digest.update(head);
-    digest.update(payload);
-    digest.finalize()
+/// A checksum that is made piece by piece.
+pub(crate) fn digest() -> Digest<'static, u32, Table<16>> {
+    CRC.digest()
 }
 
-fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
+fn frame_sum(file: u64, offset: u64, body: &[u8]) -> u32 {
+    checksum(&[&file.to_le_bytes(), &offset.to_le_bytes(), &(body.len() as u32).to_le_bytes(), body])
+}
+
+pub(crate) fn u16_at(bytes: &[u8], at: usize) -> Option<u16> {
+    Some(u16::from_le_bytes(bytes.get(at..at + 2)?.try_into().ok()?))
+}
+
+pub(crate) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(bytes.get(at..at + 4)?.try_into().ok()?))
 }
 
-fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
+pub(crate) fn u64_at(bytes: &[u8], at: usize) -> Option<u64> {
     Some(u64::from_le_bytes(bytes.get(at..at + 8)?.try_into().ok()?))
+}
+
+/// The file of a segment. Names sort as numbers do.
+pub(crate) fn name(segment: u64) -> String {
+    format!("{segment:020}.seg")
+}
+
+/// The number of the segment in a file of this name. `None`: it is not one.
+pub(crate) fn number_of(name: &str) -> Option<u64> {
+    name.strip_suffix(".seg").filter(|digits| digits.len() == 20)?.parse().ok()
+}
+
+/// An empty file of this name; one that was left half made is replaced.
+pub(crate) fn create<D: crate::Disk>(disk: &mut D, name: &str) -> io::Result<D::File> {
+    match disk.create(name) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            disk.remove(name)?;
+            disk.create(name)
+        }
+        other => other,
+    }
+}
+
+/// All that is in a file.
+pub(crate) fn read_all<F: crate::File>(file: &mut F) -> io::Result<Vec<u8>> {
+    let size = usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+    let mut bytes = vec![0; size];
+    file.read_at(0, &mut bytes)?;
+    Ok(bytes)
 }

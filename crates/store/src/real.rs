@@ -5,17 +5,19 @@ use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::disk::{Disk, File};
 
 /// Held as long as somebody uses the directory.
 const LOCK: &str = "lock";
 
-/// A directory, locked against other processes.
+/// A directory, locked against other processes as long as there is a clone.
+#[derive(Clone)]
 pub struct Directory {
     path: PathBuf,
     /// The lock goes with it.
-    _lock: fs::File,
+    _lock: Arc<fs::File>,
 }
 
 /// Why a directory cannot be used: a sentence that says what to do.
@@ -46,7 +48,7 @@ impl Directory {
         let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path.join(LOCK));
         let lock = lock.map_err(failed)?;
         match lock.try_lock() {
-            Ok(()) => Ok(Self { path: path.to_owned(), _lock: lock }),
+            Ok(()) => Ok(Self { path: path.to_owned(), _lock: Arc::new(lock) }),
             Err(TryLockError::WouldBlock) => Err(DirectoryError(format!(
                 "the directory {shown} is in use by another process: stop it, or name another directory"
             ))),

@@ -126,6 +126,19 @@ fn a_segment_that_is_missing_between_others_is_reported() {
 }
 
 #[test]
+fn a_segment_of_a_later_version_is_refused_and_says_so() {
+    let disk = SimulatedDisk::default();
+    fill(&mut open(&disk), &[b"one"]);
+    disk.tamper(FIRST, |bytes| {
+        bytes[7] = b'2';
+        let sum = crc::Crc::<u32>::new(&crc::CRC_32_ISCSI).checksum(&bytes[..24]);
+        bytes[24..28].copy_from_slice(&sum.to_le_bytes());
+    });
+    let error = Queue::open(disk, Limits::default()).err().expect("it is newer").to_string();
+    assert!(error.contains("is of format version 2, and this program knows versions up to 1"), "{error}");
+}
+
+#[test]
 fn what_changes_on_the_disk_later_is_noticed_when_it_is_read() {
     let disk = SimulatedDisk::default();
     let mut queue = open(&disk);

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
+use super::record::{self, Kind};
 use super::{Place, Queue};
 use crate::disk::Disk;
-use crate::frame::{self, Kind};
 
 /// Segments that are left alone: what is in them is likely to be finished soon.
 const YOUNG: usize = 4;
@@ -28,7 +28,7 @@ impl<D: Disk> Queue<D> {
         let Some(payloads): Option<Vec<_>> = payloads.collect() else { return };
         let body = &mut self.staged.body;
         let place = |(number, payload): (u64, Vec<u8>)| -> (u64, Range<usize>) {
-            (number, frame::push_record(body, Kind::Entry, number, &payload))
+            (number, record::push_record(body, Kind::Entry, number, &payload))
         };
         self.staged.carried = payloads.into_iter().map(place).collect();
     }

@@ -2,15 +2,18 @@
 
 mod carry;
 mod error;
+mod record;
 mod recover;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 
-pub use error::{CommitError, OpenError, ReadError, Recovered, Refused};
+pub use error::{CommitError, Recovered, Refused};
 
 use crate::disk::{Disk, File};
-use crate::frame::{self, FRAME, HEAD, Kind, MAX_BODY, RECORD};
+use crate::frame::{self, FRAME, HEAD, MAX_BODY, name};
+use crate::{OpenError, ReadError};
+use record::{FORMAT, Kind, RECORD};
 
 /// How large things may be.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -106,7 +109,7 @@ impl<D: Disk> Queue<D> {
         }
         let number = self.next;
         self.next += 1;
-        let place = frame::push_record(&mut self.staged.body, Kind::Entry, number, payload);
+        let place = record::push_record(&mut self.staged.body, Kind::Entry, number, payload);
         self.staged.entries.push((number, place));
         Ok(number)
     }
@@ -116,7 +119,7 @@ impl<D: Disk> Queue<D> {
     pub fn finish(&mut self, number: u64) -> bool {
         let Some(place) = self.entries.remove(&number) else { return false };
         self.leave(place.segment);
-        frame::push_record(&mut self.staged.body, Kind::Finished, number, &[]);
+        record::push_record(&mut self.staged.body, Kind::Finished, number, &[]);
         self.staged.finished.push(number);
         true
     }
@@ -159,7 +162,7 @@ impl<D: Disk> Queue<D> {
         let mut bytes = vec![0; place.size as usize];
         segment.file.read_at(place.offset, &mut bytes).map_err(ReadError::Disk)?;
         let damaged = || ReadError::Damaged { file: name(place.segment), offset: place.offset };
-        let record = frame::read_record(&bytes, 0).filter(|record| record.number == number);
+        let record = record::read_record(&bytes, 0).filter(|record| record.number == number);
         let payload = record.ok_or_else(damaged)?.payload;
         bytes.drain(..payload.start);
         Ok(Some(bytes))
@@ -217,7 +220,7 @@ impl<D: Disk> Queue<D> {
     fn give_up_entries(&mut self) {
         let finished = std::mem::take(&mut self.staged).finished;
         for number in &finished {
-            frame::push_record(&mut self.staged.body, Kind::Finished, *number, &[]);
+            record::push_record(&mut self.staged.body, Kind::Finished, *number, &[]);
         }
         self.staged.finished = finished;
     }
@@ -257,25 +260,9 @@ impl<D: Disk> Queue<D> {
 
 /// Makes a segment that lasts, with nothing in it. One of that name that was left half made is replaced.
 fn begin_segment<D: Disk>(disk: &mut D, number: u64, first: u64) -> std::io::Result<Segment<D::File>> {
-    let name = name(number);
-    let mut file = match disk.create(&name) {
-        Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-            disk.remove(&name)?;
-            disk.create(&name)?
-        }
-        other => other?,
-    };
-    file.append(&frame::head(number, first))?;
+    let mut file = frame::create(disk, &name(number))?;
+    file.append(&FORMAT.head(number, first))?;
     file.sync()?;
     disk.sync()?;
     Ok(Segment { number, file, size: HEAD as u64, unfinished: 0 })
-}
-
-/// The file of a segment. Names sort as numbers do.
-fn name(segment: u64) -> String {
-    format!("{segment:020}.seg")
-}
-
-fn number_of(name: &str) -> Option<u64> {
-    name.strip_suffix(".seg").filter(|digits| digits.len() == 20)?.parse().ok()
 }

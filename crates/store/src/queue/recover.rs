@@ -1,11 +1,12 @@
 //! From files to a queue.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::io;
 
-use super::{Limits, OpenError, Place, Queue, Recovered, Segment, Staged, begin_segment, name, number_of};
+use super::record::{self, FORMAT, Kind, RECORD};
+use super::{Limits, Place, Queue, Recovered, Segment, Staged, begin_segment};
+use crate::OpenError;
 use crate::disk::{Disk, File};
-use crate::frame::{self, FRAME, HEAD, Kind, RECORD};
+use crate::frame::{self, FRAME, HEAD, Head, name, number_of};
 
 /// What the files say so far.
 struct Found<F> {
@@ -55,10 +56,14 @@ fn numbers<D: Disk>(disk: &D) -> Result<Vec<u64>, OpenError> {
 
 impl<F: File> Found<F> {
     fn segment(&mut self, number: u64, mut file: F, is_last: bool) -> Result<(), OpenError> {
-        let bytes = read_all(&mut file).map_err(OpenError::Disk)?;
+        let bytes = frame::read_all(&mut file).map_err(OpenError::Disk)?;
         let damaged =
             |offset: usize, what| OpenError::Damaged { file: name(number), offset: offset as u64, what };
-        let Some(first) = frame::read_head(&bytes, number) else {
+        let head = FORMAT.read_head(&bytes, number);
+        if let Head::Newer(version) = head {
+            return Err(OpenError::Newer { file: name(number), version, known: FORMAT.version });
+        }
+        let Head::Good(first) = head else {
             // A segment is begun after all before it have been committed, and written to after its head was.
             if is_last && !frame::any_frame(number, &bytes, 0) {
                 self.torn += bytes.len() as u64;
@@ -91,7 +96,7 @@ impl<F: File> Found<F> {
         let mut at = 0;
         while at < body.len() {
             let offset = frame + FRAME + at;
-            let record = frame::read_record(body, at).ok_or(offset)?;
+            let record = record::read_record(body, at).ok_or(offset)?;
             match record.kind {
                 Kind::Entry => {
                     let size = (RECORD + record.payload.len()) as u32;
@@ -105,11 +110,4 @@ impl<F: File> Found<F> {
         }
         Ok(())
     }
-}
-
-fn read_all<F: File>(file: &mut F) -> io::Result<Vec<u8>> {
-    let size = usize::try_from(file.size()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
-    let mut bytes = vec![0; size];
-    file.read_at(0, &mut bytes)?;
-    Ok(bytes)
 }
