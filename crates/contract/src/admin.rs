@@ -110,6 +110,20 @@ pub enum AdminRequest {
         /// It is there, or on its way by itself.
         reply: Reply<Result<(), AdminRefused>>,
     },
+    /// Shows a participant in another room, too, as long as it is in its own: it is seen and heard there, and sees and hears
+    /// nothing. Where it is shown already nothing changes.
+    ForwardParticipant {
+        /// The room that it is in.
+        room: RoomName,
+        /// Who.
+        identity: Identity,
+        /// The other room.
+        destination: RoomName,
+        /// Make it when it is absent.
+        create: bool,
+        /// It is there.
+        reply: Reply<Result<(), AdminRefused>>,
+    },
     /// Changes a participant: all of it or nothing.
     UpdateParticipant {
         /// The room.
@@ -212,6 +226,10 @@ pub enum AdminRefused {
     RoomFull,
     /// The participant left meanwhile, or is being moved already.
     Left,
+    /// The participant is in another room, and only shown in this one.
+    Elsewhere,
+    /// The participant is shown in as many rooms as it may be.
+    ForwardedTooOften,
 }
 
 impl fmt::Display for AdminRefused {
@@ -229,6 +247,10 @@ impl fmt::Display for AdminRefused {
             Self::IdentityTaken => "somebody of this identity is in the destination room",
             Self::RoomFull => "the destination room has as many participants as it may have",
             Self::Left => "the participant left meanwhile, or is being moved already",
+            Self::Elsewhere => {
+                "the participant is forwarded from another room: ask for this in the room that it is in"
+            }
+            Self::ForwardedTooOften => "the participant is forwarded to as many rooms as it may be",
             Self::Unavailable => "this server makes no rooms now; try again or try another",
         })
     }

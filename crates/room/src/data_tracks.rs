@@ -258,6 +258,7 @@ impl Room {
         wanted
             && receiver != publication.publisher
             && publisher.is_visible()
+            && !member.is_guest
             && member.value.permissions.subscribe
             && publisher.audience.admits(&member.value.identity, track)
     }

@@ -21,6 +21,7 @@
 
 mod announce;
 mod data_tracks;
+mod guests;
 mod happenings;
 mod levels;
 mod lifecycle;
@@ -49,6 +50,7 @@ use announce::Fold;
 pub use announce::{fold_window, track_window};
 pub use data_tracks::DataRoute;
 use data_tracks::DataTracks;
+pub use guests::Guest;
 use levels::Levels;
 use member::Member;
 pub use moving::{MoveRefused, Mover};
@@ -265,7 +267,7 @@ impl Room {
     }
 
     /// Who gets a data message of `sender`: all others, or those of the named identities and sessions. Each once, never
-    /// the sender; hidden ones too. `None`: the sender may not send data.
+    /// the sender; hidden ones too, guests never. `None`: the sender may not send data.
     pub fn receivers(
         &self,
         sender: ParticipantId,
@@ -279,14 +281,15 @@ impl Room {
     }
 
     /// Who gets a data message of the server: everybody, or those of the named identities and sessions. Each once,
-    /// hidden ones too.
+    /// hidden ones too, guests never.
     pub fn addressed(&self, identities: &[Identity], participants: &[ParticipantId]) -> Vec<ParticipantId> {
         if identities.is_empty() && participants.is_empty() {
-            return self.members.keys().copied().collect();
+            let here = self.members.iter().filter(|(_, member)| !member.is_guest);
+            return here.map(|(id, _)| *id).collect();
         }
         let named = identities.iter().filter_map(|identity| self.find(identity));
         let listed = participants.iter().copied().filter(|id| self.members.contains_key(id));
-        let targets: BTreeSet<ParticipantId> = named.chain(listed).collect();
+        let targets: BTreeSet<ParticipantId> = named.chain(listed).filter(|id| !self.is_guest(*id)).collect();
         targets.into_iter().collect()
     }
 

@@ -32,7 +32,9 @@ pub(crate) struct Member {
     /// Tracks whose media section is not negotiated yet.
     pub pending: Vec<Track>,
     /// Who may receive its tracks.
-    pub audience: Audience,
+    pub audience: Arc<Audience>,
+    /// It is in another room, and only shown in this one.
+    pub is_guest: bool,
     /// What it was last told about speakers and connections.
     pub told: Told,
 }
@@ -67,7 +69,8 @@ impl Member {
             subscribed: BTreeSet::new(),
             heard: BTreeMap::new(),
             pending: Vec::new(),
-            audience: Audience::default(),
+            audience: Arc::default(),
+            is_guest: false,
             told: Told::default(),
         }
     }

@@ -48,11 +48,19 @@ impl Room {
         allowed: Vec<(Identity, Vec<TrackId>)>,
     ) {
         let (most, most_tracks) = (self.limits.audience, self.limits.tracks);
-        let Some(member) = self.members.get_mut(&id) else { return };
         let allowed = allowed.into_iter().take(most);
         let allowed =
             allowed.map(|(identity, tracks)| (identity, tracks.into_iter().take(most_tracks).collect()));
-        member.audience = Audience { all, allowed: allowed.collect() };
+        let audience = Arc::new(Audience { all, allowed: allowed.collect() });
+        self.change_audience(now, id, audience);
+    }
+
+    pub(crate) fn change_audience(&mut self, now: Instant, id: ParticipantId, audience: Arc<Audience>) {
+        let Some(member) = self.members.get_mut(&id) else { return };
+        if Arc::ptr_eq(&member.audience, &audience) {
+            return;
+        }
+        member.audience = audience;
         let tracks: Vec<TrackId> = member.value.tracks.iter().map(|track| track.id).collect();
         for track in tracks {
             self.reconcile_track(now, track);
@@ -162,6 +170,7 @@ impl Room {
         let Some(receiver) = self.members.get(&id) else { return false };
         let publisher = self.publisher(track).and_then(|publisher| self.members.get(&publisher));
         self.is_on_offer(id, track)
+            && !receiver.is_guest
             && receiver.value.permissions.subscribe
             && publisher.is_some_and(|publisher| publisher.audience.admits(&receiver.value.identity, track))
     }

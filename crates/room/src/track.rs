@@ -112,7 +112,13 @@ impl Room {
                 backup.stream = stream;
             }
         });
-        let Some(publication) = self.tracks.get(&track) else { return false };
+        self.tell_encodings(track);
+        true
+    }
+
+    /// Receivers of an announced track are told that another encoding came or went.
+    fn tell_encodings(&mut self, track: TrackId) {
+        let Some(publication) = self.tracks.get(&track) else { return };
         let value = Arc::clone(&publication.value);
         let receivers: Vec<ParticipantId> =
             self.members.keys().copied().filter(|id| self.is_subscribed(*id, track)).collect();
@@ -122,7 +128,18 @@ impl Room {
         if value.muted && value.backup_stream().is_some() {
             self.events.push_back(Event::SetMuted { track, muted: true });
         }
-        true
+    }
+
+    /// An announced track is this from now on.
+    pub(crate) fn replace_track(&mut self, now: Instant, track: &Track) {
+        let id = track.id;
+        let stream =
+            |room: &Self| room.tracks.get(&id).and_then(|known| known.value.backup_stream().cloned());
+        let before = stream(self);
+        self.update_track(now, id, |known| known.clone_from(track));
+        if before != stream(self) {
+            self.tell_encodings(id);
+        }
     }
 
     /// Can its publisher send this announced track with a second codec?

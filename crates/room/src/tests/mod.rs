@@ -1,5 +1,6 @@
 mod data_tracks;
 mod folding;
+mod guests;
 mod moving;
 mod people;
 mod scene;
