@@ -41,7 +41,7 @@ impl RoomTask {
                 self.done(&reply, |task| task.mute(&identity, track, muted));
             }
             AdminRequest::UpdateSubscriptions { identity, tracks, subscribe, reply, .. } => {
-                let id = self.find(&identity);
+                let id = self.find_own(&identity);
                 let done = id.map(|id| self.update_subscription(id, &tracks, subscribe));
                 answer(&reply, done);
             }
@@ -61,6 +61,7 @@ impl RoomTask {
             AdminRequest::CreateRoom { .. }
             | AdminRequest::ListRooms { .. }
             | AdminRequest::MoveParticipant { .. }
+            | AdminRequest::ForwardParticipant { .. }
             | AdminRequest::DeleteRoom { .. } => {}
         }
     }
@@ -75,7 +76,13 @@ impl RoomTask {
         self.room.find(identity).ok_or(AdminRefused::NoSuchParticipant)
     }
 
-    fn participant(&self, id: ParticipantId) -> Result<Arc<Participant>, AdminRefused> {
+    /// One that is in this room, and not only shown.
+    pub(crate) fn find_own(&self, identity: &Identity) -> Result<ParticipantId, AdminRefused> {
+        let id = self.find(identity)?;
+        if self.room.is_guest(id) { Err(AdminRefused::Elsewhere) } else { Ok(id) }
+    }
+
+    pub(crate) fn participant(&self, id: ParticipantId) -> Result<Arc<Participant>, AdminRefused> {
         self.room.participant(id).cloned().ok_or(AdminRefused::NoSuchParticipant)
     }
 
@@ -98,7 +105,7 @@ impl RoomTask {
         change: MetadataChange,
         permissions: Option<Permissions>,
     ) -> Result<Arc<Participant>, AdminRefused> {
-        let id = self.find(identity)?;
+        let id = self.find_own(identity)?;
         if !self.room.update_participant(now(), id, change) {
             return Err(AdminRefused::LimitExceeded);
         }
@@ -109,7 +116,7 @@ impl RoomTask {
     }
 
     fn mute(&mut self, identity: &Identity, track: TrackId, muted: bool) -> Result<Track, AdminRefused> {
-        let id = self.find(identity)?;
+        let id = self.find_own(identity)?;
         self.room.server_mute(now(), id, track, muted).map_err(|refused| match refused {
             MuteRefused::NoSuchTrack => AdminRefused::NoSuchTrack,
             MuteRefused::UnmuteDisabled => AdminRefused::UnmuteDisabled,
@@ -124,7 +131,7 @@ impl RoomTask {
         reply: Reply<Result<String, RpcFailure>>,
     ) {
         let refuse = |refused| answer(&reply, Err(RpcFailure::Refused(refused)));
-        match self.find(identity) {
+        match self.find_own(identity) {
             Err(refused) => refuse(refused),
             Ok(_) if payload.len() > MAX_MESSAGE => refuse(AdminRefused::LimitExceeded),
             // Without room for it the reply handle goes: the caller sees that the room is too busy.
@@ -144,6 +151,7 @@ pub(crate) fn room_of(request: &AdminRequest) -> Option<&RoomName> {
         | AdminRequest::CreateRoom { .. }
         | AdminRequest::ListRooms { .. }
         | AdminRequest::MoveParticipant { .. }
+        | AdminRequest::ForwardParticipant { .. }
         | AdminRequest::DeleteRoom { .. } => None,
         AdminRequest::SetRoomMetadata { room, .. }
         | AdminRequest::ListParticipants { room, .. }
@@ -166,7 +174,9 @@ pub(crate) fn absent(request: AdminRequest) {
         AdminRequest::CreateRoom { reply, .. } => answer(&reply, Err(AdminRefused::Unavailable)),
         AdminRequest::ListRooms { reply, .. } => answer(&reply, Vec::new()),
         AdminRequest::DeleteRoom { reply, .. } => answer(&reply, false),
-        AdminRequest::MoveParticipant { reply, .. } => answer(&reply, Err(refused)),
+        AdminRequest::MoveParticipant { reply, .. } | AdminRequest::ForwardParticipant { reply, .. } => {
+            answer(&reply, Err(refused));
+        }
         AdminRequest::SetRoomMetadata { reply, .. } => answer(&reply, Err(refused)),
         AdminRequest::ListParticipants { reply, .. } => answer(&reply, Vec::new()),
         AdminRequest::GetParticipant { reply, .. } => answer(&reply, Err(refused)),

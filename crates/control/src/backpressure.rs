@@ -139,7 +139,7 @@ impl RoomTask {
         if !was_held {
             count(&self.metrics.data_senders_held);
         }
-        let Some(seat) = self.seats.get_mut(&sender) else { return };
+        let Some(seat) = self.seats.get_mut(&sender) else { return self.hold_guest(sender, true) };
         let peers = seat.peers.iter_mut();
         let read = peers.filter_map(|(id, peer)| (!std::mem::replace(&mut peer.paused, true)).then_some(*id));
         for peer in read.collect::<Vec<PeerId>>() {

@@ -11,6 +11,7 @@ use contract::media::Command;
 use contract::session::{AdminRefused, DataTarget};
 
 use crate::data_tracks;
+use crate::forwarding::Saying;
 use crate::history::{Audience, Sent};
 use crate::metrics::count;
 use crate::room_task::{RoomTask, now};
@@ -60,6 +61,10 @@ impl RoomTask {
                     .is_some_and(|participant| participant.permissions.subscribe_metrics)
             };
             receivers.retain(may);
+        }
+        if target.identities.is_empty() && target.participants.is_empty() && self.is_forwarded(sender) {
+            let (metrics, payload) = (target.metrics, payload.clone());
+            self.say_abroad(sender, &Saying::Message { kind, metrics, sequence, payload });
         }
         match kind {
             DataKind::Lossy => self.send_lossy(&receivers, payload),

@@ -15,6 +15,7 @@ use contract::media::Command;
 use contract::session::Event;
 
 use crate::data::MAX_MESSAGE;
+use crate::forwarding::Saying;
 use crate::metrics::count;
 use crate::room_task::{RoomTask, now};
 
@@ -35,14 +36,24 @@ impl RoomTask {
         {
             self.pause(id, peer);
         }
-        if self.forward_packet(peer, packet).is_none() {
+        let Some(sender) = self.peers.get(&peer).copied() else {
+            return count(&self.metrics.data_track_unknown);
+        };
+        if self.is_forwarded(sender) {
+            self.say_abroad(sender, &Saying::Packet(packet.clone()));
+        }
+        self.pass_packet(sender, packet);
+    }
+
+    /// The same of a participant who need not be in this room.
+    pub(crate) fn pass_packet(&mut self, sender: ParticipantId, packet: Bytes) {
+        if self.send_packet(sender, packet).is_none() {
             count(&self.metrics.data_track_unknown);
         }
     }
 
     /// `None`: it is no packet of a track that its sender publishes.
-    fn forward_packet(&mut self, peer: PeerId, packet: Bytes) -> Option<()> {
-        let sender = *self.peers.get(&peer)?;
+    fn send_packet(&mut self, sender: ParticipantId, packet: Bytes) -> Option<()> {
         let route = self.room.data_route(sender, own_handle(&packet)?)?;
         if route.receivers.is_empty() {
             return Some(());

@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use crate::Config;
 use crate::admin::{absent, room_of};
 use crate::metrics::{Metrics, count, count_refused, uncount};
-use crate::moving::{Errand, Found};
+use crate::moving::{Errand, Found, Purpose};
 use crate::placement::{Placement, Worker};
 use crate::room_task::{RoomTask, ToRoom, check_join, now};
 use crate::routes::Routes;
@@ -206,7 +206,7 @@ impl Door {
             ToRoom::Join { call, .. } => self.refuse(&call, JoinError::Unavailable),
             ToRoom::Admin(request) => absent(request),
             // Whoever is moved ends with it, and whoever asked sees that.
-            ToRoom::Step(_) => {}
+            ToRoom::Step(_) | ToRoom::Forwarding(_) => {}
             ToRoom::Close { done, .. } => {
                 if let Some(done) = done {
                     answer(&done, true);
@@ -225,7 +225,10 @@ impl Door {
             AdminRequest::ListRooms { names, reply } => answer(&reply, self.list(&names)),
             AdminRequest::DeleteRoom { room, reply } => self.delete(&room, reply),
             AdminRequest::MoveParticipant { room, identity, destination, create, reply } => {
-                self.run_errand(room, identity, destination, create, reply);
+                self.run_errand(Purpose::Move, room, identity, destination, create, reply);
+            }
+            AdminRequest::ForwardParticipant { room, identity, destination, create, reply } => {
+                self.run_errand(Purpose::Forward, room, identity, destination, create, reply);
             }
             other => absent(other),
         }
@@ -233,6 +236,7 @@ impl Door {
 
     fn run_errand(
         &mut self,
+        purpose: Purpose,
         room: RoomName,
         identity: Identity,
         destination: RoomName,
@@ -246,7 +250,7 @@ impl Door {
             None => answer(&reply, Err(AdminRefused::NoSuchRoom)),
             Some(entry) => {
                 let from = entry.calls.clone();
-                let errand = Errand { identity, destination, create, reply, from };
+                let errand = Errand { purpose, identity, destination, create, reply, from };
                 self.errands.spawn(errand.begin());
             }
         }

@@ -21,6 +21,7 @@ mod backpressure;
 mod data;
 mod data_tracks;
 mod door;
+mod forwarding;
 mod history;
 mod journey;
 mod media;

@@ -22,6 +22,7 @@ use room::{JoinRefused, MoveRefused, Mover};
 use tokio::sync::{mpsc, oneshot};
 
 use crate::door::{answer, wall_clock};
+use crate::forwarding::{self, Bridge};
 use crate::history::Progress;
 use crate::relays::Of;
 use crate::room_task::{RoomTask, ToRoom, now};
@@ -80,14 +81,24 @@ impl Drop for Traveller {
     }
 }
 
-/// A call to move somebody.
+/// What is to become of a participant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// It goes on in the other room.
+    Move,
+    /// It is shown there, too.
+    Forward,
+}
+
+/// A call to bring somebody into another room.
 pub(crate) struct Errand {
+    pub purpose: Purpose,
     pub identity: Identity,
     pub destination: RoomName,
     /// Make the destination when it is absent.
     pub create: bool,
     pub reply: Reply<Result<(), AdminRefused>>,
-    /// The room that it leaves.
+    /// The room that it is in.
     pub from: mpsc::Sender<ToRoom>,
 }
 
@@ -112,10 +123,31 @@ impl Errand {
 }
 
 impl Found {
-    /// Moves it.
+    /// Brings it there.
     pub async fn carry_out(self, to: mpsc::Sender<ToRoom>) {
-        let outcome = self.carry(to).await;
+        let outcome = match self.errand.purpose {
+            Purpose::Move => self.carry(to).await,
+            Purpose::Forward => self.forward(to).await,
+        };
         answer(&self.errand.reply, outcome);
+    }
+
+    async fn forward(&self, to: mpsc::Sender<ToRoom>) -> Result<(), AdminRefused> {
+        use forwarding::Step;
+        let (participant, destination) = (Arc::clone(&self.participant), self.errand.destination.clone());
+        if ask_forwarding(&to, |reply| Step::Check { participant, reply }).await? {
+            return Ok(());
+        }
+        let participant = self.participant.id;
+        let offer =
+            ask_forwarding(&self.errand.from, |reply| Step::Offer { participant, destination, reply })
+                .await?;
+        let visit = Box::new(offer.visit.clone());
+        // What is offered in vain is forgotten when it is dropped.
+        if let Some(invitation) = ask_forwarding(&to, |reply| Step::Admit { visit, reply }).await? {
+            tokio::spawn(Bridge::new(offer, invitation).run());
+        }
+        Ok(())
     }
 
     async fn carry(&self, to: mpsc::Sender<ToRoom>) -> Result<(), AdminRefused> {
@@ -130,13 +162,27 @@ impl Found {
     }
 }
 
-/// A room that is gone has no participant either.
 async fn ask<T>(
     room: &mpsc::Sender<ToRoom>,
     step: impl FnOnce(oneshot::Sender<Result<T, AdminRefused>>) -> Step,
 ) -> Result<T, AdminRefused> {
+    demand(room, |reply| ToRoom::Step(step(reply))).await
+}
+
+async fn ask_forwarding<T>(
+    room: &mpsc::Sender<ToRoom>,
+    step: impl FnOnce(oneshot::Sender<Result<T, AdminRefused>>) -> forwarding::Step,
+) -> Result<T, AdminRefused> {
+    demand(room, |reply| ToRoom::Forwarding(step(reply))).await
+}
+
+/// A room that is gone has no participant either.
+async fn demand<T>(
+    room: &mpsc::Sender<ToRoom>,
+    call: impl FnOnce(oneshot::Sender<Result<T, AdminRefused>>) -> ToRoom,
+) -> Result<T, AdminRefused> {
     let (reply, answer) = oneshot::channel();
-    room.send(ToRoom::Step(step(reply))).await.map_err(|_| AdminRefused::Left)?;
+    room.send(call(reply)).await.map_err(|_| AdminRefused::Left)?;
     answer.await.map_err(|_| AdminRefused::Left)?
 }
 
@@ -144,8 +190,8 @@ impl RoomTask {
     pub(crate) fn step(&mut self, step: Step) {
         match step {
             Step::Find { identity, reply } => {
-                let found = self.room.find(&identity).and_then(|id| self.room.participant(id)).cloned();
-                let _ = reply.send(found.ok_or(AdminRefused::NoSuchParticipant));
+                let found = self.find_own(&identity).and_then(|id| self.participant(id));
+                let _ = reply.send(found);
             }
             Step::Check { participant, reply } => {
                 let _ = reply.send(self.room.check_move(&participant).map_err(refusal));
@@ -194,6 +240,7 @@ impl RoomTask {
             self.relays.change(of, &state.granted, &Sections::default());
         }
         self.placement.leave(&seat.place.worker);
+        self.end_forwards(id, LeaveReason::Moved);
         self.forget_seat(id);
         let traveller = Traveller { luggage: Some((mover, seat)), routes: Arc::clone(&self.routes) };
         self.departures.push((reply, Box::new(traveller)));
@@ -265,7 +312,7 @@ impl RoomTask {
     }
 }
 
-fn refusal(refused: MoveRefused) -> AdminRefused {
+pub(crate) fn refusal(refused: MoveRefused) -> AdminRefused {
     match refused {
         MoveRefused::IdentityTaken => AdminRefused::IdentityTaken,
         MoveRefused::Join(JoinRefused::Full) => AdminRefused::RoomFull,

@@ -16,6 +16,8 @@ pub(crate) struct Relays {
     told: BTreeMap<TrackId, Told>,
     /// Tracks of which something changed since the workers were last told.
     changed: BTreeSet<TrackId>,
+    /// Counts changes of `sources`.
+    revision: u64,
 }
 
 #[derive(Clone, PartialEq, Debug)]
@@ -36,13 +38,9 @@ pub(crate) struct Of {
 impl Relays {
     /// A connection has other sections than before. One that is gone has none.
     pub fn change(&mut self, of: Of, before: &Sections, after: &Sections) {
-        for track in before.receive.iter().filter_map(|section| section.track) {
-            self.changed.insert(track);
-            if let Some(sources) = self.sources.get_mut(&track) {
-                sources.retain(|(peer, _)| *peer != of.peer);
-                self.sources.retain(|_, sources| !sources.is_empty());
-            }
-        }
+        self.revision += u64::from(before.receive != after.receive);
+        let gone = before.receive.iter().filter_map(|section| section.track);
+        gone.for_each(|track| self.remove_source(of.peer, track));
         for section in &after.receive {
             let Some(track) = section.track else { continue };
             self.changed.insert(track);
@@ -54,6 +52,40 @@ impl Relays {
         for section in &after.send {
             self.count(section.track, of.worker, |count| count + 1);
         }
+    }
+
+    /// The same of somebody who is in another room: `peer` stands for all its connections.
+    pub fn set_sources(
+        &mut self,
+        peer: PeerId,
+        before: &BTreeMap<TrackId, RelayedTrack>,
+        after: &BTreeMap<TrackId, RelayedTrack>,
+    ) {
+        before.keys().for_each(|track| self.remove_source(peer, *track));
+        for (track, source) in after {
+            self.changed.insert(*track);
+            self.sources.entry(*track).or_default().push((peer, source.clone()));
+        }
+    }
+
+    fn remove_source(&mut self, peer: PeerId, track: TrackId) {
+        self.changed.insert(track);
+        if let Some(sources) = self.sources.get_mut(&track) {
+            sources.retain(|(of, _)| *of != peer);
+            self.sources.retain(|_, sources| !sources.is_empty());
+        }
+    }
+
+    /// What a participant sends, and from where.
+    pub fn sources_of(&self, participant: ParticipantId) -> BTreeMap<TrackId, RelayedTrack> {
+        let newest = self.sources.iter().filter_map(|(track, sources)| Some((track, &sources.last()?.1)));
+        let own = newest.filter(|(_, source)| source.participant == participant);
+        own.map(|(track, source)| (*track, source.clone())).collect()
+    }
+
+    /// As long as it is the same, so is what [`Self::sources_of`] says.
+    pub fn revision(&self) -> u64 {
+        self.revision
     }
 
     fn count(&mut self, track: TrackId, worker: usize, change: impl FnOnce(usize) -> usize) {

@@ -18,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use crate::backpressure::Backpressure;
 use crate::data::Labels;
 use crate::door::{answer, wall_clock};
+use crate::forwarding::{self, Forwarding};
 use crate::history::{History, Progress};
 use crate::journey::Journey;
 use crate::memory::{Nonces, Revoked};
@@ -53,6 +54,8 @@ pub(crate) enum ToRoom {
     Admin(AdminRequest),
     /// Somebody is moved.
     Step(Step),
+    /// Somebody is to be shown in another room, too.
+    Forwarding(forwarding::Step),
     /// The room is to end; `done` is told when everybody is out.
     Close { reason: LeaveReason, done: Option<async_channel::Sender<bool>> },
 }
@@ -87,6 +90,7 @@ pub(crate) struct RoomTask {
     pub(crate) departing: BTreeMap<ParticipantId, Awaiting>,
     /// Who goes at the end of this turn.
     pub(crate) departures: Vec<(Awaiting, Box<Traveller>)>,
+    pub(crate) forwarding: Forwarding,
     /// Whose connections are paused, and when its adapter last was seen reading.
     pub(crate) behind: BTreeMap<ParticipantId, Instant>,
     /// What the workers are to be told at the end of this turn; `true`: may be lost.
@@ -139,6 +143,7 @@ impl RoomTask {
             revoked: Revoked::default(),
             departing: BTreeMap::new(),
             departures: Vec::new(),
+            forwarding: Forwarding::default(),
             behind: BTreeMap::new(),
             commands: Vec::new(),
             closing: Vec::new(),
@@ -198,6 +203,8 @@ impl RoomTask {
             Some(routed) = self.media.recv() => self.hear(routed),
             () = tokio::time::sleep(CATCH_UP), if is_anyone_behind => {}
             Some(id) = self.gone.recv() => self.adapter_gone(id),
+            Some((id, answer)) = self.forwarding.answers.recv() => self.hear_abroad(id, answer),
+            Some((id, news)) = self.forwarding.news.recv() => self.hear_from_home(id, news),
             () = timeout => self.timeouts(),
         }
     }
@@ -220,6 +227,7 @@ impl RoomTask {
             }
         }
         self.send_off();
+        self.share();
         self.publish_info();
     }
 
@@ -256,6 +264,11 @@ impl RoomTask {
         self.push_command(peer, command, true);
     }
 
+    /// Tells this worker at the end of this turn.
+    pub(crate) fn worker_command(&mut self, worker: &Arc<Worker>, command: Command) {
+        self.commands.push((Arc::clone(worker), command, false));
+    }
+
     fn push_command(&mut self, peer: PeerId, command: Command, may_be_lost: bool) {
         let seat = self.peers.get(&peer).and_then(|id| self.seats.get(id));
         if let Some(seat) = seat {
@@ -267,18 +280,19 @@ impl RoomTask {
     pub(crate) fn lose_worker(&mut self, index: usize) {
         let there = self.seats.iter().filter(|(_, seat)| seat.place.worker.index() == index);
         let there: Vec<ParticipantId> = there.map(|(id, _)| *id).collect();
-        if there.len() == self.seats.len() {
+        if !there.is_empty() && there.len() == self.seats.len() {
             return self.room.close(LeaveReason::StateMismatch);
         }
-        for id in there {
+        for id in there.into_iter().chain(self.guests_on(index)) {
             self.room.leave(now(), id, LeaveReason::StateMismatch);
         }
     }
 
     /// The workers that have this track: its publisher's, and those to which it is relayed.
     pub(crate) fn workers_of(&self, track: TrackId) -> impl Iterator<Item = &Arc<Worker>> {
-        let publisher = self.room.publisher(track.primary()).and_then(|id| self.seats.get(&id));
-        let own = publisher.map(|seat| &seat.place.worker);
+        let publisher = self.room.publisher(track.primary());
+        let seated = publisher.and_then(|id| self.seats.get(&id)).map(|seat| &seat.place.worker);
+        let own = seated.or_else(|| publisher.and_then(|id| self.guests_worker(id)));
         let others = self.relays.reaches(track).filter_map(|index| self.placement.worker(index));
         own.into_iter().chain(others)
     }
@@ -306,7 +320,7 @@ impl RoomTask {
 
     /// Queues an event for a participant's adapter; closes the participant when its adapter is too far behind.
     pub(crate) fn deliver(&mut self, id: ParticipantId, event: Event) {
-        let Some(seat) = self.seats.get(&id) else { return };
+        let Some(seat) = self.seats.get(&id) else { return self.wish(id, &event) };
         let delivery = seat.deliver(event);
         self.delivered(id, delivery);
     }
@@ -341,6 +355,8 @@ impl RoomTask {
         let (now, is_behind) = (now(), self.is_behind());
         let mut slow = Vec::new();
         let mut resumed = Vec::new();
+        let unheard = self.behind.keys().filter(|id| !self.is_heard_abroad(**id));
+        let unheard: BTreeSet<ParticipantId> = unheard.copied().collect();
         let seats = &mut self.seats;
         self.behind.retain(|id, seen| {
             let Some(seat) = seats.get_mut(id) else { return false };
@@ -349,7 +365,7 @@ impl RoomTask {
             } else if now >= *seen + CATCH_UP_LIMIT {
                 slow.push(*id);
             }
-            let goes_on = !is_behind && seat.has_caught_up();
+            let goes_on = !is_behind && seat.has_caught_up() && !unheard.contains(id);
             if goes_on {
                 resumed.push(*id);
             }
@@ -364,7 +380,7 @@ impl RoomTask {
         if self.behind.contains_key(&id) || self.backpressure.is_held(id) {
             return;
         }
-        let Some(seat) = self.seats.get_mut(&id) else { return };
+        let Some(seat) = self.seats.get_mut(&id) else { return self.hold_guest(id, false) };
         let peers = seat.peers.iter_mut();
         let paused = peers.filter_map(|(id, peer)| std::mem::take(&mut peer.paused).then_some(*id));
         for peer in paused.collect::<Vec<PeerId>>() {
@@ -418,6 +434,7 @@ impl RoomTask {
             ToRoom::Join { call, at } => self.join(*call, at.into_std()),
             ToRoom::Admin(request) => self.admin(request),
             ToRoom::Step(step) => self.step(step),
+            ToRoom::Forwarding(step) => self.forwarding_step(step),
             ToRoom::Close { reason, done } => {
                 self.room.close(reason);
                 self.closing.extend(done);
@@ -532,7 +549,8 @@ impl RoomTask {
 
     /// The participant is out of the room: its connections go, its adapter is told.
     fn unseat(&mut self, id: ParticipantId, reason: LeaveReason) {
-        let Some(mut seat) = self.seats.remove(&id) else { return };
+        let Some(mut seat) = self.seats.remove(&id) else { return self.dismiss(id) };
+        self.end_forwards(id, reason);
         let worker = &seat.place.worker;
         for (peer, state) in &seat.peers {
             let of = Of { peer: *peer, participant: id, worker: worker.index() };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use base::RoomId;
 use base::model::{Participant, Track};
+use base::{RoomId, RoomName};
 use contract::media::{Command, WorkerHandle};
 use serde_json::{Value, json};
 
@@ -67,6 +67,8 @@ impl RoomTask {
             "joined_at_ms": participant.joined_at.0,
             "publishes": participant.tracks.iter().map(describe_track).collect::<Vec<_>>(),
             "receives": receives.collect::<Vec<_>>(),
+            "forwarded_to": self.forwarded_to(participant.id).map(RoomName::as_str).collect::<Vec<_>>(),
+            "forwarded_from": self.forwarded_from(participant.id).map(RoomName::as_str),
             "worker": self.seats.get(&participant.id).map(|seat| seat.place.worker.index()),
             "connections": self.seats.get(&participant.id).map(describe_connections),
         })

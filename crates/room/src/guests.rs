@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::model::{DataTrack, KindDetail, Participant, ParticipantState, Track};
+use base::model::{DataTrack, KindDetail, Notice, Participant, ParticipantState, Track};
 use base::{ParticipantId, TrackId, UnixMillis};
 
 use crate::member::{Audience, Member};
@@ -93,6 +93,15 @@ impl Room {
         self.update_guests_tracks(now, current.id, &current.tracks);
         self.update_guests_data_tracks(now, current.id, &current.data_tracks);
         self.change_audience(now, current.id, Arc::clone(&guest.audience));
+    }
+
+    /// In another room that shows its publisher somebody has received this track: its publisher is told, if that is news.
+    pub fn note_received(&mut self, track: TrackId) {
+        let Some(publication) = self.tracks.get_mut(&track) else { return };
+        if !std::mem::replace(&mut publication.had_subscriber, true) {
+            let publisher = publication.publisher;
+            self.tell(publisher, Notice::FirstSubscriber { track });
+        }
     }
 
     fn update_guests_profile(&mut self, now: Instant, current: &Participant) {

@@ -2,6 +2,7 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
+import { ParticipantInfo_KindDetail } from "@livekit/protocol";
 import { AccessToken, DataPacket_Kind } from "livekit-server-sdk";
 import { freshRoom, openStage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
@@ -176,8 +177,41 @@ test("API: a participant moves to another room on its connection: it goes on pub
   await pia.close();
 });
 
-test("API: what is not served says so", async () => {
-  await fails(api.forwardParticipant(ROOM, "ada", "elsewhere"), 501, "unimplemented");
+test("API: a participant is forwarded: seen and heard in another room, too, until it is removed there", async () => {
+  const pia = await stage.person(stage.chromium, "pia");
+  await pia.join(ELSEWHERE, { single: true });
+  await pia.publish();
+  // One over one connection, the other over two.
+  for (const person of [ada, bob]) {
+    await api.forwardParticipant(ROOM, person.identity, ELSEWHERE);
+    await api.forwardParticipant(ROOM, person.identity, ELSEWHERE);
+    await pia.watches(person);
+    await pia.hears(person);
+  }
+  await bob.watches(ada);
+  const copy = await api.getParticipant(ELSEWHERE, "ada");
+  assert.deepEqual([copy.tracks.length, copy.kindDetails], [2, [ParticipantInfo_KindDetail.FORWARDED]]);
+  assert.deepEqual((await api.getParticipant(ROOM, "ada")).kindDetails, []);
+  assert.deepEqual((await ada.do("people")).map(({ identity }) => identity), ["bob"], "who is forwarded sees nobody there");
+  await ada.do("send", { text: "to both rooms", reliable: true, topic: "news" });
+  for (const person of [bob, pia]) await person.receives({ text: "to both rooms", from: "ada" });
+  for (const muted of [true, false]) {
+    await ada.do("setMuted", { source: "microphone", muted });
+    await until(`pia to see that ada is ${muted ? "" : "not "}muted`, () => pia.trackOf("ada", "microphone"), (track) => track.muted === muted);
+  }
+  await pia.hears(ada);
+  await fails(api.updateParticipant(ELSEWHERE, "ada", { metadata: "x" }), 412, "failed_precondition");
+  await fails(api.forwardParticipant(ROOM, "nobody", ELSEWHERE), 404, "not_found");
+  await fails(api.forwardParticipant(ROOM, "ada", ROOM), 400, "invalid_argument");
+  await fails(api.moveParticipant(ROOM, "ada", ELSEWHERE), 409, "already_exists");
+  await api.removeParticipant(ELSEWHERE, "ada");
+  await pia.notices({ kind: "left", who: "ada" });
+  await bob.watches(ada);
+  await pia.watches(bob);
+  await api.deleteRoom(ELSEWHERE);
+  assert.deepEqual((await api.listParticipants(ROOM)).map(({ identity }) => identity).sort(), ["ada", "bob"]);
+  await bob.hears(ada);
+  await pia.close();
 });
 
 test("API: a participant is removed and a room deleted", async () => {

@@ -87,7 +87,25 @@ test("Python API: a browser and a native client move to another room and back", 
   for (const identity of ["ada", "pia"]) await api.call("move_participant", "MoveParticipantRequest", { ...of(identity, ELSEWHERE), destinationRoom: ROOM });
   await until("both to be back", () => identities(ROOM), (there) => `${there}` === "ada,pia");
   await ada.hears(PIA);
-  await api.fails("forward_participant", "ForwardParticipantRequest", { ...of("ada"), destinationRoom: ELSEWHERE }, { code: "unimplemented", status: 501 });
+});
+
+test("Python API: a native client is seen and heard in another room, too, until it leaves its own", async () => {
+  const forward = (identity, destinationRoom) => ["forward_participant", "ForwardParticipantRequest", { ...of(identity), destinationRoom }];
+  await api.call("move_participant", "MoveParticipantRequest", { ...of("ada"), destinationRoom: ELSEWHERE });
+  await until("ada to be alone", () => ada.do("people"), (people) => people.length === 0);
+  await api.call(...forward("pia", ELSEWHERE));
+  await ada.watches(PIA, { width: 320, height: 180 });
+  await ada.hears(PIA);
+  assert.deepEqual([await identities(ROOM), await identities(ELSEWHERE)], [["pia"], ["ada", "pia"]]);
+  const copy = await api.call("get_participant", "RoomParticipantIdentity", of("pia", ELSEWHERE));
+  assert.deepEqual(copy.kindDetails, ["FORWARDED"]);
+  await api.fails(...forward("pia", ROOM), { code: "invalid_argument", status: 400 });
+  await api.fails(...forward("nobody", ELSEWHERE), { code: "not_found", status: 404 });
+  await api.call("remove_participant", "RoomParticipantIdentity", of("pia", ELSEWHERE));
+  await until("it to be shown no more", () => identities(ELSEWHERE), (there) => `${there}` === "ada");
+  assert.deepEqual(await identities(ROOM), ["pia"]);
+  await api.call("move_participant", "MoveParticipantRequest", { ...of("ada", ELSEWHERE), destinationRoom: ROOM });
+  await ada.hears(PIA);
 });
 
 test("Python API: a participant is removed and a room deleted", async () => {

@@ -8,7 +8,7 @@ use contract::session::{DataTrackRefused, Event, Request};
 
 use super::world::{Person, World};
 
-fn publish(id: u64, handle: u16) -> Request {
+pub(super) fn publish(id: u64, handle: u16) -> Request {
     Request::PublishDataTrack(DataTrack {
         id: TrackId(id),
         handle,
@@ -20,7 +20,7 @@ fn publish(id: u64, handle: u16) -> Request {
 }
 
 /// A packet of the track with this handle.
-fn packet(handle: u16, text: &str) -> Vec<u8> {
+pub(super) fn packet(handle: u16, text: &str) -> Vec<u8> {
     let mut packet = vec![0b0001_1000, 0];
     packet.extend(handle.to_be_bytes());
     packet.extend([0; 8]);
@@ -28,16 +28,16 @@ fn packet(handle: u16, text: &str) -> Vec<u8> {
     packet
 }
 
-async fn send(world: &World, peer: PeerId, packet: Vec<u8>) {
+pub(super) async fn send(world: &World, peer: PeerId, packet: Vec<u8>) {
     let event = MediaEvent::Data { peer, label: "_data_track".into(), text: false, payload: packet.into() };
     world.say(event).await;
 }
 
-async fn subscribe(person: &Person, track: u64) {
+pub(super) async fn subscribe(person: &Person, track: u64) {
     person.ask(Request::UpdateDataSubscription { updates: vec![(TrackId(track), true)] }).await;
 }
 
-fn sent(commands: &[Command]) -> Vec<(PeerId, &Bytes)> {
+pub(super) fn sent(commands: &[Command]) -> Vec<(PeerId, &Bytes)> {
     let data = |command| match command {
         &Command::SendData { peer, ref label, text: false, ref payload } if **label == *"_data_track" => {
             Some((peer, payload))

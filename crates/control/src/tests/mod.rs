@@ -5,6 +5,7 @@ mod changes;
 mod connections;
 mod data_tracks;
 mod events;
+mod forwarding;
 mod log;
 mod moving;
 mod sessions;

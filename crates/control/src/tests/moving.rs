@@ -12,7 +12,7 @@ use super::world::{
 };
 use crate::Config;
 
-fn lounge() -> RoomName {
+pub(super) fn lounge() -> RoomName {
     RoomName::new("lounge")
 }
 
@@ -23,7 +23,7 @@ async fn try_move(world: &World, who: &str, to: &str, create: bool) -> Result<()
 }
 
 /// Joins the lounge and comes up there.
-async fn guest(world: &World, identity: &str) -> Person {
+pub(super) async fn guest(world: &World, identity: &str) -> Person {
     let person = world.join_with(Join { room: lounge(), ..join(identity) }).await;
     person.add_peer(true).await;
     quiet().await;
@@ -53,7 +53,7 @@ async fn begin(world: &World, person: &Person) -> tokio::task::JoinHandle<Result
 }
 
 /// Moves it to the lounge: where it is then, and what it was told on the way.
-async fn go(world: &World, person: &Person) -> (Moved, Vec<Event>) {
+pub(super) async fn go(world: &World, person: &Person) -> (Moved, Vec<Event>) {
     let call = begin(world, person).await;
     person.ask(Request::MoveOn).await;
     assert_eq!(call.await.expect("no panic"), Ok(()));
@@ -70,12 +70,12 @@ async fn ask(session: &Session, request: Request) {
     quiet().await;
 }
 
-async fn people(world: &World, room: RoomName) -> Vec<Arc<Participant>> {
+pub(super) async fn people(world: &World, room: RoomName) -> Vec<Arc<Participant>> {
     let list = |reply| AdminRequest::ListParticipants { room, reply };
     world.handle.admin(list).await.expect("control answers")
 }
 
-fn subscribed(events: &[Event]) -> Vec<TrackId> {
+pub(super) fn subscribed(events: &[Event]) -> Vec<TrackId> {
     let track = |event: &Event| match event {
         Event::Notice(Notice::Subscribe { track, .. }) => Some(track.id),
         _ => None,

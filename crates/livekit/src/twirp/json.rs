@@ -116,6 +116,7 @@ answers! {
     MuteRoomTrackResponse &[("track", Message(TRACK))];
     UpdateSubscriptionsResponse &[];
     MoveParticipantResponse &[];
+    ForwardParticipantResponse &[];
     PerformRpcResponse &[("payload", Text)];
 }
 

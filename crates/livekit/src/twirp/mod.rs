@@ -76,10 +76,10 @@ impl Error {
             | AdminRefused::NoSuchParticipant
             | AdminRefused::NoSuchTrack
             | AdminRefused::NoDestination => ("not_found", 404),
-            AdminRefused::UnmuteDisabled => ("failed_precondition", 412),
+            AdminRefused::UnmuteDisabled | AdminRefused::Elsewhere => ("failed_precondition", 412),
             AdminRefused::LimitExceeded | AdminRefused::SameRoom => ("invalid_argument", 400),
             AdminRefused::IdentityTaken => ("already_exists", 409),
-            AdminRefused::RoomFull => ("resource_exhausted", 429),
+            AdminRefused::RoomFull | AdminRefused::ForwardedTooOften => ("resource_exhausted", 429),
             AdminRefused::Left => ("aborted", 409),
             AdminRefused::Unavailable => ("unavailable", 503),
         };
@@ -197,9 +197,7 @@ impl Call<'_> {
             "UpdateSubscriptions" => self.reply(&self.update_subscriptions(self.read()?).await?),
             "PerformRpc" => self.reply(&self.perform_rpc(self.read()?).await?),
             "MoveParticipant" => self.reply(&self.move_participant(self.read()?).await?),
-            "ForwardParticipant" => {
-                Err(Error::unimplemented(format!("RoomService/{method} is not served yet")))
-            }
+            "ForwardParticipant" => self.reply(&self.forward_participant(self.read()?).await?),
             other => Err(Error::new("bad_route", 404, format!("RoomService has no method {other}"))),
         }
     }

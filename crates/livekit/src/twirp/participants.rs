@@ -82,6 +82,17 @@ impl Call<'_> {
         Ok(proto::MoveParticipantResponse::default())
     }
 
+    pub(super) async fn forward_participant(
+        &self,
+        request: proto::ForwardParticipantRequest,
+    ) -> Result<proto::ForwardParticipantResponse, Error> {
+        let (room, destination) = self.between(&request.room, &request.destination_room)?;
+        let (identity, create) = (Identity::new(request.identity), self.creates());
+        let call = |reply| AdminRequest::ForwardParticipant { room, identity, destination, create, reply };
+        self.demand(call).await?;
+        Ok(proto::ForwardParticipantResponse::default())
+    }
+
     /// The rooms, if the token lets bring people from the one into the other.
     fn between(&self, room: &str, destination: &str) -> Result<(RoomName, RoomName), Error> {
         self.claims.check_destination(room, destination).map_err(Error::denied)?;

@@ -285,7 +285,8 @@ async fn admin(request: AdminRequest) {
         AdminRequest::UpdateSubscriptions { identity, reply, .. } => {
             let _ = reply.send(if_ada(&identity)).await;
         }
-        AdminRequest::MoveParticipant { identity, destination, create, reply, .. } => {
+        AdminRequest::MoveParticipant { identity, destination, create, reply, .. }
+        | AdminRequest::ForwardParticipant { identity, destination, create, reply, .. } => {
             let there = create || destination.as_str() == "lounge";
             let found =
                 if_ada(&identity).and_then(|()| there.then_some(()).ok_or(AdminRefused::NoDestination));

@@ -22,6 +22,7 @@ const METHODS: &[&str] = &[
     "UpdateRoomMetadata",
     "PerformRpc",
     "MoveParticipant",
+    "ForwardParticipant",
 ];
 /// Those for which it does not matter for which room the token is.
 const OF_THE_SERVER: &[&str] = &["CreateRoom", "ListRooms", "DeleteRoom"];
@@ -158,23 +159,24 @@ async fn other_methods_formats_and_bodies_are_twirp_errors() {
 }
 
 #[tokio::test]
-async fn people_are_moved_into_the_one_room_that_the_token_names() {
+async fn people_are_moved_and_forwarded_into_the_one_room_that_the_token_names() {
     let server = Server::start().await;
     let token = token_with(r#"{"video":{"roomAdmin":true,"room":"lobby","destinationRoom":"lounge"}}"#);
-    for (body, status) in [
-        (r#"{"room":"lobby","identity":"ada","destinationRoom":"lounge"}"#, 200),
-        (r#"{"room":"lobby","identity":"bob","destination_room":"lounge"}"#, 404),
-        (r#"{"room":"lobby","identity":"ada","destinationRoom":"elsewhere"}"#, 401),
-        (r#"{"room":"elsewhere","identity":"ada","destinationRoom":"lounge"}"#, 401),
-    ] {
-        let (told, _, text) =
-            call(&server, &token, "MoveParticipant", "application/json", body.as_bytes()).await;
-        assert_eq!(told, status, "{body}: {text}");
-    }
     let nowhere = token_with(r#"{"video":{"roomAdmin":true,"room":"lobby"}}"#);
-    let body = br#"{"room":"lobby","identity":"ada"}"#;
-    let (status, _, text) = call(&server, &nowhere, "MoveParticipant", "application/json", body).await;
-    assert_eq!(status, 400, "{text}");
+    for method in ["MoveParticipant", "ForwardParticipant"] {
+        for (body, status) in [
+            (r#"{"room":"lobby","identity":"ada","destinationRoom":"lounge"}"#, 200),
+            (r#"{"room":"lobby","identity":"bob","destination_room":"lounge"}"#, 404),
+            (r#"{"room":"lobby","identity":"ada","destinationRoom":"elsewhere"}"#, 401),
+            (r#"{"room":"elsewhere","identity":"ada","destinationRoom":"lounge"}"#, 401),
+        ] {
+            let (told, _, text) = call(&server, &token, method, "application/json", body.as_bytes()).await;
+            assert_eq!(told, status, "{method} {body}: {text}");
+        }
+        let body = br#"{"room":"lobby","identity":"ada"}"#;
+        let (status, _, text) = call(&server, &nowhere, method, "application/json", body).await;
+        assert_eq!(status, 400, "{text}");
+    }
 }
 
 /// A token with these grants in JSON.
