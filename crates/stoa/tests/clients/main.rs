@@ -3,6 +3,7 @@
 mod bad_input;
 mod call;
 mod files;
+mod forwarded;
 mod join;
 mod reconnect;
 mod server;

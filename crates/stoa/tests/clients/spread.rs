@@ -10,26 +10,38 @@ use crate::server::Server;
 
 const ROOM: &str = "large";
 
-/// Somebody with microphone and camera, who sends until told to stop.
-struct Person {
-    room: Room,
-    events: Events,
-    sending: JoinHandle<()>,
+/// Somebody, with microphone and camera or without, who sends until told to stop.
+pub struct Person {
+    pub room: Room,
+    pub events: Events,
+    sending: Option<JoinHandle<()>>,
 }
 
 impl Person {
-    async fn join(server: &Server, identity: &str) -> Self {
+    /// One with microphone and camera.
+    pub async fn join(server: &Server, room: &str, identity: &str) -> Self {
         let publish = vec![LocalTrack::microphone(), LocalTrack::camera(640, 360)];
+        let mut person = Self::enter(server, room, identity, publish).await;
+        let published = person.room.published();
+        person.sending = Some(send(published[0].clone(), published[1].clone()));
+        person
+    }
+
+    /// One that only listens and looks.
+    pub async fn watch(server: &Server, room: &str, identity: &str) -> Self {
+        Self::enter(server, room, identity, Vec::new()).await
+    }
+
+    async fn enter(server: &Server, room: &str, identity: &str, publish: Vec<LocalTrack>) -> Self {
         let options = Options { publish, timeout: PATIENCE, ..Options::default() };
-        let token = server.token(ROOM, identity);
+        let token = server.token(room, identity);
         let (room, events) =
             Room::connect(&server.socket_url(), &token, options).await.expect("it lets them in");
-        let sending = send(room.published()[0].clone(), room.published()[1].clone());
-        Self { room, events, sending }
+        Self { room, events, sending: None }
     }
 
     /// Gets so many tracks, of which media still comes.
-    async fn receives(&self, tracks: usize) {
+    pub async fn receives(&self, tracks: usize) {
         let counts =
             || -> Vec<u64> { self.room.counters().tracks.values().map(|track| track.packets).collect() };
         let deadline = Instant::now() + PATIENCE;
@@ -46,8 +58,8 @@ impl Person {
         }
     }
 
-    async fn leave(self) {
-        self.sending.abort();
+    pub async fn leave(self) {
+        self.sending.inspect(JoinHandle::abort);
         self.room.leave().await;
     }
 }
@@ -75,7 +87,7 @@ async fn all_hear_and_see_all_when_a_room_is_on_two_workers() {
     let before = server.before();
     let mut people = Vec::new();
     for identity in ["ada", "bob", "cid", "dan"] {
-        people.push(Person::join(&server, identity).await);
+        people.push(Person::join(&server, ROOM, identity).await);
     }
     for worker in ["worker=\"0\"", "worker=\"1\""] {
         assert_eq!(server.metric("stoa_worker_peers", worker), 2.0, "{worker}");
@@ -90,7 +102,7 @@ async fn all_hear_and_see_all_when_a_room_is_on_two_workers() {
     // Somebody goes and comes again, to the same worker as before.
     people.remove(2).leave().await;
     server.has_peers(3.0);
-    people.push(Person::join(&server, "cid").await);
+    people.push(Person::join(&server, ROOM, "cid").await);
     for person in &people {
         while person.events.try_recv().is_ok_and(|event| !matches!(event, Event::Ended(_))) {}
         person.receives(6).await;
