@@ -282,6 +282,8 @@ pub struct Track {
     pub encryption: Encryption,
     /// Tracks of one stream name are played in sync.
     pub stream: String,
+    /// Video: what its publisher's program appends to each frame for its like. Numbers of the client protocol, passed on as they are.
+    pub trailers: BTreeSet<i32>,
 }
 
 impl Track {
@@ -308,6 +310,7 @@ impl Track {
             features: BTreeSet::new(),
             encryption: Encryption::None,
             stream: String::new(),
+            trailers: BTreeSet::new(),
         }
     }
 

@@ -292,6 +292,7 @@ impl Negotiation {
                     _ => without_mid(accepted.map),
                 },
                 cname: self.cname.clone(),
+                strips_trailers: false,
             });
         }
     }

@@ -118,6 +118,8 @@ pub struct SendSection {
     pub extensions: ExtensionMap,
     /// RTCP canonical name: the same for tracks that are to be played in sync.
     pub cname: String,
+    /// What the publisher's program appends to each frame for its like is taken off: this receiver does not know it.
+    pub strips_trailers: bool,
 }
 
 /// All media sections of a connection.

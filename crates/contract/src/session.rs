@@ -160,6 +160,8 @@ pub struct PublishTrack {
     pub encryption: Encryption,
     /// Stream name for synchronous playing.
     pub stream: String,
+    /// What is appended to each frame: [`Track::trailers`].
+    pub trailers: BTreeSet<i32>,
 }
 
 impl PublishTrack {
@@ -180,6 +182,7 @@ impl PublishTrack {
             backup: self.backup,
             encryption: self.encryption,
             stream: self.stream,
+            trailers: self.trailers,
             ..Track::new(id, self.kind, self.codec)
         }
     }

@@ -19,9 +19,8 @@ pub const SERVER_VERSION: &str = "1.13.5";
 
 /// The protocol number told to clients.
 ///
-/// 16 rather than the newest: from 17 clients may append trailers to media packets, and from 18 native clients open data
-/// channels without negotiating them. Neither is served here.
-pub const SERVER_PROTOCOL: i32 = 16;
+/// 17 rather than the newest: from 18 native clients open data channels without negotiating them, which is not served here.
+pub const SERVER_PROTOCOL: i32 = 17;
 
 /// Settings of the adapter.
 #[derive(Clone, Debug)]

@@ -90,6 +90,11 @@ impl Client {
         self.protocol >= since(message) && !self.cannot_decode(message)
     }
 
+    /// It knows what publishers append to frames.
+    pub fn knows_trailers(&self) -> bool {
+        self.abilities.features.contains(&(Capability::CapPacketTrailer as i32))
+    }
+
     /// It knows that a connection can be lost; others are told that it is poor.
     pub fn knows_lost(&self) -> bool {
         self.protocol >= 11

@@ -170,6 +170,7 @@ pub(crate) fn track(track: &Track) -> proto::TrackInfo {
         stream: track.stream.clone(),
         audio_features: audio_features(track),
         backup_codec_policy: backup_policy(track) as i32,
+        packet_trailer_features: track.trailers.iter().copied().collect(),
         ..proto::TrackInfo::default()
     }
 }

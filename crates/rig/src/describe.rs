@@ -114,6 +114,7 @@ pub fn subscribe<'a>(tracks: impl IntoIterator<Item = &'a Track>) -> Sections {
             codecs: vec![track.kind.negotiated()],
             extensions: track.kind.extensions(),
             cname: "rig".to_owned(),
+            strips_trailers: false,
         }
     });
     Sections { receive: Vec::new(), send: send.collect() }
@@ -139,6 +140,7 @@ pub fn mirrored(sections: &Sections) -> (Vec<rtc::ReceiveSection>, Vec<rtc::Send
             codecs: section.codecs.clone(),
             extensions: section.extensions,
             cname: "rig".to_owned(),
+            strips_trailers: false,
         })
     });
     (receive.collect(), send.collect())

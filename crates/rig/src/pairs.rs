@@ -122,6 +122,7 @@ fn at_server_side(sections: &Sections) -> (Vec<rtc::ReceiveSection>, Vec<rtc::Se
         codecs: section.codecs.clone(),
         extensions: section.extensions,
         cname: section.cname.clone(),
+        strips_trailers: section.strips_trailers,
     });
     (receive.collect(), send.collect())
 }

@@ -36,6 +36,8 @@ pub struct SendSection {
     pub extensions: ExtensionMap,
     /// RTCP canonical name: the same for tracks that are to be played in sync.
     pub cname: String,
+    /// The receiver does not know packet trailers ([`wire::trailer`]): they are taken off.
+    pub strips_trailers: bool,
 }
 
 /// A cheap handle to a send section of one peer. Goes stale when the section is removed, never wrong: a stale handle

@@ -41,8 +41,16 @@ fn sections(ssrc: u32) -> ([ReceiveSection; 1], [SendSection; 1]) {
     let (media, codecs) = (MediaKind::Video, vec![codec(CodecKind::Vp8, 96), codec(CodecKind::Av1, 98)]);
     let receive =
         ReceiveSection { mid, media, codecs: codecs.clone(), extensions, rids: vec![], ssrcs: vec![] };
-    let send =
-        SendSection { mid, media, ssrc, rtx_ssrc: Some(ssrc + 1), codecs, extensions, cname: "cname".into() };
+    let send = SendSection {
+        mid,
+        media,
+        ssrc,
+        rtx_ssrc: Some(ssrc + 1),
+        codecs,
+        extensions,
+        cname: "cname".into(),
+        strips_trailers: false,
+    };
     ([receive], [send])
 }
 

@@ -13,6 +13,7 @@ pub mod media;
 pub mod red;
 pub mod rtcp;
 pub mod rtp;
+pub mod trailer;
 pub mod vp8;
 pub mod vp9;
 

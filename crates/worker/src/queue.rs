@@ -297,6 +297,7 @@ mod tests {
             codecs: vec![codec],
             extensions: base::ExtensionMap::default(),
             cname: String::new(),
+            strips_trailers: false,
         };
         let sections: Vec<_> = (1..).zip(mids).map(section).collect();
         let mut peer = crate::tests::world::peer();

@@ -36,6 +36,7 @@ pub(crate) fn send_section(from: &plain::SendSection) -> rtc::SendSection {
         codecs: from.codecs.clone(),
         extensions: from.extensions,
         cname: from.cname.clone(),
+        strips_trailers: from.strips_trailers,
     }
 }
 

@@ -259,6 +259,7 @@ pub fn camera() -> PublishTrack {
         backup: None,
         encryption: Encryption::None,
         stream: String::new(),
+        trailers: Default::default(),
     }
 }
 
@@ -289,6 +290,7 @@ pub fn sending(tracks: &[TrackId]) -> Sections {
         codecs: Vec::new(),
         extensions: ExtensionMap::default(),
         cname: String::new(),
+        strips_trailers: false,
     });
     Sections { receive: Vec::new(), send: send.collect() }
 }

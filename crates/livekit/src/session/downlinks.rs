@@ -93,9 +93,19 @@ pub(crate) enum Streams {
 pub(crate) struct Downlinks {
     pub(super) tracks: Vec<Downlink>,
     pub slots: Vec<Slot>,
+    knows_trailers: bool,
 }
 
 impl Downlinks {
+    /// None. `knows_trailers`: the client can make something of what publishers append to frames.
+    pub fn new(knows_trailers: bool) -> Self {
+        Self { knows_trailers, ..Self::default() }
+    }
+
+    fn strips_trailers(&self, track: &Track) -> bool {
+        !self.knows_trailers && !track.trailers.is_empty()
+    }
+
     /// Adds a track, or refreshes what is known of it. True when it is new.
     pub fn subscribe(&mut self, track: Arc<Track>, publisher: ParticipantId, ssrcs: (u32, u32)) -> bool {
         if let Some(known) = self.tracks.iter_mut().find(|known| known.track.id == track.id) {
@@ -275,6 +285,7 @@ impl Downlinks {
                 codecs: accepted.codecs.clone(),
                 extensions: accepted.map,
                 cname: cname(known),
+                strips_trailers: self.strips_trailers(&known.track),
             })
         };
         self.slots.iter().filter_map(section).collect()

@@ -193,6 +193,7 @@ impl Session {
         let subscriber = (!params.single).then(|| Subscriber::new(Connection::new(&mut rng)));
         let exact = params.client.is_browser() && !params.client.may_be_firefox();
         let uploads = Uploads::new(exact, params.client.broken_encoder());
+        let downlinks = Downlinks::new(params.client.knows_trailers());
         let mut session = Self {
             media_deadline: Some(now + state.config.media_deadline),
             state,
@@ -208,7 +209,7 @@ impl Session {
             subscriber,
             subscriber_primary,
             uploads,
-            downlinks: Downlinks::default(),
+            downlinks,
             sections: Sections::default(),
             changes: VecDeque::new(),
             negotiate_at: None,

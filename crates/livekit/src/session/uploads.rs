@@ -19,6 +19,8 @@ use super::dynacast::{self, Demand, Layers};
 
 /// Most tracks of a participant, asked for or published.
 pub(crate) const MAX_TRACKS: usize = 100;
+/// Most kinds of trailers that a track names; there are three so far.
+const MAX_TRAILERS: usize = 16;
 /// Most tracks that wait for the room's answer.
 const MAX_PENDING: usize = 20;
 /// Most requests that wait until a track with the same client id ends, over all client ids.
@@ -523,5 +525,6 @@ fn parse_add_track(request: &proto::AddTrackRequest, without: Option<CodecKind>)
         backup: backup::parse(request, codec).filter(|backup| Some(backup.codec) != without),
         encryption: translate::parse_encryption(request.encryption),
         stream: request.stream.clone(),
+        trailers: request.packet_trailer_features.iter().copied().take(MAX_TRAILERS).collect(),
     }
 }

@@ -192,6 +192,7 @@ mod tests {
             codecs: vec![codec],
             extensions,
             cname: "c".into(),
+            strips_trailers: false,
         }
     }
 

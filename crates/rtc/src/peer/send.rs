@@ -400,6 +400,7 @@ mod tests {
             codecs: vec![codec],
             extensions,
             cname,
+            strips_trailers: false,
         }
     }
 

@@ -93,6 +93,7 @@ fn section() -> SendSection {
         codecs: vec![codec],
         extensions: ExtensionMap::default(),
         cname: String::new(),
+        strips_trailers: false,
     }
 }
 

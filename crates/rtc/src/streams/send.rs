@@ -8,6 +8,7 @@ use base::{CodecKind, Extension, ExtensionMap, MediaKind, Mid};
 use wire::ext;
 use wire::media::Rewrite;
 use wire::rtcp::{ReportBlock, SenderInfo};
+use wire::trailer;
 
 use super::front::Front;
 use super::history::History;
@@ -40,6 +41,7 @@ pub struct SendStream {
     types: PayloadTypes,
     clock_rate: u32,
     media: MediaKind,
+    strips_trailers: bool,
     /// Header and extension of most packets; `None`: each is laid out by itself.
     front: Option<Front>,
     epoch: Instant,
@@ -128,6 +130,7 @@ impl SendStream {
             types,
             clock_rate: if section.media == MediaKind::Audio { 48_000 } else { 90_000 },
             media: section.media,
+            strips_trailers: section.strips_trailers,
             front: None,
             epoch: now,
             millis: AtMoment::default(),
@@ -150,6 +153,7 @@ impl SendStream {
         self.rtx_ssrc = section.rtx_ssrc;
         self.types = PayloadTypes::of(section);
         self.extensions = section.extensions;
+        self.strips_trailers = section.strips_trailers;
         if self.history.max_entries() == 0 && self.types.nack && self.rtx_ssrc.is_some() {
             self.history = History::new(HISTORY);
         }
@@ -189,7 +193,8 @@ impl SendStream {
         self.extensions.id(Extension::AbsSendTime).is_some()
     }
 
-    /// The length that [`Self::write`] gives a packet of so many stored bytes, without padding.
+    /// The length that [`Self::write`] gives a packet of so many stored bytes, without padding. One whose trailer is taken off turns out
+    /// shorter.
     #[inline]
     pub fn packet_len(&self, rewrite: &Rewrite, stored_len: usize) -> usize {
         match &self.front {
@@ -246,7 +251,7 @@ impl SendStream {
             mid: self.mid_to_write(),
             extensions: &self.extensions,
         };
-        let parts = rewrite.split(stored);
+        let parts = self.split(rewrite, stored);
         let (_, payload) = parts;
         let written = match &self.front {
             Some(front) if front.fits(rewrite) && front.takes(stamp) => {
@@ -265,6 +270,15 @@ impl SendStream {
         self.timestamp = rewrite.timestamp;
         self.first_sent.get_or_insert(now);
         Some(written)
+    }
+
+    /// What is sent of what is stored: the dependency descriptor, if there is one to be sent, and the payload.
+    #[inline]
+    fn split<'a>(&self, rewrite: &Rewrite, stored: &'a [u8]) -> (Option<&'a [u8]>, &'a [u8]) {
+        let (descriptor, payload) = rewrite.split(stored);
+        // The receiver's frame may end before the publisher's, which has the trailer: where layers are left out.
+        let payload = if self.strips_trailers && rewrite.marker { trailer::strip(payload) } else { payload };
+        (descriptor, payload)
     }
 
     #[inline]
@@ -332,7 +346,7 @@ impl SendStream {
             mid: Some(self.mid),
             extensions: &self.extensions,
         };
-        let parts = resend.rewrite.split(stored);
+        let parts = self.split(&resend.rewrite, stored);
         let written = packet::write(out, &target, &resend.rewrite, parts, stamp, pad_to);
         let (_, payload) = parts;
         self.rtx_sequence += 1;

@@ -198,8 +198,9 @@ impl Playing {
     pub fn sections(&self) -> Sections {
         let section = |slot: &Slot| {
             let (_, section) = slot.carries.as_ref()?;
-            let Encoding::Sent(track) = slot.line.encoding(self.played(slot)?) else { return None };
-            Some(SendSection { track, ..section.clone() })
+            let played = self.played(slot)?;
+            let Encoding::Sent(track) = slot.line.encoding(played) else { return None };
+            Some(SendSection { track, strips_trailers: !played.trailers.is_empty(), ..section.clone() })
         };
         Sections { receive: Vec::new(), send: self.slots.iter().filter_map(section).collect() }
     }
@@ -251,6 +252,7 @@ impl Line {
             codecs: self.accepted.codecs.clone(),
             extensions: self.accepted.map,
             cname: STREAM.to_owned(),
+            strips_trailers: false,
         }
     }
 }

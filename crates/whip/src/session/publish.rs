@@ -143,6 +143,7 @@ fn describe(section: &Section, line: &Line, permissions: &Permissions) -> Publis
         backup: None,
         encryption: Encryption::None,
         stream: String::new(),
+        trailers: Default::default(),
     }
 }
 

@@ -114,6 +114,7 @@ fn what_was_unwrapped_is_sent_again_unwrapped() {
         codecs: vec![Codec { rtx: Some(110), nack: true, ..OPUS }],
         extensions: extensions(),
         cname: "world".to_owned(),
+        strips_trailers: false,
     });
     bob.update(&world);
     let sent = redundant(codec(CodecKind::Opus).payload_type, &[5; 80]);

@@ -163,6 +163,7 @@ impl Lab {
             codecs,
             extensions: extensions(),
             cname: "lab".to_owned(),
+            strips_trailers: false,
         });
         self.update(person);
     }
@@ -322,6 +323,7 @@ impl Source {
             codecs: codecs(self.media),
             extensions,
             cname: "lab".to_owned(),
+            strips_trailers: false,
         }
     }
 

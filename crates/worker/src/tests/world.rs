@@ -385,6 +385,7 @@ impl Client {
             codecs: vec![codec(kind)],
             extensions: extensions(),
             cname: "world".to_owned(),
+            strips_trailers: false,
         });
         self.update(world);
     }
@@ -487,6 +488,7 @@ pub(super) fn mirror_receive(section: &ReceiveSection) -> rtc::SendSection {
         codecs: section.codecs.clone(),
         extensions: section.extensions,
         cname: "client".to_owned(),
+        strips_trailers: false,
     }
 }
 

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use base::model::{AudioFeature, TrackChange};
-use base::{CodecKind, TrackId};
+use base::model::{AudioFeature, Track, TrackChange};
+use base::{CodecKind, MediaKind, TrackId};
 use contract::session::Request;
 use livekit_protocol as proto;
 use livekit_protocol::client_info::Sdk;
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
+
+use crate::translate;
 
 use super::support::*;
 
@@ -72,4 +74,28 @@ fn a_publisher_changes_what_is_known_of_its_tracks_and_of_no_others() {
     let heard = Ask::UpdateAudioTrack(proto::UpdateLocalAudioTrack { track_sid, features });
     let expected = BTreeSet::from([AudioFeature::EchoCancellation]);
     assert_eq!(changes(&bench.ask(heard)), [TrackChange::Audio(expected)]);
+}
+
+#[test]
+fn what_a_publisher_appends_to_frames_is_told_and_taken_off_for_who_does_not_know_it() {
+    let mut bench = Bench::new(params(false, client(Sdk::Rust, 17)));
+    bench.begin();
+    let mut request = add_track("cid", proto::TrackType::Video);
+    request.packet_trailer_features = vec![1, 0, 1];
+    let publish = published(&bench.ask(Ask::AddTrack(request))).expect("a publication");
+    let told = translate::track(&publish.into_track(TrackId(30)));
+    assert_eq!(told.packet_trailer_features, [0, 1], "each once");
+    let knows = vec![proto::client_info::Capability::CapPacketTrailer as i32];
+    for (features, trailers, strips) in
+        [(knows, vec![0], false), (Vec::new(), vec![0], true), (Vec::new(), Vec::new(), false)]
+    {
+        let mut viewer = client(Sdk::Rust, 17);
+        viewer.abilities.features = features;
+        let mut bench = Bench::new(params(false, viewer));
+        let camera = track(20, MediaKind::Video, CodecKind::Vp8);
+        bench.subscribe(2, Track { trailers: trailers.into_iter().collect(), ..camera });
+        let offer = offered(&bench.begin()).expect("an offer");
+        let sent = sections(&bench.ask(Ask::Answer(client_answer(&offer)))).expect("sections").send;
+        assert_eq!(sent[0].strips_trailers, strips);
+    }
 }

@@ -36,6 +36,7 @@ fn section() -> SendSection {
         ],
         extensions,
         cname: "c".into(),
+        strips_trailers: false,
     }
 }
 
@@ -81,6 +82,29 @@ fn a_forwarded_packet_carries_the_numbers_of_its_receiver() {
     assert_eq!((read.mid, read.transport_sequence), (Some(section.mid), Some(0xFFFE)));
     assert_eq!((read.abs_send_time, read.audio_level), (Some(0x12_3456), Some(0x8A)));
     assert_eq!((read.abs_capture_time, read.dependency_descriptor), (Some(5), None));
+}
+
+#[test]
+fn a_trailer_is_sent_and_sent_again_only_to_receivers_that_know_it() {
+    let now = Instant::now();
+    let trailer = b"\x11\xf9LKTS";
+    let whole = [PAYLOAD, &trailer[..]].concat();
+    for strips_trailers in [false, true] {
+        let mut stream = SendStream::new(now, &SendSection { strips_trailers, ..section() }, 0);
+        let mut write = |sequence, marker| {
+            let (rewrite, mut out) = (Rewrite { marker, ..rewrite(sequence) }, Vec::new());
+            let stamp = Stamp::default();
+            stream.write(now, &rewrite, Slot::default(), &whole, &stamp, None, &mut out).expect("it is sent");
+            out.ends_with(trailer)
+        };
+        assert!(write(1, false), "within a frame it is none");
+        assert_eq!(write(2, true), !strips_trailers);
+        let later = now + 100 * MS;
+        assert!(stream.nack(later, 2));
+        let (resend, mut out) = (stream.poll_resend(later).expect("it is remembered"), Vec::new());
+        stream.write_rtx(&resend, &whole, &Stamp::default(), None, &mut out).expect("there is a budget");
+        assert_eq!(out.ends_with(trailer), !strips_trailers);
+    }
 }
 
 fn described(sequence: u64, descriptor: u8) -> Rewrite {

@@ -84,6 +84,7 @@ pub fn send_section(name: &str, kind: CodecKind, (ssrc, rtx): (u32, u32)) -> Sen
         codecs: vec![codec(kind)],
         extensions: extensions(),
         cname: "stream".into(),
+        strips_trailers: false,
     }
 }
 
