@@ -1,58 +1,27 @@
-//! The seam to what outlives this process: traits that the rest of the server uses, and what is behind them.
+//! The seam to what outlives this process and to other nodes: traits that the rest of the server uses, and what is behind them.
 //!
 //! | trait | embedded |
 //! |---|---|
-//! | [`Queue`] | [`Embedded`]: a directory, by `store`, on a thread of its own |
+//! | [`Queue`] | [`EmbeddedQueue`]: a directory, by `store`, on a thread of its own |
+//! | [`Log`] | [`EmbeddedLog`]: likewise; reads go beside the writer |
 //!
 //! A trait's contract is in its documentation and in [`conformance`], which every implementation has to pass.
 
 pub mod conformance;
 mod embedded;
+mod log;
+mod queue;
 
 use std::fmt;
-use std::future::Future;
 
-use bytes::Bytes;
-
-pub use embedded::Embedded;
+pub use embedded::log::{EmbeddedFollower, EmbeddedLog};
+pub use embedded::queue::EmbeddedQueue;
+pub use log::{Appended, Event, Extent, Follower, Log, READ_BYTES};
+pub use queue::Queue;
 pub use store::Limits;
+pub use store::log::{Epoch, Position, Settings};
 
-/// A durable queue. Clones are the same queue; any number of tasks may use it at a time.
-///
-/// - **Order.** Numbers grow in the order of the appends; payloads of one append follow each other without others in between.
-/// - **Durability.** What an append answered is there until it is finished, over a crash of the process and of the machine. An
-///   append without an answer, or with an error, may or may not be there after a crash.
-/// - **At least once.** That an entry is finished lasts soon after; a crash before brings the entry back.
-/// - **Bounded.** A full queue takes nothing and loses nothing.
-pub trait Queue: Clone + Send + Sync + 'static {
-    /// Appends `payloads` and returns their numbers, once they last. Fewer numbers than payloads: the next one does not fit, and it and
-    /// those after it were not taken.
-    fn append(&self, payloads: Vec<Bytes>) -> impl Future<Output = Result<Vec<u64>, Failed>> + Send {
-        self.exchange(payloads, Vec::new())
-    }
-
-    /// Appends, and finishes what the appended takes the place of. After a crash, of up to 16 MiB both have happened or neither.
-    /// When not all was taken nothing was finished.
-    fn exchange(
-        &self,
-        payloads: Vec<Bytes>,
-        finished: Vec<u64>,
-    ) -> impl Future<Output = Result<Vec<u64>, Failed>> + Send;
-
-    /// An entry's payload. `None`: there is none of this number, or it is finished.
-    fn read(&self, number: u64) -> impl Future<Output = Result<Option<Bytes>, Failed>> + Send;
-
-    /// These entries are done with, and are not pending from now on. Others are ignored.
-    fn finish(&self, numbers: Vec<u64>) -> impl Future<Output = Result<(), Failed>> + Send;
-
-    /// The numbers of all entries that are not finished, oldest first.
-    fn pending(&self) -> impl Future<Output = Result<Vec<u64>, Failed>> + Send;
-
-    /// Waits until all that was finished lasts, and ends the queue: everything fails from now on.
-    fn close(&self) -> impl Future<Output = ()> + Send;
-}
-
-/// What is behind the queue failed: a sentence. Trying again later may help.
+/// What is behind a trait failed: a sentence. Trying again later may help.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Failed(pub String);
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use auth::ApiKeys;
-use backplane::{Embedded, Limits};
+use backplane::{EmbeddedQueue, Limits};
 use contract::events::RoomEvents;
 use webhook::{Client, Config, Endpoint, Retry, Signer, Webhooks};
 
@@ -34,7 +34,7 @@ pub async fn start(
     settings: &Settings,
     keys: &ApiKeys,
     events: &mut RoomEvents,
-) -> Result<Option<Webhooks<Embedded>>, String> {
+) -> Result<Option<Webhooks<EmbeddedQueue>>, String> {
     let directory = settings.directory.join("webhooks");
     tell_left_behind(&directory, &settings.urls);
     if settings.urls.is_empty() {
@@ -65,11 +65,11 @@ fn open(
     url: &str,
     bytes: u64,
     events: &mut RoomEvents,
-) -> Result<Endpoint<Embedded>, String> {
+) -> Result<Endpoint<EmbeddedQueue>, String> {
     webhook::check_url(url).map_err(|error| format!("webhook: {error}"))?;
     let own = directory.join(webhook::directory_name(url));
     let queue = |name, total_bytes| {
-        Embedded::open(&own.join(name), Limits { total_bytes, ..Limits::default() })
+        EmbeddedQueue::open(&own.join(name), Limits { total_bytes, ..Limits::default() })
             .map_err(|error| format!("webhooks to {url}: {error}"))
     };
     let (pending, dead) = (queue("pending", bytes)?, queue("dead", DEAD_BYTES)?);

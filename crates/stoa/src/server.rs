@@ -10,7 +10,7 @@ use auth::ApiKeys;
 use axum::Router;
 use axum::routing::get;
 use axum::serve::ListenerExt as _;
-use backplane::Embedded;
+use backplane::EmbeddedQueue;
 use base::NodeId;
 use contract::events::RoomEvents;
 use contract::media::{Command, Event, WorkerHandle};
@@ -81,7 +81,7 @@ pub struct Running {
     /// All addresses that clients are told to send media to.
     pub candidates: Vec<SocketAddr>,
     control: Control,
-    hooks: Option<Webhooks<Embedded>>,
+    hooks: Option<Webhooks<EmbeddedQueue>>,
     sessions: livekit::Sessions,
     health: Health,
     workers: Workers,
@@ -243,7 +243,7 @@ fn sources(
     control: &Arc<control::Metrics>,
     livekit: &Arc<livekit::Metrics>,
     whip: &Arc<whip::Metrics>,
-    hooks: Option<&Webhooks<Embedded>>,
+    hooks: Option<&Webhooks<EmbeddedQueue>>,
 ) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for (index, metrics) in workers.iter().enumerate() {

@@ -85,13 +85,20 @@ pub(crate) fn frame(file: u64, offset: u64, body: &[u8]) -> Vec<u8> {
 
 /// The body of the frame that stands at `at` in the file's bytes; `None`: none that is whole.
 pub(crate) fn read_frame(file: u64, bytes: &[u8], at: usize) -> Option<&[u8]> {
-    let head = bytes.get(at..at + FRAME)?;
+    let bytes = bytes.get(at..)?;
+    read_frame_at(file, at as u64, bytes.get(..frame_size(bytes)?)?)
+}
+
+/// How many bytes the frame takes whose first [`FRAME`] these are. `None`: it is none.
+pub(crate) fn frame_size(head: &[u8]) -> Option<usize> {
     let length = u32_at(head, 4)? as usize;
-    if &head[..4] != FRAME_MAGIC || length > MAX_BODY {
-        return None;
-    }
-    let body = bytes.get(at + FRAME..at + FRAME + length)?;
-    (u32_at(head, 8)? == frame_sum(file, at as u64, body)).then_some(body)
+    (head.starts_with(FRAME_MAGIC) && length <= MAX_BODY).then_some(FRAME + length)
+}
+
+/// The body of a frame that stands at `offset` of the file; `None`: it is not as it was written.
+pub(crate) fn read_frame_at(file: u64, offset: u64, frame: &[u8]) -> Option<&[u8]> {
+    let body = frame.get(FRAME..)?;
+    (u32_at(frame, 8)? == frame_sum(file, offset, body)).then_some(body)
 }
 
 /// Is there a whole frame at `from` or anywhere behind?

@@ -240,8 +240,9 @@ fn live(seed: u64, faults: Faults) -> Result<Seen, String> {
 
 #[test]
 fn nothing_that_was_committed_or_shown_is_lost_over_crashes_full_disks_and_failing_syncs() {
+    let seeds = if std::env::var("TEST_FULL").is_ok_and(|full| full == "1") { 1_000 } else { 120 };
     let mut all = Seen::default();
-    for seed in 0..300 {
+    for seed in 0..seeds {
         let seen = live(seed, Faults::default()).unwrap_or_else(|wrong| panic!("seed {seed}: {wrong}"));
         all.crashes += seen.crashes;
         all.stops += seen.stops;

@@ -10,7 +10,7 @@ use axum::body::Bytes;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
-use backplane::{Embedded, Limits};
+use backplane::{EmbeddedQueue, Limits};
 use base::events::{EventId, Happening, RoomEvent};
 use base::model::{LeaveReason, Participant, ParticipantState, RoomInfo};
 use base::{Identity, ParticipantId, RoomId, RoomName, UnixMillis};
@@ -160,16 +160,17 @@ fn config(retry: Retry) -> Config {
 
 struct Hooks {
     events: RoomEvents,
-    running: Webhooks<Embedded>,
+    running: Webhooks<EmbeddedQueue>,
 }
 
 impl Hooks {
     async fn start(directory: &Path, url: &str, retry: Retry) -> Self {
-        let open = |name: &str| Embedded::open(&directory.join(name), Limits::default()).expect("it opens");
+        let open =
+            |name: &str| EmbeddedQueue::open(&directory.join(name), Limits::default()).expect("it opens");
         Self::over(open("pending"), open("dead"), url, retry).await
     }
 
-    async fn over(pending: Embedded, dead: Embedded, url: &str, retry: Retry) -> Self {
+    async fn over(pending: EmbeddedQueue, dead: EmbeddedQueue, url: &str, retry: Retry) -> Self {
         let mut events = RoomEvents::default();
         let endpoint = Endpoint { url: url.to_owned(), pending, dead, events: events.follow() };
         let client = Client::new().expect("a client");
@@ -413,7 +414,8 @@ async fn while_the_disk_fails_events_wait_and_none_is_lost() {
     let application = Application::good();
     let (url, _server) = application.listen().await;
     let (disk, dead) = (SimulatedDisk::default(), SimulatedDisk::default());
-    let queue = |disk: &SimulatedDisk| Embedded::over(disk.clone(), Limits::default()).expect("it opens");
+    let queue =
+        |disk: &SimulatedDisk| EmbeddedQueue::over(disk.clone(), Limits::default()).expect("it opens");
     let hooks = Hooks::over(queue(&disk), queue(&dead), &url, RETRY).await;
     disk.set_faults(Faults { syncs_fail: true, ..Faults::default() });
     hooks.tell("a", 1..=10);
@@ -430,7 +432,7 @@ async fn while_the_disk_fails_events_wait_and_none_is_lost() {
 async fn a_full_queue_drops_the_newest_and_counts_them() {
     let directory = directory();
     let limits = Limits { total_bytes: 5_000, ..Limits::default() };
-    let open = |name: &str| Embedded::open(&directory.path().join(name), limits).expect("it opens");
+    let open = |name: &str| EmbeddedQueue::open(&directory.path().join(name), limits).expect("it opens");
     let hooks = Hooks::over(open("pending"), open("dead"), &nowhere().await, RETRY).await;
     hooks.tell("a", 1..=100);
     hooks.until_counted("stoa_webhooks_total", "queue_full", 100 - hooks_that_fit(&hooks).await).await;

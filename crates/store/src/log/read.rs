@@ -179,7 +179,7 @@ impl<D: Disk> Reader<D> {
         let places = self.places(run, budget.events.min(LOOKED_UP))?;
         let name = frame::name(segment);
         let file = self.file(&name).map_err(ReadError::Disk)?;
-        let mut window = Window { file, size, start: 0, bytes: Vec::new() };
+        let mut window = Window::new(file, size, AHEAD);
         for (place, n) in places.into_iter().zip(n..) {
             let offset = u64::from(place);
             let bytes = window.record(offset)?;
@@ -247,16 +247,22 @@ fn event(bytes: &[u8], partition: u16, n: u64) -> Option<Event> {
     is_it.then(|| Event { at: record.at, payload: bytes[record.payload].to_vec() })
 }
 
-/// A part of a segment in memory: events that follow each other closely cost one read.
-struct Window<'a, F> {
+/// A part of a segment in memory: what is close together costs one read.
+pub(super) struct Window<'a, F> {
     file: &'a mut F,
     /// Of what counts.
     size: u64,
+    /// Bytes that are read at once, where less is asked for.
+    ahead: usize,
     start: u64,
     bytes: Vec<u8>,
 }
 
-impl<F: File> Window<'_, F> {
+impl<'a, F: File> Window<'a, F> {
+    pub fn new(file: &'a mut F, size: u64, ahead: usize) -> Self {
+        Self { file, size, ahead, start: 0, bytes: Vec::new() }
+    }
+
     /// The bytes of the record at `offset`; `None`: there is not enough for one.
     fn record(&mut self, offset: u64) -> Result<Option<&[u8]>, ReadError> {
         let Some(head) = self.get(offset, RECORD)? else { return Ok(None) };
@@ -264,14 +270,15 @@ impl<F: File> Window<'_, F> {
         self.get(offset, size)
     }
 
-    fn get(&mut self, offset: u64, length: usize) -> Result<Option<&[u8]>, ReadError> {
+    /// `length` bytes at `offset`; `None`: there are not so many.
+    pub fn get(&mut self, offset: u64, length: usize) -> Result<Option<&[u8]>, ReadError> {
         let left = self.size.saturating_sub(offset);
         if length as u64 > left {
             return Ok(None);
         }
         let end = self.start + self.bytes.len() as u64;
         if offset < self.start || offset + length as u64 > end {
-            let wanted = (length.max(AHEAD) as u64).min(left);
+            let wanted = (length.max(self.ahead) as u64).min(left);
             self.bytes.resize(wanted as usize, 0);
             self.start = offset;
             self.file.read_at(offset, &mut self.bytes).map_err(ReadError::Disk)?;

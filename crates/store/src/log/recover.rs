@@ -13,6 +13,9 @@ use crate::disk::{Disk, File};
 use crate::frame::{self, FRAME, HEAD, Head, name, number_of};
 use crate::{OpenError, ReadError};
 
+/// Bytes of a segment that are checked at once, or one commit.
+const CHECKED: usize = 1 << 20;
+
 /// Where the files come from.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Source {
@@ -265,23 +268,24 @@ pub(super) fn check_segment<D: Disk>(
 ) -> Result<(), ReadError> {
     let mut file = disk.open(&name(number)).map_err(ReadError::Disk)?;
     let found = file.size().map_err(ReadError::Disk)?.min(size);
-    let mut bytes =
-        vec![0; usize::try_from(found).map_err(|_| ReadError::Disk(io::ErrorKind::FileTooLarge.into()))?];
-    file.read_at(0, &mut bytes).map_err(ReadError::Disk)?;
-    let damaged = |at: usize| ReadError::Damaged { file: name(number), offset: at as u64 };
-    if !matches!(FORMAT.read_head(&bytes, number), Head::Good(_)) {
+    let mut window = read::Window::new(&mut file, found, CHECKED);
+    let damaged = |offset| ReadError::Damaged { file: name(number), offset };
+    let head = window.get(0, HEAD)?.unwrap_or_default();
+    if !matches!(FORMAT.read_head(head, number), Head::Good(_)) {
         return Err(damaged(0));
     }
-    let mut at = HEAD;
-    while (at as u64) < size {
-        let body = frame::read_frame(number, &bytes, at).ok_or_else(|| damaged(at))?;
-        let start = at + FRAME;
+    let mut at = HEAD as u64;
+    while at < size {
+        let length = window.get(at, FRAME)?.and_then(frame::frame_size).ok_or_else(|| damaged(at))?;
+        let frame = window.get(at, length)?.unwrap_or_default();
+        let body = frame::read_frame_at(number, at, frame).ok_or_else(|| damaged(at))?;
+        let start = at + FRAME as u64;
         let checked = each_record(body, |record| {
-            seen(record, (start + record.payload.start - RECORD) as u32);
+            seen(record, (start as usize + record.payload.start - RECORD) as u32);
             true
         });
-        checked.map_err(|(inner, why)| read::unreadable(name(number), (start + inner) as u64, why))?;
-        at += FRAME + body.len();
+        checked.map_err(|(inner, why)| read::unreadable(name(number), start + inner as u64, why))?;
+        at += length as u64;
     }
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! The embedded queue does what every queue has to, and what only it can.
 
-use backplane::conformance::{self, Rig};
-use backplane::{Embedded, Limits, Queue as _};
+use backplane::conformance::{self, queue::Rig};
+use backplane::{EmbeddedQueue, Limits, Queue as _};
 use bytes::Bytes;
 use store::simulated::{Faults, SimulatedDisk};
 
@@ -14,13 +14,13 @@ struct Simulated {
 }
 
 impl Rig for Simulated {
-    type Queue = Embedded;
+    type Queue = EmbeddedQueue;
 
-    async fn open(&mut self) -> Embedded {
-        Embedded::over(self.disk.clone(), SMALL).expect("it opens")
+    async fn open(&mut self) -> EmbeddedQueue {
+        EmbeddedQueue::over(self.disk.clone(), SMALL).expect("it opens")
     }
 
-    async fn crash(&mut self, queue: Embedded) {
+    async fn crash(&mut self, queue: EmbeddedQueue) {
         queue.close().await;
         self.crashes += 1;
         self.disk.crash(self.crashes);
@@ -31,25 +31,25 @@ impl Rig for Simulated {
 struct Real(tempfile::TempDir);
 
 impl Rig for Real {
-    type Queue = Embedded;
+    type Queue = EmbeddedQueue;
 
-    async fn open(&mut self) -> Embedded {
-        Embedded::open(self.0.path(), SMALL).expect("it opens")
+    async fn open(&mut self) -> EmbeddedQueue {
+        EmbeddedQueue::open(self.0.path(), SMALL).expect("it opens")
     }
 
-    async fn crash(&mut self, queue: Embedded) {
+    async fn crash(&mut self, queue: EmbeddedQueue) {
         queue.close().await;
     }
 }
 
 #[tokio::test]
 async fn it_does_what_a_queue_has_to_on_a_disk_that_loses_what_was_not_synced() {
-    conformance::queue(Simulated { disk: SimulatedDisk::default(), crashes: 0 }).await;
+    conformance::queue::check(Simulated { disk: SimulatedDisk::default(), crashes: 0 }).await;
 }
 
 #[tokio::test]
 async fn it_does_what_a_queue_has_to_in_a_directory() {
-    conformance::queue(Real(tempfile::tempdir().expect("a directory"))).await;
+    conformance::queue::check(Real(tempfile::tempdir().expect("a directory"))).await;
 }
 
 #[tokio::test]
@@ -58,12 +58,12 @@ async fn a_disk_without_syncs_does_not_pass() {
     let mut lost = 0;
     for seed in 0..10 {
         disk.set_faults(Faults { syncs_lie: true, ..Faults::default() });
-        let Ok(queue) = Embedded::over(disk.clone(), SMALL) else { return };
+        let Ok(queue) = EmbeddedQueue::over(disk.clone(), SMALL) else { return };
         let before = queue.pending().await.expect("it works").len();
         queue.append(vec![Bytes::from_static(b"one")]).await.expect("it says that it is there");
         queue.close().await;
         disk.crash(seed);
-        let Ok(queue) = Embedded::over(disk.clone(), SMALL) else { return };
+        let Ok(queue) = EmbeddedQueue::over(disk.clone(), SMALL) else { return };
         lost += usize::from(queue.pending().await.expect("it works").len() <= before);
         queue.close().await;
     }
@@ -73,7 +73,7 @@ async fn a_disk_without_syncs_does_not_pass() {
 #[tokio::test]
 async fn a_failing_disk_is_an_error_and_no_end() {
     let disk = SimulatedDisk::default();
-    let queue = Embedded::over(disk.clone(), SMALL).expect("it opens");
+    let queue = EmbeddedQueue::over(disk.clone(), SMALL).expect("it opens");
     disk.set_faults(Faults { syncs_fail: true, ..Faults::default() });
     let payload = || vec![Bytes::from_static(b"one")];
     assert!(queue.append(payload()).await.is_err());
@@ -85,7 +85,7 @@ async fn a_failing_disk_is_an_error_and_no_end() {
 #[tokio::test]
 async fn appends_that_wait_together_share_a_sync() {
     let disk = SimulatedDisk::default();
-    let queue = Embedded::over(disk.clone(), Limits::default()).expect("it opens");
+    let queue = EmbeddedQueue::over(disk.clone(), Limits::default()).expect("it opens");
     let before = disk.syncs();
     let appends: Vec<_> = (0..500)
         .map(|_| {

@@ -1,4 +1,4 @@
-//! What every implementation of the traits has to do. A violation panics and says which promise is broken.
+//! What every [`Queue`] has to do.
 
 use std::future::Future;
 
@@ -19,7 +19,7 @@ pub trait Rig {
 }
 
 /// All of it. `rig` begins with nothing.
-pub async fn queue(mut rig: impl Rig) {
+pub async fn check(mut rig: impl Rig) {
     order(&mut rig).await;
     finishing(&mut rig).await;
     exchanging(&mut rig).await;

@@ -16,7 +16,7 @@ const FINISH_DELAY: Duration = Duration::from_millis(20);
 
 /// A queue on this machine's disk.
 #[derive(Clone)]
-pub struct Embedded {
+pub struct EmbeddedQueue {
     /// Never holds more than one for each task that waits for an answer.
     commands: Sender<Command>,
 }
@@ -29,7 +29,7 @@ enum Command {
     Close(oneshot::Sender<()>),
 }
 
-impl Embedded {
+impl EmbeddedQueue {
     /// Opens the queue in `directory`, which is made where it is absent.
     ///
     /// # Errors
@@ -67,7 +67,7 @@ impl Embedded {
     }
 }
 
-impl Queue for Embedded {
+impl Queue for EmbeddedQueue {
     async fn exchange(&self, payloads: Vec<Bytes>, finished: Vec<u64>) -> Result<Vec<u64>, Failed> {
         self.ask(|reply| Command::Exchange(payloads, finished, reply)).await?
     }

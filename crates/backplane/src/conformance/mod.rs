@@ -1,0 +1,4 @@
+//! What every implementation of the traits has to do. A violation panics and says which promise is broken.
+
+pub mod log;
+pub mod queue;
