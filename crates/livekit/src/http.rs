@@ -18,7 +18,7 @@ use crate::params::{Params, Query};
 use crate::session::{Return, Start};
 use crate::{join, socket, twirp};
 
-/// LiveKit's HTTP interface: `/rtc`, `/rtc/v1`, their `/validate`, and `/twirp/…`. A doubled slash in front, which clients
+/// LiveKit's HTTP interface: `/rtc`, `/rtc/v1`, their `/validate`, `/settings/regions` and `/twirp/…`. A doubled slash in front, which clients
 /// produce from addresses that end with one, means the same.
 ///
 /// Joins whose request carries an offer make request lines of tens of kB; the listener must allow them.
@@ -30,6 +30,7 @@ pub fn router(state: State) -> Router {
             .route(&format!("{slash}/rtc/validate"), any(validate_two))
             .route(&format!("{slash}/rtc/v1"), get(connect_one))
             .route(&format!("{slash}/rtc/v1/validate"), any(validate_one))
+            .route(&format!("{slash}/settings/regions"), get(regions))
             .merge(twirp::routes(slash));
     }
     router.layer(middleware::from_fn(cors)).with_state(state)
@@ -119,6 +120,18 @@ async fn validate(state: State, query: Query, headers: HeaderMap, v1: bool) -> R
     match state.control.check_join(request).await {
         Ok(()) => "success".into_response(),
         Err(error) => Refused::Join(error).validation_response(),
+    }
+}
+
+/// Servers elsewhere, for whoever has a token. Clients of a single server do not ask.
+async fn regions(FromState(state): FromState<State>, headers: HeaderMap) -> Response {
+    let token = bearer(&headers).unwrap_or_default();
+    if let Err(error) = auth::verify(&state.keys, token, state.now()) {
+        return (StatusCode::UNAUTHORIZED, error.to_string()).into_response();
+    }
+    match join::regions(&state.config) {
+        Some(settings) => ([(header::CACHE_CONTROL, "max-age=60")], axum::Json(settings)).into_response(),
+        None => (StatusCode::NOT_FOUND, "no other regions are configured").into_response(),
     }
 }
 

@@ -10,6 +10,7 @@ mod letters;
 mod load;
 mod log;
 mod page;
+mod prefix;
 mod server;
 mod time;
 mod tls;
@@ -56,6 +57,12 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
     let workers = config.workers();
     let settings = Settings {
         http: config.http_listen,
+        path_prefix: config.http_path_prefix,
+        signal: server::Signal {
+            region: config.region_name,
+            regions: config.region_others,
+            auto_create: config.room_auto_create,
+        },
         tls: None,
         media: Media {
             port: config.udp_port,
@@ -113,6 +120,8 @@ fn dev(options: &Dev) -> Result<(), String> {
     let workers = options.workers.map_or_else(config::cores, usize::from);
     let settings = Settings {
         http: SocketAddr::new(listen.into(), options.port),
+        path_prefix: String::new(),
+        signal: server::Signal::default(),
         tls: options.lan.then(|| own.clone()),
         media: Media { port: options.udp_port, workers, advertise, loudest: worker::LOUDEST },
         rooms: match options.spread_at {

@@ -23,7 +23,7 @@ use webhook::Webhooks;
 use worker::WorkerConfig;
 
 use crate::tls::TlsListener;
-use crate::{app, hooks, http, page, time};
+use crate::{app, hooks, http, page, prefix, time};
 
 /// Commands that wait for one worker: a few for each of the participants that one core can carry.
 const COMMANDS: usize = 4_096;
@@ -36,6 +36,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct Settings {
     /// Where HTTP is served; port 0 = any.
     pub http: SocketAddr,
+    /// Everything is served below this path, too; may be empty.
+    pub path_prefix: String,
+    /// Signalling.
+    pub signal: Signal,
     /// Serve HTTPS with a self-signed certificate for these addresses.
     pub tls: Option<Vec<IpAddr>>,
     /// Media.
@@ -52,6 +56,22 @@ pub struct Settings {
     pub development: bool,
     /// What to change when a port is taken.
     pub names: Names,
+}
+
+/// What clients are told, and may do.
+pub struct Signal {
+    /// Where this server is; may be empty.
+    pub region: String,
+    /// Servers elsewhere, the nearest first.
+    pub regions: Vec<livekit::Region>,
+    /// Joining makes a room.
+    pub auto_create: bool,
+}
+
+impl Default for Signal {
+    fn default() -> Self {
+        Self { region: String::new(), regions: Vec::new(), auto_create: true }
+    }
 }
 
 /// UDP ports and addresses of media.
@@ -110,12 +130,14 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
 
     let (handle, control) =
         control::spawn(settings.rooms, workers.handles.clone(), worker_events, room_events);
-    let livekit_config = livekit::Config { node: NodeId(rand::random()), ..livekit::Config::default() };
+    let Signal { region, regions, auto_create } = settings.signal;
+    let node = NodeId(rand::random());
+    let livekit_config = livekit::Config { node, region, regions, auto_create, ..livekit::Config::default() };
     let livekit =
         livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config);
     let sessions = livekit.sessions.clone();
-    let whip =
-        whip::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, whip::Config::default());
+    let whip_config = whip::Config { auto_create, ..whip::Config::default() };
+    let whip = whip::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, whip_config);
     let health = Health::default();
     let admin = Admin {
         control: handle,
@@ -147,6 +169,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     };
 
     let (stop_http, stopped) = watch::channel(false);
+    let routes = prefix::below(&settings.path_prefix, routes);
     let http = serve_http(listener, settings.tls, routes, stopped)?;
     health.enter(Phase::Serving);
     Ok(Running { address, candidates, control, hooks, sessions, health, workers, http, stop_http })

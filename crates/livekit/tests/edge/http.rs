@@ -51,6 +51,28 @@ async fn gotcha_06_only_a_missing_room_is_a_404_with_the_phrase_that_clients_loo
 }
 
 #[tokio::test]
+async fn who_has_a_token_is_told_of_servers_elsewhere_if_there_are_any() {
+    let region = |name: &str| livekit::Region { name: name.to_owned(), url: format!("wss://{name}.example") };
+    let regions = vec![region("near"), region("far")];
+    let server = Server::with(livekit::Config { regions, ..Default::default() }).await;
+    let ask = async |server: &Server, token: &str| {
+        let head = format!("GET /settings/regions HTTP/1.1\r\nAuthorization: Bearer {token}");
+        server.http(&head, b"").await
+    };
+    let (status, head, body) = ask(&server, &token("lobby")).await;
+    assert_eq!(status, 200, "{body}");
+    assert!(head.contains("max-age="), "{head}");
+    let told: serde_json::Value = serde_json::from_str(&body).expect("JSON");
+    let url = |at: usize| told["regions"][at]["url"].as_str().map(str::to_owned);
+    assert_eq!(
+        [url(0), url(1)],
+        [Some("wss://near.example".to_owned()), Some("wss://far.example".to_owned())]
+    );
+    assert_eq!(ask(&server, "garbage").await.0, 401);
+    assert_eq!(ask(&Server::start().await, &token("lobby")).await.0, 404);
+}
+
+#[tokio::test]
 async fn a_failed_upgrade_and_its_validation_refuse_for_the_same_reason() {
     let server = Server::start().await;
     for (room, expected, phrase) in

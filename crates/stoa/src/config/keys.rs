@@ -2,7 +2,15 @@
 
 use std::time::Duration;
 
+use livekit::Region;
+
 use super::{Config, LogFormat};
+use crate::prefix::is_path;
+
+/// Longest name of a region, in characters.
+const MAX_REGION: usize = 64;
+/// Most servers that a client is told when it has to go: it tries one after the other.
+const MAX_REGIONS: usize = 16;
 
 /// One key of the configuration.
 pub struct Key {
@@ -71,6 +79,21 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "http.path_prefix",
+        about: &[
+            "Everything is served below this path, too, for a proxy that passes on paths as they are:",
+            "with \"/calls\" clients may connect to wss://HOST/calls. Empty: at the root alone.",
+        ],
+        accepts: "nothing, or a path like \"/calls\", without a slash at its end",
+        default: Ok("\"\""),
+        is_list: false,
+        set: |config, values| {
+            let path = values.first()?;
+            config.http_path_prefix.clone_from(Some(path).filter(|path| path.is_empty() || is_path(path))?);
+            Some(())
+        },
+    },
+    Key {
         name: "udp.port",
         about: &[
             "First UDP port for media. Each worker has its own: this one, the next, and so on.",
@@ -106,6 +129,46 @@ pub const KEYS: &[Key] = &[
         is_list: true,
         set: |config, values| {
             config.udp_advertise = values.iter().map(|value| value.parse().ok()).collect::<Option<_>>()?;
+            Some(())
+        },
+    },
+    Key {
+        name: "region.name",
+        about: &["The name of the place where this server is, which clients are told."],
+        accepts: "at most 64 characters",
+        default: Ok("\"\""),
+        is_list: false,
+        set: |config, values| {
+            config.region_name.clone_from(values.first().filter(|name| name.chars().count() <= MAX_REGION)?);
+            Some(())
+        },
+    },
+    Key {
+        name: "region.others",
+        about: &[
+            "Servers elsewhere, the nearest first, to which clients are pointed when this one lets them go. Each has",
+            "its own rooms.",
+        ],
+        accepts: "at most 16 of NAME=URL, with URLs that begin with wss:// or ws://",
+        default: Err("[\"eu-west=wss://eu.example.com\"]"),
+        is_list: true,
+        set: |config, values| {
+            let others = values.iter().map(|value| region(value)).collect::<Option<Vec<_>>>()?;
+            config.region_others = Some(others).filter(|others| others.len() <= MAX_REGIONS)?;
+            Some(())
+        },
+    },
+    Key {
+        name: "room.auto_create",
+        about: &[
+            "Whether joining a room makes it when it is not there. Otherwise rooms are made by the server API, or by",
+            "tokens with the grant roomCreate.",
+        ],
+        accepts: "\"yes\" or \"no\"",
+        default: Ok("\"yes\""),
+        is_list: false,
+        set: |config, values| {
+            config.room_auto_create = yes(values)?;
             Some(())
         },
     },
@@ -180,11 +243,7 @@ pub const KEYS: &[Key] = &[
         default: Ok("\"no\""),
         is_list: false,
         set: |config, values| {
-            config.room_remote_unmute = match values.first()?.as_str() {
-                "yes" => true,
-                "no" => false,
-                _ => return None,
-            };
+            config.room_remote_unmute = yes(values)?;
             Some(())
         },
     },
@@ -313,6 +372,24 @@ pub fn secrets_from_variable(config: &mut Config, text: &str, errors: &mut Vec<S
             )),
         }
     }
+}
+
+fn yes(values: &[String]) -> Option<bool> {
+    match values.first()?.as_str() {
+        "yes" => Some(true),
+        "no" => Some(false),
+        _ => None,
+    }
+}
+
+/// `NAME=URL`.
+fn region(text: &str) -> Option<Region> {
+    let (name, url) = text.split_once('=')?;
+    let (name, url) = (name.trim(), url.trim());
+    let host = url.strip_prefix("wss://").or_else(|| url.strip_prefix("ws://"))?;
+    let fits =
+        !name.is_empty() && name.chars().count() <= MAX_REGION && !host.is_empty() && url.len() <= 1_024;
+    fits.then(|| Region { name: name.to_owned(), url: url.to_owned() })
 }
 
 fn number(values: &[String], least: u64, most: u64) -> Option<u64> {

@@ -24,6 +24,8 @@ pub const DATA_DIRECTORY: &str = "stoa-data";
 pub struct Config {
     /// Where HTTP and WebSocket are served.
     pub http_listen: SocketAddr,
+    /// Everything is served below this path, too; may be empty.
+    pub http_path_prefix: String,
     /// First UDP port for media; the workers have consecutive ports.
     pub udp_port: u16,
     /// Media workers; 0 = one per core.
@@ -32,6 +34,12 @@ pub struct Config {
     pub udp_advertise: Vec<IpAddr>,
     /// API keys and their secrets.
     pub keys: BTreeMap<String, String>,
+    /// The name of the place where this server is.
+    pub region_name: String,
+    /// Servers elsewhere, the nearest first.
+    pub region_others: Vec<livekit::Region>,
+    /// Joining makes a room.
+    pub room_auto_create: bool,
     /// How long an empty room waits for its first participant.
     pub room_empty_timeout: Duration,
     /// How long a room waits after its last participant left.
@@ -75,10 +83,14 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             http_listen: SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), 7880),
+            http_path_prefix: String::new(),
             udp_port: 7882,
             udp_workers: 0,
             udp_advertise: Vec::new(),
             keys: BTreeMap::new(),
+            region_name: String::new(),
+            region_others: Vec::new(),
+            room_auto_create: true,
             room_empty_timeout: Duration::from_secs(300),
             room_departure_timeout: Duration::from_secs(20),
             room_max_participants: 0,

@@ -44,8 +44,9 @@ fn the_defaults_in_the_reference_file_are_the_defaults_of_the_code() {
 #[test]
 fn every_key_can_be_set_in_the_file() {
     let config = from_file(
-        "[http]\nlisten = \"[::1]:80\"\n[udp]\nport = 1000\nworkers = 3\nadvertise = [\"203.0.113.7\", \"2001:db8::1\"]\n\
-         [room]\nempty_timeout = 1\ndeparture_timeout = 0\nmax_participants = 9\nloudest = 4\nspread_at = 3\n\
+        "[http]\nlisten = \"[::1]:80\"\npath_prefix = \"/calls\"\n[udp]\nport = 1000\nworkers = 3\nadvertise = [\"203.0.113.7\", \"2001:db8::1\"]\n\
+         [region]\nname = \"here\"\nothers = [\"eu=wss://eu.example\", \"us = ws://us.example/x\"]\n\
+         [room]\nauto_create = \"no\"\nempty_timeout = 1\ndeparture_timeout = 0\nmax_participants = 9\nloudest = 4\nspread_at = 3\n\
          remote_unmute = \"yes\"\nslow_receiver_kbps = 64\n\
          [webhook]\nurls = [\"https://a.example/x\", \"http://b.example\"]\napi_key = \"myapp\"\nmax_megabytes = 5\n\
          [data]\ndirectory = \"somewhere\"\n\
@@ -57,7 +58,10 @@ fn every_key_can_be_set_in_the_file() {
     assert_eq!(config.room_empty_timeout, Duration::from_secs(1));
     assert_eq!((config.room_departure_timeout, config.room_max_participants), (Duration::ZERO, 9));
     assert_eq!((config.room_loudest, config.room_spread_at), (4, 3));
-    assert!(config.room_remote_unmute);
+    assert!(config.room_remote_unmute && !config.room_auto_create);
+    assert_eq!((config.http_path_prefix.as_str(), config.region_name.as_str()), ("/calls", "here"));
+    let others = config.region_others.iter().map(|other| (other.name.as_str(), other.url.as_str()));
+    assert_eq!(others.collect::<Vec<_>>(), [("eu", "wss://eu.example"), ("us", "ws://us.example/x")]);
     assert_eq!(config.room_slow_receiver_kbps, 64);
     assert_eq!(config.webhook_urls, ["https://a.example/x", "http://b.example"]);
     assert_eq!((config.webhook_api_key.as_deref(), config.webhook_megabytes), (Some("myapp"), 5));
@@ -92,6 +96,15 @@ fn a_bad_value_is_named_with_file_line_and_range() {
         ("[http]\nlisten = 80\n", "stoa.toml:4: http.listen = 80: expected an IP address and a port"),
         ("[log]\nformat = \"xml\"\n", "stoa.toml:4: log.format = \"xml\": expected \"text\" or \"json\""),
         ("[log]\nlevel = \"loud\"\n", "stoa.toml:4: log.level = \"loud\": expected error, warn, info"),
+        (
+            "[http]\npath_prefix = \"calls\"\n",
+            "stoa.toml:4: http.path_prefix = \"calls\": expected nothing, or a path",
+        ),
+        (
+            "[region]\nothers = [\"eu=https://eu.example\"]\n",
+            "stoa.toml:4: region.others = (a value of type array): expected at most 16",
+        ),
+        ("[room]\nauto_create = true\n", "stoa.toml:4: room.auto_create = "),
         ("[udp\n", "stoa.toml:3: this is no TOML"),
     ] {
         let error = from_file(text).expect_err(text);
@@ -105,7 +118,7 @@ fn an_unknown_key_is_named_with_file_line_and_what_there_is() {
         ("[udp]\nprot = 1\n", "stoa.toml:4: there is no key udp.prot; [udp] has port, workers, advertise"),
         (
             "[upd]\nport = 1\n",
-            "stoa.toml:3: there is no section [upd]; the sections are [http], [udp], [room]",
+            "stoa.toml:3: there is no section [upd]; the sections are [http], [udp], [region]",
         ),
     ] {
         let error = from_file(text).expect_err(text);
