@@ -171,6 +171,8 @@ pub enum Denied {
     NoSipAdmin,
     /// `sip.call` is not granted.
     NoSipCall,
+    /// `agent` is not granted.
+    NoAgent,
 }
 
 impl fmt::Display for Denied {
@@ -197,6 +199,7 @@ impl fmt::Display for Denied {
                 "the token does not allow managing telephone trunks and rules (grant sip.admin is missing)"
             }
             Self::NoSipCall => "the token does not allow telephone calls (grant sip.call is missing)",
+            Self::NoAgent => "the token does not allow running agents (grant agent is missing)",
         })
     }
 }
@@ -346,6 +349,14 @@ impl Claims {
         self.sip.as_ref().is_some_and(|grants| grants.admin).then_some(()).ok_or(Denied::NoSipAdmin)
     }
 
+    /// May agents be run?
+    ///
+    /// # Errors
+    /// [`Denied::NoAgent`].
+    pub fn check_agent(&self) -> Result<(), Denied> {
+        self.video.as_ref().is_some_and(|grants| grants.agent).then_some(()).ok_or(Denied::NoAgent)
+    }
+
     /// May telephone calls be made?
     ///
     /// # Errors
@@ -366,9 +377,7 @@ impl Claims {
             None | Some(Value::Null) => return Ok(RoomConfig::default()),
             Some(value) => RoomConfig::deserialize(value).map_err(|_| BadRoomConfig::Unreadable)?,
         };
-        if config.egress.as_ref().is_some_and(|egress| !egress.is_null()) {
-            return Err(BadRoomConfig::Egress);
-        }
+        config.check()?;
         Ok(config)
     }
 

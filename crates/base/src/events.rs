@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::UnixMillis;
+use crate::agents::Dispatch;
 use crate::model::{LeaveReason, Participant, RoomInfo, Track};
 
 /// Names one event for ever: who tells it, and its number there, from 1 without gaps. Whoever tells for a room has that
@@ -41,7 +42,10 @@ pub struct RoomEvent {
 #[derive(Clone, PartialEq, Debug)]
 pub enum Happening {
     /// The room is there.
-    RoomStarted,
+    RoomStarted {
+        /// The agents that its maker ordered; empty: those that come to every room.
+        agents: Vec<Dispatch>,
+    },
     /// The room is over, and empty.
     RoomFinished(LeaveReason),
     /// A participant's primary media connection is up for the first time.

@@ -69,6 +69,18 @@ numeric_id!(
     /// A running server process.
     NodeId
 );
+numeric_id!(
+    /// A program that runs agents, while it is connected.
+    AgentWorkerId
+);
+numeric_id!(
+    /// The order to have an agent in a room.
+    DispatchId
+);
+numeric_id!(
+    /// What one agent does in one room. Workers name it to go on with it, so it must not be guessable.
+    JobId
+);
 
 /// Set in the id of a track's second encoding and never in that of a track.
 const BACKUP: u64 = 1 << 63;

@@ -2,6 +2,7 @@
 //!
 //! This crate knows nothing of IO, clocks, threads, protocols or any other crate of the workspace.
 
+pub mod agents;
 pub mod events;
 mod id;
 mod media;
@@ -10,8 +11,8 @@ pub mod ring;
 mod unit;
 
 pub use id::{
-    CallId, ChannelId, DeviceId, Identity, NodeId, ParseIdError, ParticipantId, PeerId, RoomId, RoomName,
-    TrackId, UserId,
+    AgentWorkerId, CallId, ChannelId, DeviceId, DispatchId, Identity, JobId, NodeId, ParseIdError,
+    ParticipantId, PeerId, RoomId, RoomName, TrackId, UserId,
 };
 pub use media::{Codec, CodecKind, Extension, ExtensionMap, MediaKind, Mid, Rid, ShortName};
 pub use unit::{Bitrate, NtpTime, UnixMillis};

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use base::agents::Dispatch;
 use base::model::{DataKind, MetadataChange, Participant, Permissions, RoomInfo, Track};
 use base::{Identity, RoomName, TrackId};
 use bytes::Bytes;
@@ -23,6 +24,8 @@ pub struct RoomOptions {
     pub max_participants: Option<u32>,
     /// Free text of the application.
     pub metadata: String,
+    /// Agents that are ordered into it; empty: those that come to every room.
+    pub agents: Vec<Dispatch>,
 }
 
 /// The server API, and everything else that comes from outside a session. Each carries its reply handle (capacity 1). What was

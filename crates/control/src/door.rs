@@ -348,7 +348,7 @@ impl Door {
             publishers: 0,
             recording: false,
         };
-        Room::new(now(), info, self.limits())
+        Room::new(now(), info, self.limits()).with_agents(options.agents)
     }
 
     fn fits(&self, options: &RoomOptions) -> bool {

@@ -5,8 +5,10 @@ use std::time::Duration;
 
 use auth::ApiKeys;
 use base::{NodeId, UnixMillis};
+use contract::events::Follower;
 use contract::session::ControlHandle;
 
+use crate::jobs;
 use crate::living::Living;
 use crate::metrics::Metrics;
 use crate::sessions::Sessions;
@@ -100,6 +102,8 @@ pub struct State {
     pub sessions: Sessions,
     /// What can be resumed.
     pub(crate) living: Living,
+    /// Agents; `None`: none are served.
+    pub(crate) jobs: Option<jobs::Handle>,
 }
 
 impl State {
@@ -118,6 +122,21 @@ impl State {
             metrics: Arc::default(),
             sessions: Sessions::default(),
             living: Living::default(),
+            jobs: None,
+        }
+    }
+
+    /// The same, serving agents: `events` is what happens in rooms. To be called within a tokio runtime, once.
+    #[must_use]
+    pub fn with_agents(self, events: Follower) -> Self {
+        let jobs = Some(jobs::spawn(&self, events));
+        Self { jobs, ..self }
+    }
+
+    /// Sends away the programs that run agents. Their sockets count as [`Self::sessions`] until they are closed.
+    pub async fn stop_agents(&self) {
+        if let Some(jobs) = &self.jobs {
+            jobs.stop().await;
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket, close_code};
+use axum::extract::ws::{CloseFrame, Message as Frame, WebSocket};
 use futures_util::stream::SplitSink;
 use futures_util::{Sink as _, SinkExt as _};
 use livekit_protocol as proto;
@@ -120,9 +120,9 @@ impl Outbox {
         }
     }
 
-    /// Sends what is queued and closes with code 1000.
-    pub async fn close(mut self) {
-        let frame = CloseFrame { code: close_code::NORMAL, reason: "".into() };
+    /// Sends what is queued and closes.
+    pub async fn close(mut self, code: u16, reason: &'static str) {
+        let frame = CloseFrame { code, reason: reason.into() };
         // The client may be gone; then there is nobody to say it to.
         let _ = self.push(Frame::Close(Some(frame)));
         let _ = self.flush().await;

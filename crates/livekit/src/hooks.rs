@@ -49,7 +49,7 @@ fn parts(what: &Happening) -> (&'static str, proto::WebhookEvent) {
     let with =
         |publisher, track| proto::WebhookEvent { track: Some(translate::track(track)), ..of(publisher) };
     match what {
-        Happening::RoomStarted => ("room_started", nothing),
+        Happening::RoomStarted { .. } => ("room_started", nothing),
         Happening::RoomFinished(reason) => {
             let room_end_reason = end_reason(*reason) as i32;
             ("room_finished", proto::WebhookEvent { room_end_reason, ..nothing })
@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn names_are_in_camel_case_long_numbers_are_text_and_defaults_are_left_out() {
-        let body = written(Happening::RoomStarted);
+        let body = written(Happening::RoomStarted { agents: Vec::new() });
         let room = json!({
             "sid": "RM_0000000000001", "name": "lobby", "emptyTimeout": 300, "departureTimeout": 20,
             "creationTime": "1700000000", "creationTimeMs": "1700000000123", "numParticipants": 1,

@@ -16,7 +16,7 @@ use crate::frames::MAX_MESSAGE;
 use crate::metrics::count;
 use crate::params::{Params, Query};
 use crate::session::{Return, Start};
-use crate::{join, socket, twirp};
+use crate::{jobs, join, socket, twirp};
 
 /// LiveKit's HTTP interface: `/rtc`, `/rtc/v1`, their `/validate`, `/settings/regions` and `/twirp/…`. A doubled slash in front, which clients
 /// produce from addresses that end with one, means the same.
@@ -31,6 +31,7 @@ pub fn router(state: State) -> Router {
             .route(&format!("{slash}/rtc/v1"), get(connect_one))
             .route(&format!("{slash}/rtc/v1/validate"), any(validate_one))
             .route(&format!("{slash}/settings/regions"), get(regions))
+            .route(&format!("{slash}/agent"), get(jobs::connect))
             .merge(twirp::routes(slash));
     }
     router.layer(middleware::from_fn(cors)).with_state(state)

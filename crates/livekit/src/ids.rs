@@ -1,6 +1,6 @@
 //! Identifiers as LiveKit's clients know them: a prefix over the text form of our ids.
 
-use base::{NodeId, ParticipantId, RoomId, TrackId};
+use base::{AgentWorkerId, DispatchId, JobId, NodeId, ParticipantId, RoomId, TrackId};
 
 /// `PA_…`
 pub(crate) fn participant(id: ParticipantId) -> String {
@@ -15,6 +15,31 @@ pub(crate) fn room(id: RoomId) -> String {
 /// `ND_…`
 pub(crate) fn node(id: NodeId) -> String {
     format!("ND_{id}")
+}
+
+/// `AW_…`
+pub(crate) fn agent_worker(id: AgentWorkerId) -> String {
+    format!("AW_{id}")
+}
+
+/// `AD_…`
+pub(crate) fn dispatch(id: DispatchId) -> String {
+    format!("AD_{id}")
+}
+
+/// The inverse of [`dispatch`].
+pub(crate) fn parse_dispatch(text: &str) -> Option<DispatchId> {
+    text.strip_prefix("AD_")?.parse().ok()
+}
+
+/// `AJ_…`
+pub(crate) fn job(id: JobId) -> String {
+    format!("AJ_{id}")
+}
+
+/// The inverse of [`job`].
+pub(crate) fn parse_job(text: &str) -> Option<JobId> {
+    text.strip_prefix("AJ_")?.parse().ok()
 }
 
 /// `TR_…`. Clients look at the prefix alone.

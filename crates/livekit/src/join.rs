@@ -15,6 +15,9 @@ const PING_INTERVAL: i32 = 5;
 /// A client that hears nothing for this long, in seconds, takes its connection for dead.
 const PING_TIMEOUT: i32 = 15;
 
+/// The only version that there is of the protocol of agents' workers.
+const AGENT_PROTOCOL: i32 = 1;
+
 /// What a token does not allow, or asks for and cannot get.
 pub(crate) enum Refused {
     /// A grant is missing.
@@ -63,6 +66,7 @@ fn room_options(config: auth::RoomConfig) -> RoomOptions {
         departure_timeout_s: set(config.departure_timeout),
         max_participants: set(config.max_participants),
         metadata: config.metadata,
+        agents: config.agents,
     }
 }
 
@@ -134,13 +138,14 @@ pub(crate) fn regions(config: &Config) -> Option<proto::RegionSettings> {
     (!regions.is_empty()).then_some(proto::RegionSettings { regions })
 }
 
-fn server_info(config: &Config) -> proto::ServerInfo {
+pub(crate) fn server_info(config: &Config) -> proto::ServerInfo {
     proto::ServerInfo {
         edition: proto::server_info::Edition::Standard as i32,
         version: SERVER_VERSION.to_owned(),
         protocol: SERVER_PROTOCOL,
         region: config.region.clone(),
         node_id: ids::node(config.node),
+        agent_protocol: AGENT_PROTOCOL,
         ..proto::ServerInfo::default()
     }
 }

@@ -14,6 +14,7 @@ pub mod fuzz;
 mod hooks;
 mod http;
 mod ids;
+mod jobs;
 mod join;
 mod living;
 mod metrics;
@@ -26,6 +27,7 @@ mod shape;
 mod socket;
 mod translate;
 mod twirp;
+mod wire;
 
 pub use config::{Config, IceServer, Region, SERVER_PROTOCOL, SERVER_VERSION, State};
 pub use hooks::{restamp_event, write_event};

@@ -64,6 +64,30 @@ counters! {
     api_calls => "livekit_api_calls_total" &[("outcome", "ok")];
     /// Calls of the server API that were refused.
     api_refused => "livekit_api_calls_total" &[("outcome", "refused")];
+    /// Programs that run agents: let in.
+    agent_workers_registered => "livekit_agent_registrations_total" &[("outcome", "ok")];
+    /// Programs that run agents: refused for their token, for what they said, or since there are too many.
+    agent_workers_refused => "livekit_agent_registrations_total" &[("outcome", "refused")];
+    /// Programs that run agents: sent away for breaking the protocol.
+    agent_workers_expelled => "livekit_agent_workers_expelled_total" &[];
+    /// Programs that run agents and are connected.
+    agent_workers => "livekit_agent_workers" &[];
+    /// Agents that are running.
+    agent_jobs_running => "livekit_agent_jobs" &[];
+    /// Agents' jobs given to workers.
+    agent_jobs_assigned => "livekit_agent_jobs_total" &[("event", "assigned")];
+    /// Offers of jobs that a worker refused.
+    agent_jobs_refused => "livekit_agent_jobs_total" &[("event", "refused")];
+    /// Offers of jobs that a worker did not answer.
+    agent_jobs_unanswered => "livekit_agent_jobs_total" &[("event", "unanswered")];
+    /// Jobs taken from a worker that was lost.
+    agent_jobs_handed_on => "livekit_agent_jobs_total" &[("event", "handed_on")];
+    /// Jobs that ended well.
+    agent_jobs_succeeded => "livekit_agent_jobs_total" &[("event", "succeeded")];
+    /// Jobs that ended otherwise.
+    agent_jobs_failed => "livekit_agent_jobs_total" &[("event", "failed")];
+    /// What workers said of jobs that are not theirs.
+    agent_jobs_out_of_place => "livekit_agent_jobs_total" &[("event", "out_of_place")];
 }
 
 /// Adds one.

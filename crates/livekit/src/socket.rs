@@ -3,35 +3,25 @@
 //! The task outlives its socket: a client whose connection broke comes back on another one, and finds the task in
 //! [`crate::living`].
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use axum::extract::ws::{Message as Frame, WebSocket, close_code};
 use base::model::LeaveReason;
 use base::{Identity, RoomName};
 use contract::session::{Event, Request, Session as RoomHandle};
-use futures_util::StreamExt as _;
-use futures_util::stream::SplitStream;
 use livekit_protocol as proto;
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
 use rand::SeedableRng as _;
 use rand::rngs::StdRng;
-use tokio::time::{Interval, MissedTickBehavior, interval_at, sleep_until, timeout};
 
 use crate::config::State;
-use crate::frames::{self, Broken, Form, Incoming, Outbox};
+use crate::frames::{self, Broken, Form, Incoming};
 use crate::ids;
 use crate::living::{Arrival, Found, Listed};
 use crate::metrics::count;
-use crate::rate::Pace;
 use crate::session::{self, End, Return, Session, Start};
-
-/// The server pings sockets this often.
-const PING: Duration = Duration::from_secs(10);
-/// A socket on which nothing at all arrives for this long is dead: two pings went unanswered.
-const SILENCE: Duration = Duration::from_secs(25);
-/// How long the last frames may take.
-const CLOSING: Duration = Duration::from_secs(2);
+use crate::wire::{Wire, until};
 
 /// Runs a session from its first frame to its last.
 pub(crate) async fn run(
@@ -248,65 +238,13 @@ impl Driver {
     }
 }
 
-/// One socket.
-struct Wire {
-    stream: SplitStream<WebSocket>,
-    outbox: Outbox,
-    form: Form,
-    /// When anything last arrived.
-    heard: Instant,
-    pace: Pace,
-    ping: Interval,
-}
-
-impl Wire {
-    fn new(socket: WebSocket) -> Self {
-        let now = Instant::now();
-        let mut ping = interval_at(now.into(), PING);
-        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (sink, stream) = socket.split();
-        Self { stream, outbox: Outbox::new(sink), form: Form::Binary, heard: now, pace: Pace::new(now), ping }
-    }
-
-    /// The next thing that happens. Nothing is lost when it is dropped half-way.
-    async fn hear(&mut self) -> Heard {
-        let gone = Heard::Gone { page_gone: false };
-        loop {
-            let wait = self.pace.wait_until(Instant::now());
-            tokio::select! {
-                () = until(wait), if wait.is_some() => {}
-                frame = self.stream.next(), if wait.is_none() => return match frame {
-                    Some(Ok(frame)) => Heard::Frame(frame),
-                    // A message over the limit is an error here too.
-                    Some(Err(_)) | None => gone,
-                },
-                Broken = self.outbox.pump() => return gone,
-                _ = self.ping.tick() => {
-                    let silent = self.heard.elapsed() > SILENCE;
-                    if silent || self.outbox.push(Frame::Ping(Default::default())).is_err() {
-                        return gone;
-                    }
-                }
-            }
-        }
-    }
-
-    /// Sends what is queued, closes, and reads until the client has closed too: a socket that is given up with something
-    /// unread is reset, and the reset overtakes what was just sent.
-    async fn close(self) {
-        let Self { mut stream, outbox, .. } = self;
-        let closing = async {
-            outbox.close().await;
-            while let Some(Ok(_)) = stream.next().await {}
-        };
-        let _ = timeout(CLOSING, closing).await;
-    }
-}
-
 /// A client without a socket says nothing.
 async fn hear(wire: &mut Option<Wire>) -> Heard {
     match wire {
-        Some(wire) => wire.hear().await,
+        Some(wire) => match wire.hear().await {
+            Some(frame) => Heard::Frame(frame),
+            None => Heard::Gone { page_gone: false },
+        },
         None => std::future::pending().await,
     }
 }
@@ -314,11 +252,4 @@ async fn hear(wire: &mut Option<Wire>) -> Heard {
 /// Browsers close the sockets of a page that is closed, or left for another, with this code.
 fn is_going_away(frame: &Frame) -> bool {
     matches!(frame, Frame::Close(Some(close)) if close.code == close_code::AWAY)
-}
-
-async fn until(at: Option<Instant>) {
-    match at {
-        Some(at) => sleep_until(at.into()).await,
-        None => std::future::pending().await,
-    }
 }

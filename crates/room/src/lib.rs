@@ -39,6 +39,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::agents::Dispatch;
 use base::events::Happening;
 use base::model::{
     Abilities, KindDetail, LeaveReason, Notice, Participant, ParticipantKind, Permissions, RoomInfo,
@@ -216,8 +217,17 @@ impl Room {
             vacant_until,
             holders: 0,
             ended: false,
-            events: VecDeque::from([Event::Happened(Happening::RoomStarted)]),
+            events: VecDeque::from([Event::Happened(Happening::RoomStarted { agents: Vec::new() })]),
         }
+    }
+
+    /// A new room, with the agents that its maker ordered: they are told with its start and are nothing to the room otherwise.
+    #[must_use]
+    pub fn with_agents(mut self, agents: Vec<Dispatch>) -> Self {
+        if let Some(first) = self.events.front_mut() {
+            *first = Event::Happened(Happening::RoomStarted { agents });
+        }
+        self
     }
 
     /// The room as it is told to participants and to the server API.

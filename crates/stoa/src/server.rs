@@ -102,7 +102,7 @@ pub struct Running {
     pub candidates: Vec<SocketAddr>,
     control: Control,
     hooks: Option<Webhooks<EmbeddedQueue>>,
-    sessions: livekit::Sessions,
+    livekit: livekit::State,
     health: Health,
     workers: Workers,
     http: JoinHandle<()>,
@@ -124,6 +124,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let mut room_events = RoomEvents::default();
     let hooks = hooks::start(&settings.hooks, &settings.keys, &mut room_events).await?;
+    let followed_by_agents = room_events.follow();
     let (events, worker_events) = async_channel::bounded(EVENTS);
     let workers = start_workers(&settings.media, settings.names.udp, &events)?;
     let candidates = workers.handles.iter().flat_map(|handle| handle.info.candidates.clone()).collect();
@@ -134,8 +135,8 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let node = NodeId(rand::random());
     let livekit_config = livekit::Config { node, region, regions, auto_create, ..livekit::Config::default() };
     let livekit =
-        livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config);
-    let sessions = livekit.sessions.clone();
+        livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config)
+            .with_agents(followed_by_agents);
     let whip_config = whip::Config { auto_create, ..whip::Config::default() };
     let whip = whip::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, whip_config);
     let health = Health::default();
@@ -153,8 +154,10 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         ),
         now: time::unix_millis,
     };
-    let routes =
-        Router::new().merge(livekit::router(livekit)).merge(whip::router(whip)).merge(admin::router(admin));
+    let routes = Router::new()
+        .merge(livekit::router(livekit.clone()))
+        .merge(whip::router(whip))
+        .merge(admin::router(admin));
     let letters = hooks.as_ref().and_then(|hooks| hooks.admin(settings.keys.clone(), time::unix_millis));
     let routes = match letters {
         Some(letters) => routes.merge(webhook::router(letters)),
@@ -172,7 +175,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let routes = prefix::below(&settings.path_prefix, routes);
     let http = serve_http(listener, settings.tls, routes, stopped)?;
     health.enter(Phase::Serving);
-    Ok(Running { address, candidates, control, hooks, sessions, health, workers, http, stop_http })
+    Ok(Running { address, candidates, control, hooks, livekit, health, workers, http, stop_http })
 }
 
 fn start_workers(
@@ -332,7 +335,8 @@ impl Running {
         {
             tracing::error!("webhooks could not be put on the disk in time: the last ones may be lost");
         }
-        if timeout(PATIENCE, self.sessions.ended()).await.is_err() {
+        self.livekit.stop_agents().await;
+        if timeout(PATIENCE, self.livekit.sessions.ended()).await.is_err() {
             tracing::warn!("not every client could be told in time");
         }
         self.stop_http.send_replace(true);

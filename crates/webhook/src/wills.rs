@@ -81,7 +81,7 @@ pub(crate) fn mark(event: &RoomEvent) -> Mark {
         )
     };
     match &event.what {
-        Happening::RoomStarted => {
+        Happening::RoomStarted { .. } => {
             will(begun(ROOM, u64::MAX), Happening::RoomFinished(LeaveReason::ServerShutdown))
         }
         Happening::RoomFinished(_) => Mark::Ends(begun(ROOM, u64::MAX)),

@@ -330,7 +330,7 @@ async fn what_had_begun_when_the_process_died_is_told_to_have_ended_before_anyth
     let (url, _server) = application.listen().await;
     let hooks = Hooks::start(directory.path(), &url, RETRY).await;
     let tell = |hooks: &Hooks, number, what| hooks.events.tell(happened("a", number, what));
-    tell(&hooks, 1, Happening::RoomStarted);
+    tell(&hooks, 1, Happening::RoomStarted { agents: Vec::new() });
     tell(&hooks, 2, Happening::ParticipantJoined(ann()));
     application.until_taken(2).await;
     let admin = Administrator::new(&hooks).await;
@@ -339,7 +339,7 @@ async fn what_had_begun_when_the_process_died_is_told_to_have_ended_before_anyth
     // As if it had died: the room has not ended.
     hooks.running.stop().await;
     let hooks = Hooks::start(directory.path(), &url, RETRY).await;
-    tell(&hooks, 1_000, Happening::RoomStarted);
+    tell(&hooks, 1_000, Happening::RoomStarted { agents: Vec::new() });
     application.until_taken(5).await;
     let finished = format!("a.{}", u64::MAX);
     assert_eq!(application.taken(), ["a.1", "a.2", "a.70", &finished, "a.1000"]);

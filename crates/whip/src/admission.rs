@@ -109,6 +109,7 @@ fn room_options(claims: &auth::Claims) -> Result<RoomOptions, Refusal> {
         departure_timeout_s: set(config.departure_timeout),
         max_participants: set(config.max_participants),
         metadata: config.metadata,
+        agents: config.agents,
     })
 }
 

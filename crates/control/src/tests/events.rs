@@ -17,7 +17,7 @@ fn told(world: &World) -> Vec<String> {
 
 fn word(event: &RoomEvent) -> String {
     match &event.what {
-        Happening::RoomStarted => "started".to_owned(),
+        Happening::RoomStarted { .. } => "started".to_owned(),
         Happening::RoomFinished(_) => "finished".to_owned(),
         Happening::ParticipantJoined(who) => format!("{} joined", who.identity),
         Happening::ParticipantLeft(who) => format!("{} left", who.identity),

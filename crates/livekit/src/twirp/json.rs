@@ -118,6 +118,8 @@ answers! {
     MoveParticipantResponse &[];
     ForwardParticipantResponse &[];
     PerformRpcResponse &[("payload", Text)];
+    AgentDispatch DISPATCH;
+    ListAgentDispatchResponse &[("agent_dispatches", Messages(DISPATCH))];
 }
 
 const ROOM: &Fields = &[
@@ -219,6 +221,44 @@ const LAYER: &Fields = &[
     ("repair_ssrc", Number),
 ];
 
+const DISPATCH: &Fields = &[
+    ("id", Text),
+    ("agent_name", Text),
+    ("room", Text),
+    ("metadata", Text),
+    ("state", Message(&[("jobs", Messages(JOB)), ("created_at", Long), ("deleted_at", Long)])),
+    ("restart_policy", Enum("JRP_ON_FAILURE")),
+    ("deployment", Text),
+    ("attributes", Field::Map),
+];
+
+const JOB: &Fields = &[
+    ("id", Text),
+    ("dispatch_id", Text),
+    ("type", Enum("JT_ROOM")),
+    ("room", Message(ROOM)),
+    ("participant", Message(PARTICIPANT)),
+    ("namespace", Text),
+    ("metadata", Text),
+    ("agent_name", Text),
+    ("state", Message(JOB_STATE)),
+    ("enable_recording", Bool),
+    ("deployment", Text),
+    ("attributes", Field::Map),
+    ("enable_redaction", Bool),
+];
+
+const JOB_STATE: &Fields = &[
+    ("status", Enum("JS_PENDING")),
+    ("error", Text),
+    ("started_at", Long),
+    ("ended_at", Long),
+    ("updated_at", Long),
+    ("participant_identity", Text),
+    ("worker_id", Text),
+    ("agent_id", Text),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -229,7 +269,7 @@ mod tests {
             Value::String(text) => {
                 ["", "0", "JOINING", "STANDARD", "UNKNOWN_REASON", "AUDIO", "UNKNOWN", "NONE"]
                     .into_iter()
-                    .chain(["PREFER_REGRESSION", "MODE_UNUSED", "LOW"])
+                    .chain(["PREFER_REGRESSION", "MODE_UNUSED", "LOW", "JRP_ON_FAILURE", "JT_ROOM"])
                     .any(|default| default == text)
             }
             Value::Number(number) => number.as_u64() == Some(0),
@@ -350,6 +390,48 @@ mod tests {
         }
     }
 
+    #[allow(deprecated, reason = "all fields")]
+    fn dispatch(room: proto::Room) -> proto::AgentDispatch {
+        let text = |text: &str| text.to_owned();
+        let attributes = || [(text("someKey"), text("v"))].into();
+        let state = proto::JobState {
+            status: 1,
+            error: text("a"),
+            started_at: 1,
+            ended_at: 2,
+            updated_at: 3,
+            participant_identity: text("b"),
+            worker_id: text("c"),
+            agent_id: text("d"),
+        };
+        let job = proto::Job {
+            id: text("a"),
+            dispatch_id: text("b"),
+            r#type: 2,
+            room: Some(room),
+            participant: Some(participant()),
+            namespace: text("c"),
+            metadata: text("d"),
+            agent_name: text("e"),
+            state: Some(state),
+            enable_recording: true,
+            deployment: text("f"),
+            attributes: attributes(),
+            enable_redaction: true,
+        };
+        let state = proto::AgentDispatchState { jobs: vec![job], created_at: 1, deleted_at: 2 };
+        proto::AgentDispatch {
+            id: text("a"),
+            agent_name: text("b"),
+            room: text("c"),
+            metadata: text("d"),
+            state: Some(state),
+            restart_policy: 1,
+            deployment: text("e"),
+            attributes: attributes(),
+        }
+    }
+
     #[test]
     fn every_field_of_an_answer_is_written_and_reads_back() {
         assert_reads_back(&participant());
@@ -373,6 +455,7 @@ mod tests {
         };
         assert_reads_back(&room);
         assert_reads_back(&proto::PerformRpcResponse { payload: "x".to_owned() });
+        assert_reads_back(&proto::ListAgentDispatchResponse { agent_dispatches: vec![dispatch(room)] });
     }
 
     #[test]

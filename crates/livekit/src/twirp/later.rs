@@ -49,8 +49,7 @@ const SIP: Methods = &[
 ];
 
 /// Services of which not even the grants are known here.
-const OTHERS: &[&str] =
-    &["AgentDispatchService", "AgentSimulation", "CloudAgent", "Connector", "PhoneNumberService"];
+const OTHERS: &[&str] = &["AgentSimulation", "CloudAgent", "Connector", "PhoneNumberService"];
 
 /// The answer to a call of `livekit.SERVICE/METHOD`, any service but those that are served.
 pub(super) fn refuse(service: &str, method: &str, claims: &Claims) -> Error {

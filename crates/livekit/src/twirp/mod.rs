@@ -1,5 +1,6 @@
 //! The server API: Twirp over HTTP, protobuf or JSON (<https://twitchtv.github.io/twirp/docs/spec_v7.html>).
 
+mod dispatches;
 mod json;
 mod later;
 mod participants;
@@ -127,15 +128,26 @@ async fn answer(
     (service, method): (&str, &str),
 ) -> Result<Response, Error> {
     let format = format(headers)?;
-    match service.strip_prefix("livekit.") {
-        Some("RoomService") => {}
+    let service = match service.strip_prefix("livekit.") {
+        Some("RoomService") => Service::Rooms,
+        Some("AgentDispatchService") => Service::Agents,
         Some(other) => return Err(later::refuse(other, method, claims)),
         None => return Err(Error::new("bad_route", 404, format!("there is no service {service}"))),
-    }
+    };
     // Before the body is read: participants have tokens, too.
     claims.check_server().map_err(Error::denied)?;
     let body = read_body(body).await?;
-    Call { state, claims, body: &body, format }.dispatch(method).await
+    let call = Call { state, claims, body: &body, format };
+    match service {
+        Service::Rooms => call.dispatch(method).await,
+        Service::Agents => call.dispatch_of_agents(method).await,
+    }
+}
+
+/// A service that is served.
+enum Service {
+    Rooms,
+    Agents,
 }
 
 async fn read_body(body: Body) -> Result<Bytes, Error> {
@@ -173,7 +185,7 @@ fn format(headers: &HeaderMap) -> Result<Format, Error> {
     }
 }
 
-/// One call of RoomService.
+/// One call.
 struct Call<'a> {
     state: &'a State,
     claims: &'a auth::Claims,

@@ -103,7 +103,7 @@ impl Call<'_> {
     }
 
     /// As a join, it may make the room that it leads to.
-    fn creates(&self) -> bool {
+    pub(super) fn creates(&self) -> bool {
         self.state.config.auto_create || self.claims.check_create().is_ok()
     }
 

@@ -1,5 +1,6 @@
 //! Methods about rooms.
 
+use base::agents::{BadDispatch, Dispatch, ROOM_DISPATCHES};
 use base::model::DataKind;
 use base::{Identity, RoomName};
 use bytes::Bytes;
@@ -9,18 +10,20 @@ use livekit_protocol::data_packet::Value;
 use prost::Message as _;
 
 use super::{Call, Error, MAX_NAMES};
-use crate::{ids, translate};
+use crate::{ids, jobs, translate};
 
 impl Call<'_> {
     pub(super) async fn create_room(&self, request: proto::CreateRoomRequest) -> Result<proto::Room, Error> {
         self.claims.check_create().map_err(Error::denied)?;
         check_options(&request)?;
+        let agents = orders(request.agents)?;
         let set = |value: u32| (value > 0).then_some(value);
         let options = RoomOptions {
             empty_timeout_s: set(request.empty_timeout),
             departure_timeout_s: set(request.departure_timeout),
             max_participants: set(request.max_participants),
             metadata: request.metadata,
+            agents,
         };
         let room = RoomName::new(request.name);
         let made = self.demand(|reply| AdminRequest::CreateRoom { room, options, reply }).await?;
@@ -86,15 +89,22 @@ fn check_options(request: &proto::CreateRoomRequest) -> Result<(), Error> {
     if !request.room_preset.is_empty() {
         return Err(Error::invalid(format!("there is no room preset \"{}\"", request.room_preset)));
     }
-    let not_served = [
-        (request.egress.is_some(), "egress"),
-        (!request.agents.is_empty(), "agents"),
-        (request.replay_enabled, "replay_enabled"),
-    ];
+    let not_served = [(request.egress.is_some(), "egress"), (request.replay_enabled, "replay_enabled")];
     match not_served.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::unimplemented(format!("rooms with {what} are not served yet"))),
         None => Ok(()),
     }
+}
+
+fn orders(agents: Vec<proto::RoomAgentDispatch>) -> Result<Vec<Dispatch>, Error> {
+    if agents.len() > ROOM_DISPATCHES {
+        return Err(Error::invalid(BadDispatch::TooMany.to_string()));
+    }
+    agents
+        .into_iter()
+        .map(jobs::order)
+        .collect::<Result<_, _>>()
+        .map_err(|bad| Error::invalid(bad.to_string()))
 }
 
 fn data_kind(request: &proto::SendDataRequest) -> DataKind {

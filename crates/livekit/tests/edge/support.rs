@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use base::model::{LeaveReason, Participant, ParticipantKind, RoomInfo, Track, TrackSource};
 use base::{CodecKind, Identity, MediaKind, NodeId, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
+use contract::events::RoomEvents;
 use contract::media::{Fingerprint, WorkerInfo};
 use contract::session::{
     AdminRefused, AdminRequest, Call, ControlHandle, Event, Join, JoinError, Joined, Reply, Request,
@@ -32,6 +33,9 @@ pub struct Server {
     pub joins: async_channel::Receiver<Seat>,
     /// What the server API asked of the control plane.
     pub asked: async_channel::Receiver<AdminRequest>,
+    /// Tells what happens in rooms.
+    pub events: RoomEvents,
+    state: livekit::State,
 }
 
 /// What the room holds of a joined participant.
@@ -78,12 +82,21 @@ impl Server {
         let (asks, asked) = async_channel::unbounded();
         tokio::spawn(control(inbox, seats, asks));
         let keys = auth::ApiKeys::development();
-        let state = livekit::State::new(ControlHandle::new(calls), keys, || NOW, config);
+        let mut events = RoomEvents::default();
+        let followed = events.follow();
+        let state =
+            livekit::State::new(ControlHandle::new(calls), keys, || NOW, config).with_agents(followed);
         let (metrics, sessions) = (state.metrics.clone(), state.sessions.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
-        tokio::spawn(async move { axum::serve(listener, livekit::router(state)).await });
-        Self { address, metrics, sessions, joins, asked }
+        let router = livekit::router(state.clone());
+        tokio::spawn(async move { axum::serve(listener, router).await });
+        Self { address, metrics, sessions, joins, asked, events, state }
+    }
+
+    /// The server sends its agents' workers away.
+    pub async fn stop_agents(&self) {
+        self.state.stop_agents().await;
     }
 
     /// A plain HTTP request: status, headers in lower case, body.
@@ -245,7 +258,7 @@ fn participant(join: &Join) -> Participant {
     }
 }
 
-fn room(name: &str, max_participants: u32) -> RoomInfo {
+pub fn room(name: &str, max_participants: u32) -> RoomInfo {
     RoomInfo {
         id: RoomId(5),
         name: RoomName::new(name),

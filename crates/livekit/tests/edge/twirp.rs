@@ -135,7 +135,7 @@ async fn other_methods_formats_and_bodies_are_twirp_errors() {
     let server = Server::start().await;
     for (service, status, code) in [
         ("livekit.Egress/PaintEgress", 404, "bad_route"),
-        ("livekit.AgentDispatchService/ListDispatch", 501, "unimplemented"),
+        ("livekit.CloudAgent/ListAgents", 501, "unimplemented"),
         ("livekit.Nonsense/List", 404, "bad_route"),
         ("RoomService/ListRooms", 404, "bad_route"),
         ("livekit.RoomService/PaintRoom", 404, "bad_route"),
@@ -244,6 +244,7 @@ async fn a_room_is_made_with_the_options_that_are_given() {
         departure_timeout_s: Some(8),
         max_participants: Some(9),
         metadata: "m".to_owned(),
+        agents: Vec::new(),
     };
     assert_eq!((room.as_str(), options), ("lobby", wanted));
     let request = proto::CreateRoomRequest { name: "lobby".to_owned(), ..Default::default() };
@@ -261,7 +262,8 @@ async fn options_of_a_room_that_would_be_missed_are_refused_and_hints_are_not() 
         (r#""name":"""#, 400),
         (r#""name":"a","roomPreset":"big""#, 400),
         (r#""name":"a","egress":{}"#, 501),
-        (r#""name":"a","agents":[{"agentName":"x"}]"#, 501),
+        (r#""name":"a","agents":[{"agentName":"x","deployment":"a b"}]"#, 400),
+        (r#""name":"a","agents":[{"agentName":"x","deployment":"a"},{}]"#, 200),
         (r#""name":"a","syncStreams":true,"minPlayoutDelay":5,"nodeId":"ND_x","tags":{"a":"b"}"#, 200),
     ] {
         let (told, value) = json(&server, "CreateRoom", &format!("{{{options}}}")).await;

@@ -1,0 +1,6 @@
+//! Behaviour, in virtual time.
+
+mod dispatches;
+mod losses;
+mod offers;
+mod world;
