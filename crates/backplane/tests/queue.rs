@@ -99,3 +99,27 @@ async fn appends_that_wait_together_share_a_sync() {
     // How many meet depends on the machine; without sharing it would be 500.
     assert!(disk.syncs() - before < 400, "{} syncs", disk.syncs() - before);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_finished_lasts_soon_though_the_queue_is_never_left_alone() {
+    let folder = tempfile::tempdir().expect("a directory");
+    let queue = Embedded::open(folder.path(), SMALL).expect("it opens");
+    let numbers = queue.append(vec![Bytes::from_static(b"one"); 2]).await.expect("it works");
+    let written = || -> u64 {
+        let files = std::fs::read_dir(folder.path()).expect("it is there").flatten();
+        files.filter_map(|file| Some(file.metadata().ok()?.len())).sum()
+    };
+    let before = written();
+    // Enough of them that commands wait whenever the queue looks.
+    let readers: Vec<_> = (0..32)
+        .map(|_| (queue.clone(), numbers[1]))
+        .map(|(queue, number)| tokio::spawn(async move { while queue.read(number).await.is_ok() {} }))
+        .collect();
+    queue.finish(vec![numbers[0]]).await.expect("it works");
+    let started = std::time::Instant::now();
+    while written() == before {
+        assert!(started.elapsed().as_secs() < 2, "it is not on the disk after two seconds of reading");
+        tokio::task::yield_now().await;
+    }
+    readers.iter().for_each(tokio::task::JoinHandle::abort);
+}

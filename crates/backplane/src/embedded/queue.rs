@@ -3,7 +3,7 @@
 
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use store::{Directory, Disk, Limits, Refused};
@@ -11,7 +11,8 @@ use tokio::sync::oneshot;
 
 use crate::{Failed, Queue};
 
-/// That entries are finished may wait this long for more of it, so that it costs few syncs.
+/// That entries are finished may wait this long for more of it, so that it costs few syncs. Nor is an append put off for longer by others
+/// that come behind it.
 const FINISH_DELAY: Duration = Duration::from_millis(20);
 
 /// A queue on this machine's disk.
@@ -113,29 +114,32 @@ impl<D: Disk> Writer<D> {
 
     /// Until it is closed, or nobody is there any more.
     fn serve(&mut self, commands: &Receiver<Command>) -> Option<oneshot::Sender<()>> {
+        // When what is staged is written at the latest, however many commands come meanwhile.
+        let mut due: Option<Instant> = None;
         loop {
-            let mut next = match self.queue.is_staged() {
-                true => commands.recv_timeout(FINISH_DELAY),
-                false => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
+            let command = match due {
+                // Somebody waits for an append: what is there already goes with it, and nothing else is waited for.
+                _ if !self.appended.is_empty() => commands.try_recv().map_err(|error| match error {
+                    TryRecvError::Empty => RecvTimeoutError::Timeout,
+                    TryRecvError::Disconnected => RecvTimeoutError::Disconnected,
+                }),
+                Some(due) => commands.recv_timeout(due.saturating_duration_since(Instant::now())),
+                None => commands.recv().map_err(|_| RecvTimeoutError::Disconnected),
             };
-            loop {
-                match next {
-                    Ok(Command::Close(reply)) => return Some(reply),
-                    Ok(command) => self.take(command),
-                    Err(RecvTimeoutError::Disconnected) => return None,
-                    Err(RecvTimeoutError::Timeout) => {
-                        let _ = self.commit();
-                        break;
-                    }
+            let is_due = match command {
+                Ok(Command::Close(reply)) => return Some(reply),
+                Ok(command) => {
+                    self.take(command);
+                    due.is_some_and(|due| due <= Instant::now())
                 }
-                next = match commands.try_recv() {
-                    Ok(command) => Ok(command),
-                    Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
-                    // Somebody waits for an append: now. Otherwise more may come.
-                    Err(TryRecvError::Empty) if !self.appended.is_empty() => Err(RecvTimeoutError::Timeout),
-                    Err(TryRecvError::Empty) => break,
-                };
+                Err(RecvTimeoutError::Disconnected) => return None,
+                Err(RecvTimeoutError::Timeout) => true,
+            };
+            if is_due {
+                let _ = self.commit();
             }
+            let waits = self.queue.is_staged() || !self.appended.is_empty();
+            due = waits.then(|| due.filter(|_| !is_due).unwrap_or_else(|| Instant::now() + FINISH_DELAY));
         }
     }
 
