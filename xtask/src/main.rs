@@ -1,4 +1,4 @@
-//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`, `instructions`, `netem`.
+//! The commands of this repository: `cargo xtask demo`, `test`, `tidy`, `bench`, `instructions`, `netem`, `model`, `sim`.
 //!
 //! One foreign dependency (JSON), so that the first `cargo xtask` of a fresh clone starts within seconds.
 
@@ -19,6 +19,8 @@ Commands:
   cargo xtask tidy                   the rules of the house alone: crate graph, purity, sizes
   cargo xtask bench NAME [...]       one performance command, in release mode
   cargo xtask instructions [--record] instructions per packet, held against the record; --record rewrites it
+  cargo xtask model                  every state of the model of messaging's delivery rule that fits into memory
+  cargo xtask sim messaging [...]    the messaging core under simulated failures; --seeds N, --from SEED
   cargo xtask netem [...]            a UDP proxy that behaves like a bad network; --help tells how to use it
 
 Steps of `test`: ";
@@ -36,6 +38,11 @@ fn main() -> ExitCode {
         "bench" => bench(rest),
         "instructions" => instructions::run(rest),
         "netem" => netem::run(rest),
+        "model" => proof("model", rest),
+        "sim" => match rest.split_first() {
+            Some((what, rest)) if what == "messaging" => proof("simulate", rest),
+            _ => Err("what? `cargo xtask sim messaging --seeds 1000`, for example".into()),
+        },
         "help" | "--help" | "-h" => {
             println!("{HELP}{}", test::step_names().join(" "));
             Ok(())
@@ -49,6 +56,11 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+/// A program of the crate `proof`, in release mode.
+fn proof(command: &str, args: &[String]) -> Result<(), String> {
+    run::cargo().args(["run", "--release", "--package", "proof", "--", command]).args(args).echo().status()
 }
 
 fn bench(args: &[String]) -> Result<(), String> {

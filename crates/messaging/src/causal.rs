@@ -160,9 +160,24 @@ impl Causal {
         self.waiting.values().map(BTreeMap::len).sum()
     }
 
+    /// Does this event wait?
+    pub fn holds(&self, id: EventId) -> bool {
+        self.waiting.get(&id.region).is_some_and(|queue| queue.contains_key(&id.place))
+    }
+
     /// Do events of `region` wait?
     pub fn waits_in(&self, region: Region) -> bool {
         self.waiting.contains_key(&region)
+    }
+
+    /// Places that the first waiting event of each region depends on and that are neither here nor declared missing.
+    pub fn unmet_dependencies<'a>(
+        &'a self,
+        lineage: &'a Lineage,
+    ) -> impl Iterator<Item = (Region, Place)> + 'a {
+        let first = self.waiting.values().filter_map(|queue| queue.values().next());
+        let unmet = move |(region, mark): &(Region, Mark)| !self.satisfies(lineage, *region, mark.place);
+        first.flat_map(|event| event.depends.iter()).filter(unmet).map(|(region, mark)| (region, mark.place))
     }
 
     /// Is everything up to `place` of `region` here, or declared missing?

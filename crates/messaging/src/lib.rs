@@ -17,6 +17,7 @@ pub mod history;
 pub mod limits;
 pub mod partition;
 pub mod place;
+pub mod receipts;
 pub mod roles;
 pub mod sends;
 

@@ -245,6 +245,15 @@ impl Lineage {
         older
     }
 
+    /// The oldest epoch that `epoch` of `region` goes back to.
+    pub fn oldest(&self, region: Region, epoch: u32) -> u32 {
+        let mut at = epoch;
+        while let Some(follows) = self.0.get(&(region, at)) {
+            at = follows.epoch;
+        }
+        at
+    }
+
     /// Does who stands at `later` in `region` have what stands at `earlier`? A place of an older epoch is covered by one that follows it at
     /// or beyond that place, directly or through other epochs.
     pub fn covers(&self, region: Region, later: Place, earlier: Place) -> bool {

@@ -244,11 +244,48 @@ impl Partition {
 
     /// Takes an event of another region's log, in any order. False: it cannot be taken, since its log went on from an earlier place.
     pub fn remote(&mut self, now: Now, event: Arc<Event>) -> bool {
+        let name = event.channel.clone();
         let (offer, applied) = self.state.offer(event);
-        if self.standing == Standing::Started && !applied.is_empty() {
-            self.wake(now);
+        if self.standing == Standing::Started {
+            let lost = self.lost_dependency(&name);
+            if let Some(epoch) = lost {
+                self.declare_lost(now, &name, epoch);
+            }
+            if lost.is_some() || !applied.is_empty() {
+                self.wake(now);
+            }
         }
         offer != crate::causal::Offer::Lost
+    }
+
+    /// The epoch of a place in this log that an event of another region depends on and that was lost.
+    fn lost_dependency(&self, channel: &ChannelId) -> Option<u32> {
+        let state = &self.state;
+        let waiting = state.channels.get(channel)?.causal().unmet_dependencies(&state.lineage);
+        let own = waiting.filter(|(region, place)| *region == state.region && place.epoch < state.head.epoch);
+        own.map(|(_, place)| place.epoch).min()
+    }
+
+    /// What this log lost of the channel in older epochs, from `epoch` on, is a hole, once: whoever saw any of it stands behind the hole
+    /// with all they say from now on.
+    fn declare_lost(&mut self, now: Now, channel: &ChannelId, epoch: u32) {
+        let region = self.state.region;
+        for epoch in epoch..self.state.head.epoch {
+            let upto = Place { epoch, n: u64::MAX };
+            let state = self.state.channels.get(channel);
+            if state.is_some_and(|state| state.causal().satisfies(&self.state.lineage, region, upto)) {
+                continue;
+            }
+            let known = state.and_then(|state| state.prev(region));
+            self.holes += 1;
+            let hole = Content::Hole { region, known, upto };
+            self.push_event(now, channel.clone(), None, Vector::default(), Vec::new(), hole);
+            let applied = self.state.release(channel);
+            debug_assert!(
+                applied.iter().all(|event| event.id.region != region),
+                "own events never wait here"
+            );
+        }
     }
 
     /// Decides again on what waits, where nothing before it of the same connection still does.
@@ -316,6 +353,31 @@ impl Partition {
     }
 
     fn append_event(
+        &mut self,
+        now: Now,
+        channel: ChannelId,
+        from: Option<Sender>,
+        read: Vector,
+        after: Vec<(ChannelId, Vector)>,
+        content: Content,
+    ) -> Arc<Event> {
+        // The channel's first event in a later epoch of the log stands behind a hole, its creation before one: what was lost may have
+        // been the channel's only events, or its first creation.
+        let State { region, head, .. } = self.state;
+        let prev = self.state.channels.get(&channel).and_then(|state| state.prev(region));
+        let since = prev.map_or_else(|| self.state.lineage.oldest(region, head.epoch), |prev| prev.epoch);
+        let created = matches!(content, Content::Created { .. });
+        if !created {
+            self.declare_lost(now, &channel, since);
+        }
+        let event = self.push_event(now, channel.clone(), from, read, after, content);
+        if created {
+            self.declare_lost(now, &channel, since);
+        }
+        event
+    }
+
+    fn push_event(
         &mut self,
         now: Now,
         channel: ChannelId,

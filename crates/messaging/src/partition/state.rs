@@ -63,15 +63,22 @@ impl State {
 
     /// Takes an event of any region's log; what the rule lets go is applied and returned.
     pub fn offer(&mut self, event: Arc<Event>) -> (Offer, Vec<Arc<Event>>) {
-        let channel = self.channels.entry(event.channel.clone()).or_default();
+        let name = event.channel.clone();
+        let channel = self.channels.entry(name.clone()).or_default();
         let offer = channel.causal_mut().offer(&self.lineage, event);
+        (offer, self.release(&name))
+    }
+
+    /// Applies what the rule lets go now.
+    pub(super) fn release(&mut self, channel: &ChannelId) -> Vec<Arc<Event>> {
         let mut applied = Vec::new();
+        let Some(channel) = self.channels.get_mut(channel) else { return applied };
         while let Some(delivery) = channel.causal_mut().next(&self.lineage, |_| Hold::Go) {
             channel.delivered(&self.lineage, &delivery);
             self.clock = self.clock.max(delivery.event.clock);
             applied.push(delivery.event);
         }
-        (offer, applied)
+        applied
     }
 
     /// Applies an event that the owner appends now.
@@ -79,6 +86,15 @@ impl State {
         let channel = self.channels.entry(event.channel.clone()).or_default();
         channel.append(&self.lineage, event);
         self.clock = self.clock.max(event.clock);
+    }
+
+    /// The log goes on in a new epoch, behind the last record applied: what it had beyond was lost.
+    pub fn open_epoch(&mut self, epoch: u32) -> bool {
+        let opened = self.lineage.follow(self.region, epoch, self.head);
+        if opened {
+            self.head.epoch = epoch;
+        }
+        opened
     }
 
     /// Do events of the own log wait for those of other regions that they depend on?

@@ -161,3 +161,64 @@ fn clocks_of_answers_are_above_those_of_questions_whatever_the_walls_say() {
     };
     assert!(clock(&us) > clock(&eu));
 }
+
+/// What is left of `eu`'s log after the loss of its last record, in a new epoch.
+fn after_a_loss(eu: &Desk) -> Desk {
+    let mut state = State::new(region("eu"), 1);
+    eu.log[..eu.log.len() - 1].iter().for_each(|record| state.replay(record));
+    assert!(state.open_epoch(2));
+    let mut desk = Desk::new("eu");
+    desk.log = eu.log[..eu.log.len() - 1].to_vec();
+    desk.owner = Partition::new(state, 2, false, Limits::default());
+    desk.owner.start();
+    desk.settle();
+    desk.told.clear();
+    desk
+}
+
+fn holes(desk: &Desk) -> Vec<Place> {
+    let holes = desk.told.iter().filter_map(|output| match output {
+        Output::Deliver(event) => match event.content {
+            Content::Hole { upto, .. } => Some(upto),
+            _ => None,
+        },
+        _ => None,
+    });
+    holes.collect()
+}
+
+#[test]
+fn the_first_event_of_a_channel_in_a_new_epoch_stands_behind_a_hole() {
+    let (mut eu, _) = two();
+    eu.sent("ann", 1, text("lost"));
+    let mut eu = after_a_loss(&eu);
+    eu.sent("ann", 1, text("again"));
+    eu.sent("ann", 2, text("more"));
+    assert_eq!(holes(&eu), [Place { epoch: 1, n: u64::MAX }]);
+    assert_eq!(eu.delivered(), [id("eu.2.4"), id("eu.2.5"), id("eu.2.6")]);
+}
+
+#[test]
+fn an_answer_to_what_was_lost_is_delivered_behind_a_hole_in_the_log_that_lost_it() {
+    let (mut eu, mut us) = two();
+    eu.sent("ann", 1, text("lost"));
+    carry(&eu, &mut us, 0);
+    let answer = us.sent("bob", 1, text("answer"));
+    let mut eu = after_a_loss(&eu);
+    carry(&us, &mut eu, 0);
+    assert_eq!(holes(&eu), [Place { epoch: 1, n: u64::MAX }]);
+    assert_eq!(eu.room().causal().applied().place(region("us")), Some(answer.place));
+}
+
+#[test]
+fn a_channel_that_is_made_after_a_loss_has_a_hole_for_what_it_may_have_been() {
+    let (mut eu, _) = two();
+    eu.sent("ann", 1, text("lost"));
+    let mut eu = after_a_loss(&eu);
+    let other = channel("other");
+    let origin = Origin { connection: 1, request: 0, user: Some(user("ann")), device: device("phone") };
+    let ask = Ask::Create { kind: Kind::Group, settings: Settings::default(), members: Vec::new() };
+    eu.owner.handle(eu.now, Command { origin, channel: other, ask });
+    eu.settle();
+    assert_eq!(holes(&eu), [Place { epoch: 1, n: u64::MAX }]);
+}
