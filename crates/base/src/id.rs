@@ -1,7 +1,8 @@
 //! Newtyped identifiers.
 //!
 //! Numeric ids are 64 random bits handed in by the shell that creates the thing (pure crates have no randomness).
-//! Their text form is 13 characters of Crockford's base 32, which adapters prefix as their protocol wants (`PA_…`).
+//! Their text form is 13 characters of Crockford's base 32, which adapters prefix as their protocol wants (`TR_…`); 12 for
+//! participants, whose ids have 60 bits.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,14 +10,17 @@ use std::sync::Arc;
 
 const ALPHABET: &[u8; 32] = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ";
 const TEXT_LEN: usize = 13;
+/// LiveKit's client for microcontrollers keeps 15 characters of a participant's id, three of which are the prefix, and drops every
+/// message with a longer one.
+const PARTICIPANT_TEXT_LEN: usize = 12;
 
-/// The text is not 13 characters of the id alphabet.
+/// The text is not that many characters of the id alphabet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ParseIdError;
 
 impl fmt::Display for ParseIdError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an id is 13 characters of Crockford's base 32")
+        f.write_str("an id is 13 characters of Crockford's base 32, a participant's 12")
     }
 }
 
@@ -24,13 +28,16 @@ impl std::error::Error for ParseIdError {}
 
 macro_rules! numeric_id {
     ($(#[$doc:meta])* $name:ident) => {
+        numeric_id!($(#[$doc])* $name, TEXT_LEN);
+    };
+    ($(#[$doc:meta])* $name:ident, $len:expr) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(pub u64);
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                write_id(self.0, f)
+                write_id::<{ $len }>(self.0, f)
             }
         }
 
@@ -43,7 +50,7 @@ macro_rules! numeric_id {
         impl FromStr for $name {
             type Err = ParseIdError;
             fn from_str(text: &str) -> Result<Self, ParseIdError> {
-                parse_id(text).map(Self)
+                parse_id(text, $len).map(Self)
             }
         }
     };
@@ -55,7 +62,8 @@ numeric_id!(
 );
 numeric_id!(
     /// One session of a participant: a person who joins again gets a new id under the same [`Identity`].
-    ParticipantId
+    ParticipantId,
+    PARTICIPANT_TEXT_LEN
 );
 numeric_id!(
     /// A published track.
@@ -85,6 +93,13 @@ numeric_id!(
 /// Set in the id of a track's second encoding and never in that of a track.
 const BACKUP: u64 = 1 << 63;
 
+impl ParticipantId {
+    /// The id of a new session. `random`: 64 random bits, of which 60 are used.
+    pub fn fresh(random: u64) -> Self {
+        Self(random >> 4)
+    }
+}
+
 impl TrackId {
     /// The id of a new track. `random`: 64 random bits.
     pub fn fresh(random: u64) -> Self {
@@ -110,17 +125,17 @@ impl TrackId {
     }
 }
 
-fn write_id(value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let mut text = [0u8; TEXT_LEN];
+fn write_id<const LEN: usize>(value: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+    let mut text = [0u8; LEN];
     for (i, out) in text.iter_mut().enumerate() {
-        let shift = 5 * (TEXT_LEN - 1 - i);
+        let shift = 5 * (LEN - 1 - i);
         *out = ALPHABET[((value >> shift) & 31) as usize];
     }
     f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
 }
 
-fn parse_id(text: &str) -> Result<u64, ParseIdError> {
-    if text.len() != TEXT_LEN {
+fn parse_id(text: &str, len: usize) -> Result<u64, ParseIdError> {
+    if text.len() != len {
         return Err(ParseIdError);
     }
     let mut value: u64 = 0;
@@ -193,6 +208,16 @@ mod tests {
             let id = TrackId(value);
             assert_eq!(id.to_string().parse(), Ok(id));
         }
+    }
+
+    #[test]
+    fn the_client_for_microcontrollers_has_room_for_a_participants_id() {
+        for random in [0, 15, 16, u64::MAX, u64::MAX / 3] {
+            let id = ParticipantId::fresh(random);
+            assert_eq!(id.to_string().parse(), Ok(id));
+            assert!(format!("PA_{id}").len() <= 15);
+        }
+        assert_eq!("0000000000001".parse::<ParticipantId>(), Err(ParseIdError));
     }
 
     #[test]

@@ -448,7 +448,7 @@ impl RoomTask {
             let error = self.refuse(JoinError::Revoked, &join.identity, &join.client);
             return answer(&reply, Err(error));
         }
-        let (now, id) = (now(), ParticipantId(rand::random()));
+        let (now, id) = (now(), ParticipantId::fresh(rand::random()));
         let (identity, client) = (join.identity.clone(), join.client.clone());
         let welcome = match self.room.join(now, newcomer(id, join)) {
             Ok(welcome) => welcome,
@@ -597,7 +597,7 @@ impl RoomTask {
 
 /// Would the room let it in?
 pub(crate) fn check_join(room: &Room, join: Join) -> Result<(), JoinError> {
-    room.check_join(&newcomer(ParticipantId(rand::random()), join)).map_err(join_error)
+    room.check_join(&newcomer(ParticipantId::fresh(rand::random()), join)).map_err(join_error)
 }
 
 fn join_error(refused: JoinRefused) -> JoinError {

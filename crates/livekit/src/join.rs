@@ -1,5 +1,7 @@
 //! Joining: token and parameters to the control plane's join, and its result to a JoinResponse.
 
+use std::net::SocketAddr;
+
 use base::CodecKind;
 use base::model::{Participant, RoomInfo};
 use contract::session::{Join, JoinError, RoomOptions};
@@ -87,6 +89,8 @@ pub(crate) struct Parts<'a> {
     pub me: &'a Participant,
     pub room: &'a RoomInfo,
     pub subscriber_primary: bool,
+    /// An address to tell as a STUN server, to a client that needs one.
+    pub stun: Option<SocketAddr>,
     /// A codec that the client is not to publish.
     pub broken_encoder: Option<CodecKind>,
 }
@@ -103,7 +107,7 @@ pub(crate) fn response(session: &mut Session, others: Vec<proto::ParticipantInfo
         server_version: SERVER_VERSION.to_owned(),
         server_region: config.region.clone(),
         server_info: Some(server_info(config)),
-        ice_servers: ice_servers(config),
+        ice_servers: ice_servers(&parts),
         subscriber_primary: parts.subscriber_primary,
         client_configuration: Some(proto::ClientConfiguration::default()),
         ping_interval: PING_INTERVAL,
@@ -117,9 +121,10 @@ pub(crate) fn response(session: &mut Session, others: Vec<proto::ParticipantInfo
 
 /// The first message to a client that resumes.
 pub(crate) fn reconnect_response(session: &Session) -> proto::ReconnectResponse {
-    let config = session.parts().config;
+    let parts = session.parts();
+    let config = parts.config;
     proto::ReconnectResponse {
-        ice_servers: ice_servers(config),
+        ice_servers: ice_servers(&parts),
         client_configuration: Some(proto::ClientConfiguration::default()),
         server_info: Some(server_info(config)),
         last_message_seq: session.last_sequence(),
@@ -150,13 +155,18 @@ pub(crate) fn server_info(config: &Config) -> proto::ServerInfo {
     }
 }
 
-fn ice_servers(config: &Config) -> Vec<proto::IceServer> {
+fn ice_servers(parts: &Parts<'_>) -> Vec<proto::IceServer> {
     let server = |server: &crate::config::IceServer| proto::IceServer {
         urls: server.urls.clone(),
         username: server.username.clone(),
         credential: server.credential.clone(),
     };
-    config.ice_servers.iter().map(server).collect()
+    let own = |address: &SocketAddr| proto::IceServer {
+        urls: vec![format!("stun:{address}")],
+        ..proto::IceServer::default()
+    };
+    let needed = parts.stun.filter(|_| parts.config.ice_servers.is_empty());
+    parts.config.ice_servers.iter().map(server).chain(needed.as_ref().map(own)).collect()
 }
 
 /// Video first, VP8 before all: some clients take the first of the list. A list with video in it lets browsers send AddTrack

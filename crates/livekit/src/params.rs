@@ -85,6 +85,24 @@ impl Client {
         unknown || self.browser.eq_ignore_ascii_case("firefox") || self.user_agent.contains("Firefox/")
     }
 
+    /// Safari, on whatever device, and the other browsers of iOS, which are made of the same.
+    fn is_safari(&self) -> bool {
+        let agent = &self.user_agent;
+        let webkit =
+            agent.contains("AppleWebKit/") && !agent.contains("Chrome/") && !agent.contains("Chromium/");
+        webkit || self.browser.eq_ignore_ascii_case("safari")
+    }
+
+    /// May a section that has carried a track carry another one? Protocol 4 says so; Safari goes on with the old track.
+    pub fn reuses_sections(&self) -> bool {
+        self.protocol >= 4 && !self.is_safari()
+    }
+
+    /// The client for microcontrollers gives up when it is told of no ICE server.
+    pub fn needs_ice_server(&self) -> bool {
+        self.sdk == Sdk::Esp32
+    }
+
     /// Can it make something of this message? What came into the protocol after it is not sent.
     pub fn understands(&self, message: &Message) -> bool {
         self.protocol >= since(message) && !self.cannot_decode(message)

@@ -15,6 +15,8 @@ pub enum Role {
     Offer,
     /// An answer. We wait for the handshake, which lets us choose the SRTP profile.
     Answer,
+    /// An answer to who waits for our handshake (`a=setup:passive`).
+    ActiveAnswer,
     /// An offer of a client of ours, which is a full ICE agent.
     ClientOffer,
 }
@@ -176,7 +178,11 @@ impl Document {
         media.add_attribute_with_value("ice-ufrag", &transport.ice.ufrag);
         media.add_attribute_with_value("ice-pwd", &transport.ice.password);
         media.add_attribute_with_value("fingerprint", format_fingerprint(&transport.fingerprint));
-        let setup = if self.role == Role::Answer { Setup::Passive } else { Setup::ActPass };
+        let setup = match self.role {
+            Role::Answer => Setup::Passive,
+            Role::ActiveAnswer => Setup::Active,
+            Role::Offer | Role::ClientOffer => Setup::ActPass,
+        };
         media.add_attribute_with_value("setup", setup.name());
         if first {
             for (index, address) in transport.candidates.iter().enumerate() {

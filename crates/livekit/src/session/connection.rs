@@ -13,6 +13,8 @@ pub(crate) struct Connection {
     pub peer: PeerId,
     local: Ice,
     remote: Option<(Ice, [u8; 32])>,
+    /// We start the DTLS handshake: the other side waits for it, whichever of us offered.
+    active: bool,
     session_id: u64,
     version: u64,
 }
@@ -23,6 +25,7 @@ impl Connection {
             peer: PeerId(rng.random()),
             local: Ice::from_random(rng.random()),
             remote: None,
+            active: false,
             session_id: rng.random(),
             version: 0,
         }
@@ -56,10 +59,10 @@ impl Connection {
         if self.remote.is_some() && offered {
             requests.push(self.restart(rng));
         }
-        // In answers `passive` leaves the handshake to us; everything else makes us wait for it.
+        // The client for microcontrollers says so in offers too. Everything else lets us wait for the handshake.
         let setup = description.transport().and_then(|section| section.setup);
-        let role =
-            if !offered && setup == Some(Setup::Passive) { DtlsRole::Client } else { DtlsRole::Server };
+        self.active = setup == Some(Setup::Passive);
+        let role = if self.active { DtlsRole::Client } else { DtlsRole::Server };
         requests.push(Request::SetRemote {
             peer: self.peer,
             remote: credentials(&remote.0),
@@ -79,6 +82,7 @@ impl Connection {
         sections: Vec<OutSection>,
     ) -> String {
         self.version += 1;
+        let role = if role == Role::Answer && self.active { Role::ActiveAnswer } else { role };
         let document = Document {
             role,
             session_id: self.session_id,

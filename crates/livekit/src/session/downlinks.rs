@@ -13,6 +13,7 @@ use contract::media::SendSection;
 use sdp::{Accepted, Downlink as WrittenDownlink};
 
 use crate::ids;
+use crate::params::Client;
 
 use super::streams::Stream;
 
@@ -56,8 +57,9 @@ impl Slot {
         Self { mid, kind, accepted, track: None, draining: false, told: false, reused: false }
     }
 
-    fn is_free(&self) -> bool {
-        self.track.is_none() && !self.draining
+    /// Is nothing in it that the client was told of, and may something come into it?
+    fn is_free(&self, reuse: bool) -> bool {
+        self.track.is_none() && !self.draining && (reuse || !self.reused)
     }
 
     fn drain(&mut self) {
@@ -94,16 +96,23 @@ pub(crate) struct Downlinks {
     pub(super) tracks: Vec<Downlink>,
     pub slots: Vec<Slot>,
     knows_trailers: bool,
+    /// The client knows sections whose track is replaced.
+    reuses: bool,
 }
 
 impl Downlinks {
-    /// None. `knows_trailers`: the client can make something of what publishers append to frames.
-    pub fn new(knows_trailers: bool) -> Self {
-        Self { knows_trailers, ..Self::default() }
+    /// None, of a client that can make something of what publishers append to frames, or cannot, and so on.
+    pub fn new(client: &Client) -> Self {
+        Self { knows_trailers: client.knows_trailers(), reuses: client.reuses_sections(), ..Self::default() }
     }
 
     fn strips_trailers(&self, track: &Track) -> bool {
         !self.knows_trailers && !track.trailers.is_empty()
+    }
+
+    /// May a section carry one track after the other? Nobody has more sections than there may be.
+    fn reuses(&self) -> bool {
+        self.reuses || self.slots.len() >= MAX_SLOTS
     }
 
     /// Adds a track, or refreshes what is known of it. True when it is new.
@@ -156,9 +165,10 @@ impl Downlinks {
 
     /// Puts waiting tracks into free sections that carry their codec, in order.
     pub fn assign(&mut self) {
+        let reuse = self.reuses();
         for known in self.tracks.iter_mut().filter(|known| known.mid.is_none() && !known.refused) {
             let fits = |slot: &&mut Slot| {
-                slot.is_free() && slot.kind == known.track.kind && slot.carries(&known.track)
+                slot.is_free(reuse) && slot.kind == known.track.kind && slot.carries(&known.track)
             };
             if let Some(slot) = self.slots.iter_mut().find(fits) {
                 slot.track = Some(known.track.id);
@@ -213,12 +223,11 @@ impl Downlinks {
 
     /// Another description would change something: tell of a section that drains, or give a waiting track a section.
     pub fn need_description(&self) -> bool {
-        let room = self.slots.len() < MAX_SLOTS;
-        let free = |known: &Downlink| {
-            self.slots
-                .iter()
-                .any(|slot| slot.is_free() && slot.kind == known.track.kind && slot.carries(&known.track))
+        let (room, reuse) = (self.slots.len() < MAX_SLOTS, self.reuses());
+        let fits = |slot: &Slot, known: &Downlink| {
+            slot.is_free(reuse) && slot.kind == known.track.kind && slot.carries(&known.track)
         };
+        let free = |known: &Downlink| self.slots.iter().any(|slot| fits(slot, known));
         self.is_draining() || self.waiting().any(|known| room || free(known))
     }
 
@@ -229,10 +238,12 @@ impl Downlinks {
 
     /// How many sections of each kind (audio, video) are missing for those that wait.
     pub fn shortage(&self) -> (u32, u32) {
+        let reuse = self.reuses();
         let missing = |kind: MediaKind| {
             let waiting = self.waiting().filter(|known| known.track.kind == kind).count();
-            // A draining section is free once the next description has said so.
-            let free = self.slots.iter().filter(|slot| slot.kind == kind && slot.track.is_none()).count();
+            // A draining section is free once the next description has said so, where it may be used again.
+            let free = |slot: &&Slot| slot.track.is_none() && (reuse || !slot.reused);
+            let free = self.slots.iter().filter(|slot| slot.kind == kind).filter(free).count();
             let room = MAX_SLOTS.saturating_sub(self.slots.len());
             waiting.saturating_sub(free).min(room) as u32
         };

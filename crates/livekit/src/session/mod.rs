@@ -193,7 +193,7 @@ impl Session {
         let subscriber = (!params.single).then(|| Subscriber::new(Connection::new(&mut rng)));
         let exact = params.client.is_browser() && !params.client.may_be_firefox();
         let uploads = Uploads::new(exact, params.client.broken_encoder());
-        let downlinks = Downlinks::new(params.client.knows_trailers());
+        let downlinks = Downlinks::new(&params.client);
         let mut session = Self {
             media_deadline: Some(now + state.config.media_deadline),
             state,
@@ -447,6 +447,12 @@ impl Session {
             me: &self.me,
             room: &self.room,
             subscriber_primary: self.subscriber_primary,
+            stun: self
+                .params
+                .client
+                .needs_ice_server()
+                .then(|| self.worker.candidates.first().copied())
+                .flatten(),
             broken_encoder: self.params.client.broken_encoder(),
         }
     }

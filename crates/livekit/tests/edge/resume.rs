@@ -14,7 +14,7 @@ use livekit_protocol::signal_response::Message as Told;
 use super::support::{Client, NOW, Seat, Server, token, two, wrapped};
 
 /// The sid of whoever joins the invented control plane.
-const SID: &str = "PA_0000000000001";
+const SID: &str = "PA_000000000001";
 
 fn again(room: &str) -> String {
     format!("{}&reconnect=1&sid={SID}", two(room))
@@ -152,7 +152,7 @@ async fn who_was_replaced_is_told_so_when_it_comes_back_and_the_new_session_goes
     let server = Server::start().await;
     let (client, seat) = join(&server, &two("lobby")).await;
     drop(client);
-    let path = format!("{}&reconnect=1&sid=PA_0000000000007", two("lobby"));
+    let path = format!("{}&reconnect=1&sid=PA_000000000007", two("lobby"));
     let told = refusal(&mut server.connect(&path).await).await;
     assert_eq!(told, (Action::Disconnect, proto::DisconnectReason::DuplicateIdentity));
     let mut client = server.connect(&again("lobby")).await;

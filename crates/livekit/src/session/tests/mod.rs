@@ -6,6 +6,7 @@ mod data;
 mod data_tracks;
 mod gotchas;
 mod large_rooms;
+mod microcontroller;
 mod moving;
 mod one_connection;
 mod quality;

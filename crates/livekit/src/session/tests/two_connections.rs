@@ -10,7 +10,9 @@ use livekit_protocol::client_info::Sdk;
 use livekit_protocol::signal_request::Message as Ask;
 use livekit_protocol::signal_response::Message;
 
+use super::super::Effects;
 use super::support::*;
+use crate::params::Client;
 
 const SOON: Duration = Duration::from_millis(20);
 
@@ -100,6 +102,45 @@ fn a_section_goes_inactive_in_an_offer_of_its_own_before_it_is_used_again() {
     let third = offered(&bench.pass(SOON)).expect("an offer");
     assert_eq!(third.mid_to_track_id["1"], format!("TR_{}", TrackId(22)));
     assert_eq!(sdp::parse(&third.sdp).expect("parses").sections.len(), 3, "no section more than needed");
+}
+
+#[test]
+fn who_does_not_know_sections_whose_track_is_replaced_gets_one_for_each_track() {
+    let agent =
+        "Mozilla/5.0 (Macintosh) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/26.0 Safari/605.1.15";
+    let safari = Client { user_agent: agent.to_owned(), ..client(Sdk::Js, 17) };
+    assert_eq!(sections_of_four_tracks(safari), 5);
+    assert_eq!(sections_of_four_tracks(client(Sdk::Esp32, 1)), 5);
+    assert_eq!(sections_of_four_tracks(client(Sdk::Js, 17)), 2);
+}
+
+/// How many sections there are when a track has come, and each time it went another one.
+fn sections_of_four_tracks(client: Client) -> usize {
+    let mut bench = Bench::new(params(false, client));
+    let mut effects = bench.begin();
+    let mut sections = 0;
+    for track_id in 20..24 {
+        bench.subscribe(2, track(track_id, MediaKind::Video, CodecKind::Vp8));
+        sections = answer_all(&mut bench, effects);
+        effects = bench.notice(Notice::Unsubscribe { track: TrackId(track_id) });
+        answer_all(&mut bench, std::mem::take(&mut effects));
+    }
+    sections
+}
+
+/// Answers offers until there are no more; returns the sections of the last.
+fn answer_all(bench: &mut Bench, mut effects: Effects) -> usize {
+    let mut sections = 0;
+    loop {
+        if let Some(offer) = offered(&effects) {
+            sections = sdp::parse(&offer.sdp).expect("parses").sections.len();
+            bench.ask(Ask::Answer(client_answer(&offer)));
+        }
+        effects = bench.pass(SOON);
+        if offered(&effects).is_none() {
+            return sections;
+        }
+    }
 }
 
 #[test]
