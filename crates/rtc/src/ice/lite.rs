@@ -4,8 +4,9 @@
 //!   the previous ones: these hold until a check with the new ones nominates.
 //! - Media goes to the source of the latest authenticated nominating check, at once, whatever its priority: a client that
 //!   changed its network must not wait for its old pair to die.
-//! - We are always the controlled side, so role attributes are not looked at: the other side is either controlling, or a
-//!   lite agent too, with which no role conflict can be repaired.
+//! - We are always the controlled side, and send no checks that could settle a conflict of roles. Who says that it is controlled
+//!   too (the ESP32 SDK answers offers so, whatever they say of us) nominates nothing: its first address is taken, and another
+//!   one when that is silent or after a restart.
 //! - Nothing is ever sent but answers, each to the source of its check: a success of at most 24 bytes more than the
 //!   request, or, to a sender that knows our user fragment but not the password, a 401 of 48 bytes, fewer than a check
 //!   with its integrity has.
@@ -29,6 +30,8 @@ pub(crate) const INTERRUPTED: Duration = Duration::from_secs(15);
 pub(crate) const GIVEN_UP: Duration = Duration::from_secs(15);
 /// How long the first check may take once the other side's credentials are known.
 pub(crate) const FIRST_CHECK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Without a check for this long the address of a side that nominates none is given up for another one of its.
+const SILENT: Duration = Duration::from_secs(5);
 /// Addresses that may belong to the peer at one time: a client with two interfaces, IPv4 and IPv6, before and after a
 /// change of network. The one that was silent longest makes room.
 const MAX_SOURCES: usize = 16;
@@ -154,9 +157,17 @@ impl Lite {
         self.deadline = Some(now + INTERRUPTED);
         self.interrupted = false;
         self.validate(now, from);
-        if message.use_candidate() {
+        let waits = message.ice_controlled().is_some() && self.lacks_address(now, current);
+        if message.use_candidate() || waits {
             self.nominate(from, current);
         }
+    }
+
+    /// Does media need an address, where nobody nominates one?
+    fn lacks_address(&self, now: Instant, current: bool) -> bool {
+        let restarted = current && self.previous.is_some();
+        let nominated = self.sources.iter().find(|source| Some(source.address) == self.nominated);
+        restarted || nominated.is_none_or(|source| source.last_check + SILENT <= now)
     }
 
     /// Are checks for this user fragment ours to answer?
@@ -377,6 +388,30 @@ mod tests {
         assert_eq!(bench.lite.destination(), Some(address(A)));
         let (a, b) = (IceEvent::Validated(address(A)), IceEvent::Validated(address(B)));
         assert_eq!(bench.events(), [a, b, IceEvent::Connected, a, a], "whose an address is, is said again");
+    }
+
+    #[test]
+    fn a_side_that_is_controlled_like_us_is_reached_where_its_checks_come_from() {
+        let mut bench = Bench::new();
+        let check = |bench: &mut Bench, from: &str, user: &str| {
+            let username = format!("{user}:them");
+            let builder = StunMessageBuilder::new().binding().request().username(&username).prio(7);
+            let mut bytes = vec![0; 300];
+            let message = builder.ice_controlled(9).build(TransId::new());
+            let password = credentials(user).password;
+            let len = message.to_bytes(Some(password.as_bytes()), &mut bytes, stun::hmac_sha1).unwrap();
+            bench.receive(from, &bytes[..len]);
+        };
+        check(&mut bench, A, "one");
+        assert!(bench.events().contains(&IceEvent::Connected));
+        check(&mut bench, B, "one");
+        assert_eq!(bench.lite.destination(), Some(address(A)), "the first one works");
+        bench.now += 5 * SECOND;
+        check(&mut bench, B, "one");
+        assert_eq!(bench.lite.destination(), Some(address(B)), "the first one is silent");
+        bench.lite.restart(bench.now, credentials("two"));
+        check(&mut bench, A, "two");
+        assert_eq!(bench.lite.destination(), Some(address(A)), "and after a restart");
     }
 
     #[test]
