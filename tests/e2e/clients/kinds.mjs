@@ -1,6 +1,7 @@
 // The rows of the matrix.
 
 import { StockPage, WhepPlayer, WhipPublisher } from "./browser.mjs";
+import { ESP32 } from "./esp32.mjs";
 import { openNode, openPython } from "./native.mjs";
 import { RUST } from "./rust.mjs";
 
@@ -25,6 +26,7 @@ export const KINDS = [
     inBrowser("WHIP page", browser, (asked) => WhipPublisher.open(asked)),
     inBrowser("WHEP page", browser, (asked) => WhepPlayer.open(asked)),
   ]),
-  ...["WHIP and WHEP, aiortc", "shaped like the ESP32 SDK, protocol 1", "shaped like the Android SDK, protocol 13", "shaped like the Swift and Flutter SDKs, protocol 16", "shaped like Safari"].map((name) => ({ name, missing: async () => "not tried yet" })),
+  ...ESP32,
+  ...["WHIP and WHEP, aiortc", "shaped like the Android SDK, protocol 13", "shaped like the Swift and Flutter SDKs, protocol 16", "shaped like Safari"].map((name) => ({ name, missing: async () => "not tried yet" })),
   { name: "WHIP and WHEP, GStreamer", missing: async () => "not tried yet: needs webrtcbin (Debian: gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice)" },
 ];
