@@ -547,11 +547,13 @@ pub struct TrackSettings {
     pub fps: u32,
     /// Larger is more important; 0 = not said.
     pub priority: u32,
+    /// It is not paused for want of bandwidth: its lowest layer is sent whatever the connection carries.
+    pub firm: bool,
 }
 
 impl Default for TrackSettings {
     fn default() -> Self {
-        Self { disabled: false, size: None, quality: 2, fps: 0, priority: 0 }
+        Self { disabled: false, size: None, quality: 2, fps: 0, priority: 0, firm: false }
     }
 }
 

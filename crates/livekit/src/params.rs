@@ -44,6 +44,7 @@ pub(crate) struct Query {
     client_protocol: String,
     capabilities: String,
     adaptive_stream: String,
+    subscriber_allow_pause: String,
     reconnect: String,
     sid: String,
     reconnect_reason: String,
@@ -185,6 +186,8 @@ pub(crate) struct Params {
     /// would go nowhere in clients that do not expect them.
     pub auto_subscribe_data: bool,
     pub adaptive_stream: bool,
+    /// Videos may be paused when the connection does not carry them; `None`: it does not say.
+    pub allow_pause: Option<bool>,
     /// It wants to go on with a session that it had.
     pub reconnect: bool,
     /// Which one; empty: it does not say.
@@ -245,6 +248,9 @@ impl Params {
             auto_subscribe: query.auto_subscribe.is_empty() || flag(&query.auto_subscribe),
             auto_subscribe_data: flag(&query.auto_subscribe_data_track),
             adaptive_stream: flag(&query.adaptive_stream),
+            allow_pause: Some(&query.subscriber_allow_pause)
+                .filter(|text| !text.is_empty())
+                .map(|text| flag(text)),
             reconnect: flag(&query.reconnect),
             participant_sid: query.sid.clone(),
             reconnect_reason: query.reconnect_reason.parse().unwrap_or_default(),
@@ -277,6 +283,7 @@ impl Params {
             auto_subscribe: settings.auto_subscribe,
             auto_subscribe_data: settings.auto_subscribe_data_track.unwrap_or_default(),
             adaptive_stream: settings.adaptive_stream,
+            allow_pause: settings.subscriber_allow_pause,
             reconnect: request.reconnect,
             participant_sid: request.participant_sid,
             reconnect_reason: request.reconnect_reason,
@@ -375,6 +382,14 @@ mod tests {
         let params = Params::one_connection(request);
         assert_eq!(params.client.abilities, Abilities { version: 1, features: vec![1; MAX_CAPABILITIES] });
         assert!(!params.auto_subscribe_data, "who says nothing subscribes one by one");
+    }
+
+    #[test]
+    fn whether_videos_may_be_paused_is_said_or_left_open() {
+        for (text, expected) in [("", None), ("1", Some(true)), ("false", Some(false)), ("0", Some(false))] {
+            let query = Query { subscriber_allow_pause: text.to_owned(), ..Query::default() };
+            assert_eq!(Params::from_query(&query, "").expect("valid").allow_pause, expected, "{text}");
+        }
     }
 
     #[test]

@@ -106,12 +106,20 @@ impl Session {
             return;
         }
         self.tell_allowed(publisher.id, id, true);
-        if self.params.adaptive_stream && kind == MediaKind::Video {
+        let mut settings = self.first_settings();
+        if self.params.adaptive_stream {
             // The client says what it renders as soon as it does; until then the lowest layer is enough.
-            let settings = TrackSettings { quality: 0, ..TrackSettings::default() };
+            settings.quality = 0;
+        }
+        if settings != TrackSettings::default() && kind == MediaKind::Video {
             self.request(Request::TrackSettings { tracks: vec![id], settings });
         }
         self.negotiate_soon(now);
+    }
+
+    /// What is wanted of a video of which the client has said nothing.
+    pub(super) fn first_settings(&self) -> TrackSettings {
+        TrackSettings { firm: self.params.allow_pause == Some(false), ..TrackSettings::default() }
     }
 
     fn unsubscribe(&mut self, track: TrackId, now: Instant) {

@@ -140,6 +140,7 @@ impl Session {
             quality,
             fps: update.fps,
             priority: update.priority,
+            ..self.first_settings()
         };
         if !tracks.is_empty() {
             self.request(Request::TrackSettings { tracks, settings });

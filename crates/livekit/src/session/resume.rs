@@ -192,7 +192,7 @@ impl Session {
         }
         let disabled = self.existing_tracks(&state.track_sids_disabled);
         if !disabled.is_empty() {
-            let settings = TrackSettings { disabled: true, ..TrackSettings::default() };
+            let settings = TrackSettings { disabled: true, ..self.first_settings() };
             self.request(Request::TrackSettings { tracks: disabled, settings });
         }
         if let Some(update) = &state.subscription {

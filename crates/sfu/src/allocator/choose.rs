@@ -40,6 +40,8 @@ pub(super) struct Stream {
     pub before: Before,
     /// It may begin whatever the estimate.
     pub trusted: bool,
+    /// It is never paused.
+    pub firm: bool,
     /// Its steps among all; not empty.
     pub ladder: Range<usize>,
 }
@@ -165,12 +167,12 @@ impl Chooser {
         let mut reserved = 0;
         for at in &self.order {
             let stream = &round.streams[*at as usize];
-            if round.is_large(stream) && !stream.trusted {
+            if round.is_large(stream) && !stream.trusted && !stream.firm {
                 continue;
             }
             let cost = cost(&round.steps[stream.ladder.clone()], 1);
             let chosen = &mut self.chosen[*at as usize];
-            if self.cost + cost <= round.limit(stream, 0) {
+            if stream.firm || self.cost + cost <= round.limit(stream, 0) {
                 (*chosen, self.cost) = (1, self.cost + cost);
             } else if stream.trusted && self.cost + self.trusted + cost <= round.limits.trust {
                 (*chosen, self.trusted) = (1, self.trusted + cost);

@@ -88,6 +88,7 @@ impl<S: Sink> Publication<S> {
             weight: about.voice * size_weight(row),
             before: before(row.cap, &steps[ladder.clone()], &self.rungs.list),
             trusted: about.trusted && about.now.saturating_duration_since(since) < TRUSTED,
+            firm: row.settings.firm,
             ladder,
         };
         Some(Offer { stream: Some(stream), full: missing.max(u64::from(best.1)) })

@@ -35,10 +35,12 @@ struct Case {
     weight: f32,
     before: Before,
     trusted: bool,
+    firm: bool,
 }
 
 fn video(rungs: Vec<Rung>) -> Case {
-    Case { rungs, taste: TASTE, class: Class::default(), weight: 1.0, before: Before::New, trusted: false }
+    let (taste, class, before) = (TASTE, Class::default(), Before::New);
+    Case { rungs, taste, class, weight: 1.0, before, trusted: false, firm: false }
 }
 
 fn camera() -> Case {
@@ -66,6 +68,10 @@ impl Case {
 
     fn paused(self) -> Self {
         Self { before: Before::Paused, ..self }
+    }
+
+    fn firm(self) -> Self {
+        Self { firm: true, ..self }
     }
 
     fn rendered(mut self, height: u32) -> Self {
@@ -99,6 +105,7 @@ fn choose(limits: Limits, cases: &[Case]) -> Chosen {
             weight: case.weight,
             before: case.before,
             trusted: case.trusted,
+            firm: case.firm,
             ladder: from..steps.len(),
         });
     }
@@ -164,6 +171,21 @@ fn a_class_gets_all_it_wants_before_the_next_gets_more_than_the_lowest_layer() {
     let cases = [camera(), camera().screen(), camera()];
     assert_eq!(levels(2_300, &cases), [0, 2, 0]);
     assert_eq!(levels(2_350, &cases), [1, 2, 0]);
+}
+
+#[test]
+fn what_is_firm_is_sent_whatever_there_is_and_no_more_of_it_than_has_to_be() {
+    let large = || video(simulcast(&[900]));
+    for (budget, cases, expected) in [
+        (0, vec![camera().firm(), camera()], vec![0, -1]),
+        (100, vec![camera().firm().sent(2), camera().firm().paused()], vec![0, 0]),
+        (160, vec![camera().firm(), camera()], vec![0, -1]),
+        (320, vec![camera(), camera().firm()], vec![0, 0]),
+        (700, vec![camera().firm()], vec![1]),
+        (100, vec![large().firm(), large()], vec![0, -1]),
+    ] {
+        assert_eq!(levels(budget, &cases), expected, "{budget}");
+    }
 }
 
 #[test]

@@ -43,7 +43,7 @@ pub fn quality(quality: u8) -> TrackSettings {
 }
 
 pub const DISABLED: TrackSettings =
-    TrackSettings { disabled: true, size: None, quality: 2, fps: 0, priority: 0 };
+    TrackSettings { disabled: true, size: None, quality: 2, fps: 0, priority: 0, firm: false };
 
 /// What a packet says about itself, for the test alone.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

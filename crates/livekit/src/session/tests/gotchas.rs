@@ -454,7 +454,8 @@ fn who_asks_for_a_size_is_not_served_the_lowest_layer_where_sizes_are_unknown() 
             panic!("{effects:?}")
         };
         assert_eq!(tracks, &[TrackId(20), TrackId(21)]);
-        let expected = base::model::TrackSettings { disabled, size, quality, fps: 15, priority: 7 };
+        let expected =
+            base::model::TrackSettings { disabled, size, quality, fps: 15, priority: 7, firm: false };
         assert_eq!(*settings, expected);
     }
 }

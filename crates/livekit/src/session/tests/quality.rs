@@ -213,6 +213,34 @@ fn a_client_that_adapts_begins_with_the_lowest_layer_of_videos_and_screens() {
     assert_eq!(asked(&bench.subscribe(2, screen)), Some((0, false)));
 }
 
+#[test]
+fn a_client_that_wants_no_pauses_gets_none_whatever_else_it_asks_for() {
+    for (allow_pause, first, firm) in
+        [(None, None, false), (Some(true), None, false), (Some(false), Some(true), true)]
+    {
+        let mut params = params(true, client(Sdk::Js, 17));
+        params.offer = Some(offer(CHROMIUM_V1_FIRST, 1));
+        params.allow_pause = allow_pause;
+        let mut bench = Bench::new(params);
+        let asked = |effects: &super::super::Effects| {
+            effects.requests.iter().find_map(|request| match request {
+                Request::TrackSettings { settings, .. } => Some(settings.firm),
+                _ => None,
+            })
+        };
+        assert_eq!(asked(&bench.subscribe(2, track(20, MediaKind::Audio, CodecKind::Opus))), None);
+        assert_eq!(asked(&bench.subscribe(2, track(21, MediaKind::Video, CodecKind::Vp8))), first);
+        let update = proto::UpdateTrackSettings {
+            track_sids: vec![crate::ids::track(base::TrackId(21))],
+            width: 320,
+            height: 180,
+            ..Default::default()
+        };
+        let effects = bench.ask(Ask::TrackSetting(update));
+        assert_eq!(asked(&effects), Some(firm), "{allow_pause:?}");
+    }
+}
+
 fn is_stream_state(frame: &Message) -> bool {
     matches!(frame, Message::StreamStateUpdate(_))
 }

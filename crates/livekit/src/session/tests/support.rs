@@ -59,6 +59,7 @@ pub fn params(single: bool, client: Client) -> Params {
         auto_subscribe: true,
         auto_subscribe_data: false,
         adaptive_stream: false,
+        allow_pause: None,
         reconnect: false,
         participant_sid: String::new(),
         reconnect_reason: 0,
