@@ -13,6 +13,7 @@
 mod disk;
 mod error;
 mod frame;
+pub mod index;
 pub mod log;
 mod queue;
 mod real;
@@ -20,6 +21,7 @@ pub mod simulated;
 
 pub use disk::{Disk, File};
 pub use error::{OpenError, ReadError};
+pub use index::Index;
 pub use log::Log;
 pub use queue::{CommitError, Limits, Queue, Recovered, Refused};
 pub use real::{Directory, DirectoryError};
