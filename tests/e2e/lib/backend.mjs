@@ -16,19 +16,22 @@ export function startApi(url) {
   const waiting = [];
   createInterface({ input: child.stdout }).on("line", (line) => waiting.shift()?.resolve(JSON.parse(line)));
   child.once("exit", (code) => waiting.splice(0).forEach(({ reject }) => reject(new Error(`the Python back end ended with ${code}`))));
-  const ask = (method, message, fields) =>
+  const ask = (asked) =>
     new Promise((resolve, reject) => {
       waiting.push({ resolve, reject });
-      child.stdin.write(`${JSON.stringify({ method, message, fields })}\n`);
+      child.stdin.write(`${JSON.stringify(asked)}\n`);
     });
+  const answered = async (asked) => {
+    const { answer, error } = await ask(asked);
+    assert.equal(error, undefined, `${asked.method}: ${JSON.stringify(error)}`);
+    return answer;
+  };
   return {
-    async call(method, message, fields) {
-      const { answer, error } = await ask(method, message, fields);
-      assert.equal(error, undefined, `${method}: ${JSON.stringify(error)}`);
-      return answer;
-    },
+    call: (method, message, fields) => answered({ method, message, fields }),
+    /** A method of a service other than RoomService; `given` is `{ message, fields }` or `{ values }`. */
+    callOf: (service, method, given) => answered({ service, method, ...given }),
     async fails(method, message, fields, error) {
-      assert.deepEqual((await ask(method, message, fields)).error, error, method);
+      assert.deepEqual((await ask({ method, message, fields })).error, error, method);
     },
     async stop() {
       if (child.exitCode !== null) return;

@@ -10,22 +10,32 @@ import { SUITE } from "./paths.mjs";
 import { until } from "./until.mjs";
 
 const run = promisify(execFile);
-const VENV = join(SUITE, ".venv");
-const PYTHON = join(VENV, "bin", "python");
-const WANTED = join(SUITE, "requirements.txt");
-const INSTALLED = join(VENV, "requirements.installed.txt");
+const PYTHON = pythonOf(".venv");
+// The Agents SDK wants another version of the client SDK beside it.
+export const AGENTS_PYTHON = pythonOf(".venv-agents");
+
+function pythonOf(environment) {
+  return join(SUITE, environment, "bin", "python");
+}
 
 /** Makes the environment when it is missing or was made from another list of packages. */
-export async function preparePython() {
-  if (existsSync(INSTALLED) && (await readFile(INSTALLED, "utf8")) === (await readFile(WANTED, "utf8"))) return;
-  console.log("installing the Python packages of tests/e2e/requirements.txt from PyPI");
-  if (!existsSync(PYTHON)) {
-    await run("python3", ["-m", "venv", VENV]).catch((error) => {
+export const preparePython = () => prepare(".venv", "requirements.txt");
+
+/** The same for the Agents SDK. */
+export const prepareAgents = () => prepare(".venv-agents", "requirements-agents.txt");
+
+async function prepare(environment, list) {
+  const [wanted, installed] = [join(SUITE, list), join(SUITE, environment, "requirements.installed.txt")];
+  if (existsSync(installed) && (await readFile(installed, "utf8")) === (await readFile(wanted, "utf8"))) return;
+  console.log(`installing the Python packages of tests/e2e/${list} from PyPI`);
+  const python = pythonOf(environment);
+  if (!existsSync(python)) {
+    await run("python3", ["-m", "venv", join(SUITE, environment)]).catch((error) => {
       throw new Error(`python3 -m venv failed: apt-get install python3-venv\n${error.stdout ?? ""}${error.stderr ?? error.message}`);
     });
   }
-  await run(PYTHON, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", WANTED]);
-  await copyFile(WANTED, INSTALLED);
+  await run(python, ["-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", wanted]);
+  await copyFile(wanted, installed);
 }
 
 /**
