@@ -39,19 +39,6 @@ pub struct Causal {
 
 encoded_struct!(Causal { applied, clock, crossed, waiting });
 
-/// A hole that stands in a log.
-#[derive(Clone, PartialEq, Eq, Hash, Debug)]
-pub struct Hole {
-    /// The event that declared it.
-    pub at: EventId,
-    /// Whose entries are missing.
-    pub region: Region,
-    /// Up to where.
-    pub upto: Place,
-}
-
-encoded_struct!(Hole { at, region, upto });
-
 /// What became of an event that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Offer {
@@ -114,15 +101,8 @@ pub enum Reset {
 }
 
 impl Causal {
-    /// Begins at `cursor`, in a channel of which the log still has what is after `floor` and reaches to `head`; `holes` are those that
-    /// stand in the logs.
-    pub fn resume<'a>(
-        lineage: &Lineage,
-        cursor: &Cursor,
-        floor: &Vector,
-        head: &Vector,
-        holes: impl IntoIterator<Item = &'a Hole>,
-    ) -> Result<Self, Reset> {
+    /// Begins at `cursor`, in a channel of which the log still has what is after `floor` and reaches to `head`.
+    pub fn resume(lineage: &Lineage, cursor: &Cursor, floor: &Vector, head: &Vector) -> Result<Self, Reset> {
         let lost = |(region, mark): (Region, Mark)| {
             let newer = head.place(region).filter(|head| head.epoch > mark.place.epoch);
             newer.is_some_and(|head| !lineage.covers(region, head, mark.place))
@@ -134,8 +114,10 @@ impl Causal {
             return Err(Reset::Retention);
         }
         let mut causal = Self { applied: cursor.at.clone(), clock: cursor.clock, ..Self::default() };
-        for hole in holes.into_iter().filter(|hole| cursor.at.covers(lineage, hole.at)) {
-            causal.cross(lineage, hole.region, hole.upto);
+        for (region, holes) in &cursor.holes {
+            for upto in holes {
+                causal.cross(lineage, *region, *upto);
+            }
         }
         Ok(causal)
     }
@@ -147,7 +129,7 @@ impl Causal {
 
     /// Where a stream that is delivered here stands.
     pub fn cursor(&self) -> Cursor {
-        Cursor { at: self.applied.clone(), clock: self.clock }
+        Cursor { at: self.applied.clone(), clock: self.clock, holes: self.crossed.clone() }
     }
 
     /// The highest clock that has left.
@@ -415,25 +397,29 @@ mod tests {
     }
 
     #[test]
-    fn late_is_marked_over_a_reconnect_and_not_for_who_never_crossed_the_hole() {
-        let hole = Hole { at: id("us.1.1"), region: region("eu"), upto: at(1, 3) };
-        let resume = |places: &[&str]| {
-            let cursor = Cursor { at: vector(places), clock: Hlc::default() };
-            Causal::resume(&lineage(), &cursor, &Vector::default(), &Vector::default(), [&hole])
-                .expect("nothing was lost")
+    fn late_is_marked_over_a_reconnect_on_a_node_that_knows_nothing_of_the_hole() {
+        let resume = |causal: &Causal| {
+            let none = Vector::default();
+            Causal::resume(&lineage(), &causal.cursor(), &none, &none).expect("nothing was lost")
         };
-        let fill = [2, 3].map(|n| message("eu", 1, n));
-        assert_eq!(pass(&mut resume(&["eu.1.1", "us.1.1"]), &lineage(), &fill), ["eu.1.2!", "eu.1.3!"]);
-        assert_eq!(pass(&mut resume(&["eu.1.1"]), &lineage(), &fill), ["eu.1.2", "eu.1.3"]);
+        let mut crossed = Causal::default();
+        pass(&mut crossed, &lineage(), &[message("eu", 1, 1), hole(1, "eu", Some(1), 3)]);
+        let fill = [2, 3, 4].map(|n| message("eu", 1, n));
+        let answer = [dependent("us", 2, &["eu.1.3"])];
+        assert_eq!(pass(&mut resume(&crossed), &lineage(), &answer), ["us.1.2"]);
+        assert_eq!(pass(&mut resume(&crossed), &lineage(), &fill), ["eu.1.2!", "eu.1.3!", "eu.1.4"]);
+        let mut before = Causal::default();
+        pass(&mut before, &lineage(), &[message("eu", 1, 1)]);
+        assert_eq!(pass(&mut resume(&before), &lineage(), &fill), ["eu.1.2", "eu.1.3", "eu.1.4"]);
     }
 
     #[test]
     fn a_cursor_below_what_is_kept_is_reset_and_one_of_a_lost_epoch_too() {
         let mut lineage = Lineage::default();
         lineage.follow(region("eu"), 2, at(1, 40));
-        let cursor = |place: &str| Cursor { at: vector(&[place]), clock: Hlc::default() };
+        let cursor = |place: &str| Cursor { at: vector(&[place]), ..Cursor::default() };
         let (floor, head) = (vector(&["eu.1.20"]), vector(&["eu.2.50"]));
-        let resume = |place| Causal::resume(&lineage, &cursor(place), &floor, &head, []).err();
+        let resume = |place| Causal::resume(&lineage, &cursor(place), &floor, &head).err();
         assert_eq!(resume("eu.1.19"), Some(Reset::Retention));
         assert_eq!(resume("eu.1.20"), None);
         assert_eq!(resume("eu.1.40"), None);

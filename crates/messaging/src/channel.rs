@@ -5,16 +5,13 @@ use std::sync::Arc;
 
 use base::{DeviceId, UnixMillis, UserId};
 
-use crate::causal::{Causal, Delivery, Hole};
+use crate::causal::{Causal, Delivery};
 use crate::clock::Hlc;
 use crate::event::{Change, Content, Event, Kind, ReadMark, Settings};
 use crate::format::encoded_struct;
 use crate::place::{EventId, Lineage, Mark, Place, Region, Vector};
 use crate::roles::{Action, Role, needed};
 use crate::sends::Sends;
-
-/// Holes that are remembered, so that what returns is marked late for who crossed them.
-const HOLES: usize = 64;
 
 /// Mentions that are kept for one person; the count that is shown ends there.
 pub const MENTIONS: usize = 999;
@@ -35,25 +32,12 @@ pub struct Channel {
     sends: BTreeMap<UserId, BTreeMap<DeviceId, Sends>>,
     marks: BTreeMap<UserId, ReadMark>,
     mentions: BTreeMap<UserId, BTreeSet<EventId>>,
-    holes: Vec<Hole>,
     floor: Vector,
     /// What is applied here, of this region's log too.
     causal: Causal,
 }
 
-encoded_struct!(Channel {
-    kind,
-    home,
-    settings,
-    members,
-    others,
-    sends,
-    marks,
-    mentions,
-    holes,
-    floor,
-    causal
-});
+encoded_struct!(Channel { kind, home, settings, members, others, sends, marks, mentions, floor, causal });
 
 /// Somebody in a channel.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -129,11 +113,6 @@ impl Channel {
 
     pub(crate) fn causal_mut(&mut self) -> &mut Causal {
         &mut self.causal
-    }
-
-    /// Holes that stand in its logs.
-    pub fn holes(&self) -> &[Hole] {
-        &self.holes
     }
 
     /// What retention removed.
@@ -236,16 +215,12 @@ impl Channel {
             Content::Updated { settings } => self.settings = settings.clone(),
             Content::Member { user, change } => self.change(event.id, user, change),
             Content::Message { mentions, everyone, .. } => self.message(event, mentions, *everyone),
-            Content::Hole { region, upto, .. } => {
-                let full = self.holes.len() + 1 - HOLES.min(self.holes.len() + 1);
-                self.holes.drain(..full);
-                self.holes.push(Hole { at: event.id, region: *region, upto: *upto });
-            }
             Content::Edit { .. }
             | Content::Delete { .. }
             | Content::Reaction { .. }
             | Content::Custom { .. }
-            | Content::Call { .. } => {}
+            | Content::Call { .. }
+            | Content::Hole { .. } => {}
         }
         self.note_read(lineage, event);
     }

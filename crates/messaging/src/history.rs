@@ -331,7 +331,7 @@ mod tests {
         let events: Vec<_> = (1..=9).map(|n| said("ann", "eu", n, n, "")).collect();
         let history = history(&events);
         let page = |anchor: Anchor| shown(&history.page(&Lineage::default(), &anchor, 3).items);
-        let cursor = Cursor { at: vector(&["eu.1.4"]), clock: Hlc(4) };
+        let cursor = Cursor { at: vector(&["eu.1.4"]), ..Cursor::default() };
         assert_eq!(page(Anchor::BeforeId(id("eu.1.5"))), ["eu.1.4", "eu.1.3", "eu.1.2"]);
         assert_eq!(page(Anchor::AfterId(id("eu.1.5"))), ["eu.1.6", "eu.1.7", "eu.1.8"]);
         assert_eq!(page(Anchor::AroundId(id("eu.1.5"))), ["eu.1.4", "eu.1.5", "eu.1.6"]);
@@ -359,7 +359,7 @@ mod tests {
             said("bob", "us", 2, 25, ""),
             said("ann", "eu", 2, 30, ""),
         ];
-        let cursor = Cursor { at: vector(&["eu.1.2", "us.1.1"]), clock: Hlc(30) };
+        let cursor = Cursor { at: vector(&["eu.1.2", "us.1.1"]), ..Cursor::default() };
         let read = |upto| history(&events).read_upto(&Lineage::default(), &cursor, id(upto));
         assert_eq!(read("us.1.1"), vector(&["eu.1.1", "us.1.1"]));
         assert_eq!(read("eu.1.2"), vector(&["eu.1.2", "us.1.1"]));

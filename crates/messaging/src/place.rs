@@ -274,9 +274,12 @@ pub struct Cursor {
     pub at: Vector,
     /// The highest clock delivered.
     pub clock: Hlc,
+    /// Holes that were delivered and are not filled: by region, up to where. What fills them is late for this stream on any node, also on
+    /// one that has not heard of the hole yet.
+    pub holes: BTreeMap<Region, Vec<Place>>,
 }
 
-encoded_struct!(Cursor { at, clock });
+encoded_struct!(Cursor { at, clock, holes });
 
 /// What an answer proves to have been seen. It is never a place to resume from: a page of history may be seen without what is before it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]

@@ -122,7 +122,7 @@ impl Channel {
 
     /// These members have read everything, each in a frame.
     pub fn read(&mut self, who: impl IntoIterator<Item = usize>) {
-        let read = Cursor { at: self.cursor.clone(), clock: Default::default() };
+        let read = Cursor { at: self.cursor.clone(), ..Cursor::default() };
         for index in who {
             self.frames.up += 1;
             self.ask(index, Ask::Read { read: read.clone(), delivered: Cursor::default() });

@@ -5,4 +5,6 @@
 
 pub mod counting;
 pub mod explore;
+pub mod history;
 pub mod model;
+pub mod simulation;

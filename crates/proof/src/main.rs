@@ -1,15 +1,18 @@
 //! `proof model`: every state of the delivery rule's model that fits into memory, and the controls that have to be found out.
+//! `proof simulate --seeds N --from SEED`: the core under simulated failures.
 
 use std::process::ExitCode;
 
 use proof::model::{self, Broken};
+use proof::simulation::{self, Tally};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     let good = match args.first().map(String::as_str) {
         Some("model") => explore_model(),
+        Some("simulate") => simulate(number(&args, "--from", 0), number(&args, "--seeds", 1_000)),
         _ => {
-            eprintln!("proof: say `model`");
+            eprintln!("proof: say `model` or `simulate`");
             false
         }
     };
@@ -38,4 +41,26 @@ fn explore_model() -> bool {
         }
     }
     good
+}
+
+/// The number behind a flag.
+fn number(args: &[String], flag: &str, default: u64) -> u64 {
+    let behind = args.iter().position(|arg| arg == flag).and_then(|at| args.get(at + 1));
+    behind.and_then(|text| text.parse().ok()).unwrap_or(default)
+}
+
+/// Runs seeds; the recording of one that fails is printed.
+fn simulate(from: u64, seeds: u64) -> bool {
+    let mut all = Tally::default();
+    for seed in from..from.saturating_add(seeds) {
+        let run = simulation::run(seed, simulation::Broken::Nothing);
+        all.add(&run.tally);
+        if let Err(wrong) = run.verdict {
+            run.lines.iter().for_each(|line| println!("{}", line.json()));
+            println!("seed {seed}: {wrong}");
+            return false;
+        }
+    }
+    println!("{seeds} seeds from {from} on: {all}");
+    true
 }

@@ -2,16 +2,15 @@
 
 use std::sync::Arc;
 
-use messaging::causal::Hole;
 use messaging::event::{Content, Event};
-use messaging::place::{EventId, Lineage, Place};
+use messaging::place::{EventId, Lineage, Place, Region};
 
 use super::{State, message, region};
 
-/// The holes among events.
-pub(super) fn holes(events: &[Arc<Event>]) -> Vec<Hole> {
+/// The holes among events: of which log, up to where.
+fn holes(events: &[Arc<Event>]) -> Vec<(Region, Place)> {
     let hole = |event: &Arc<Event>| match event.content {
-        Content::Hole { region, upto, .. } => Some(Hole { at: event.id, region, upto }),
+        Content::Hole { region, upto, .. } => Some((region, upto)),
         _ => None,
     };
     events.iter().filter_map(hole).collect()
@@ -39,9 +38,7 @@ pub(super) fn received(state: &State, person: usize) -> Result<(), String> {
 }
 
 fn is_covered(lineage: &Lineage, earlier: &[Arc<Event>], id: EventId) -> bool {
-    holes(earlier)
-        .iter()
-        .any(|hole| hole.region == id.region && lineage.covers(id.region, hole.upto, id.place))
+    holes(earlier).iter().any(|(of, upto)| *of == id.region && lineage.covers(id.region, *upto, id.place))
 }
 
 /// After an entry reached a log: no two events have one id, the chain of a log does not fork.

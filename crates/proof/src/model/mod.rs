@@ -337,10 +337,8 @@ impl State {
         Place { epoch: self.epochs[region], n: length as u64 + 1 }
     }
 
-    fn resume(&self, cursor: &Cursor, at: usize) -> Option<Causal> {
-        let holes = check::holes(&self.nodes[at].delivered);
-        let head = self.heads();
-        Causal::resume(&self.lineage, cursor, &Vector::default(), &head, &holes).ok()
+    fn resume(&self, cursor: &Cursor) -> Option<Causal> {
+        Causal::resume(&self.lineage, cursor, &Vector::default(), &self.heads()).ok()
     }
 
     /// Where the logs end.

@@ -349,7 +349,7 @@ fn carry(model: &Delivery, state: &mut State, node: usize, log: usize, entry: us
         if let Some(place) = event.prev {
             cursor.at.set(event.id.region, Mark { place, count: 0 });
         }
-        state.nodes[node].causal = state.resume(&cursor, node).unwrap_or_default();
+        state.nodes[node].causal = state.resume(&cursor).unwrap_or_default();
     }
     state.nodes[node].causal.offer(&state.lineage, event);
     drain_node(state, node);
@@ -392,7 +392,7 @@ fn relocate(model: &Delivery, state: &mut State, person: usize, to: usize) {
 
 /// A stream goes on from its cursor, or anew.
 fn reconnect(state: &mut State, person: usize, cursor: &Cursor) {
-    let resumed = state.resume(cursor, state.people[person].region);
+    let resumed = state.resume(cursor);
     let who = &mut state.people[person];
     if resumed.is_none() {
         who.received.clear();

@@ -121,7 +121,7 @@ fn the_state_is_the_same_from_the_whole_log_and_from_any_checkpoint_on() {
     desk.hand(
         "bob",
         Ask::Read {
-            read: Cursor { at: crate::testing::vector(&["eu.1.4"]), clock: Hlc(0) },
+            read: Cursor { at: crate::testing::vector(&["eu.1.4"]), ..Cursor::default() },
             delivered: Cursor::default(),
         },
     );

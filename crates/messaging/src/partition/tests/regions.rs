@@ -91,7 +91,7 @@ fn after_five_seconds_a_hole_stands_for_what_has_not_come_and_later_it_is_filled
 fn a_read_mark_ahead_of_what_has_come_waits_too() {
     let (mut eu, mut us) = two();
     let question = eu.sent("ann", 1, text("question"));
-    let read = Cursor { at: vector(&[&question.to_string()]), clock: Hlc(0) };
+    let read = Cursor { at: vector(&[&question.to_string()]), ..Cursor::default() };
     let request = us.hand("bob", Ask::Read { read, delivered: Cursor::default() });
     us.pass(Duration::from_secs(1));
     assert_eq!(us.answers.get(&request), None);

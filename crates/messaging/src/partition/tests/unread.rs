@@ -4,7 +4,7 @@ use crate::testing::vector;
 fn read(desk: &mut Desk, who: &str, place: &str) -> ReadMark {
     let at = desk.delivered_vector(place);
     let request =
-        desk.hand(who, Ask::Read { read: Cursor { at, clock: Hlc(0) }, delivered: Cursor::default() });
+        desk.hand(who, Ask::Read { read: Cursor { at, ..Cursor::default() }, delivered: Cursor::default() });
     desk.pass(Duration::from_secs(1));
     match desk.answers.get(&request) {
         Some(Answer::Marked(mark)) => mark.clone(),
@@ -59,7 +59,7 @@ fn marks_never_go_back_and_never_pass_the_head() {
     }
     let high = read(&mut desk, "bob", "eu.1.5");
     assert_eq!(read(&mut desk, "bob", "eu.1.3"), high);
-    let beyond = Cursor { at: vector(&["eu.1.50"]), clock: Hlc(0) };
+    let beyond = Cursor { at: vector(&["eu.1.50"]), ..Cursor::default() };
     assert_eq!(
         desk.refused("bob", Ask::Read { read: beyond, delivered: Cursor::default() }),
         Code::BeyondHead
@@ -71,7 +71,7 @@ fn marks_of_a_window_are_one_record_and_are_answered_when_it_lasts() {
     let mut desk = Desk::with_group("eu");
     desk.sent("ann", 1, text("x"));
     let (length, at) = (desk.log.len(), desk.delivered_vector("eu.1.3"));
-    let ask = Ask::Read { read: Cursor { at, clock: Hlc(0) }, delivered: Cursor::default() };
+    let ask = Ask::Read { read: Cursor { at, ..Cursor::default() }, delivered: Cursor::default() };
     let requests = ["bob", "eve"].map(|who| desk.hand(who, ask.clone()));
     desk.settle();
     assert!(requests.iter().all(|request| !desk.answers.contains_key(request)));
