@@ -4,19 +4,31 @@
 //! |---|---|
 //! | [`Queue`] | [`EmbeddedQueue`]: a directory, by `store`, on a thread of its own |
 //! | [`Log`] | [`EmbeddedLog`]: likewise; reads go beside the writer |
+//! | [`Ownership`] | [`EmbeddedOwnership`]: in a queue of its own |
+//! | [`Bus`] | [`EmbeddedBus`]: within the process |
+//! | [`Directory`] | [`EmbeddedDirectory`]: within the process, which is the only node |
 //!
 //! A trait's contract is in its documentation and in [`conformance`], which every implementation has to pass.
 
+mod bus;
 pub mod conformance;
+mod directory;
 mod embedded;
 mod log;
+mod ownership;
 mod queue;
 
 use std::fmt;
 
+pub use bus::{Bus, Message, NoReply, Reply, SUBJECT_BYTES, Subscription, WAITING};
+pub use directory::Directory;
+pub use embedded::bus::{EmbeddedBus, EmbeddedSubscription};
+pub use embedded::directory::{EmbeddedAnnouncement, EmbeddedDirectory};
 pub use embedded::log::{EmbeddedFollower, EmbeddedLog};
+pub use embedded::ownership::{EmbeddedOwnership, EmbeddedWatcher};
 pub use embedded::queue::EmbeddedQueue;
 pub use log::{Appended, Event, Extent, Follower, Log, READ_BYTES};
+pub use ownership::{Changed, KEYS, NAME_BYTES, Ownership, Record, Watcher};
 pub use queue::Queue;
 pub use store::Limits;
 pub use store::log::{Epoch, Position, Settings};

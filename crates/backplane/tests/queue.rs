@@ -103,7 +103,7 @@ async fn appends_that_wait_together_share_a_sync() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_finished_lasts_soon_though_the_queue_is_never_left_alone() {
     let folder = tempfile::tempdir().expect("a directory");
-    let queue = Embedded::open(folder.path(), SMALL).expect("it opens");
+    let queue = EmbeddedQueue::open(folder.path(), SMALL).expect("it opens");
     let numbers = queue.append(vec![Bytes::from_static(b"one"); 2]).await.expect("it works");
     let written = || -> u64 {
         let files = std::fs::read_dir(folder.path()).expect("it is there").flatten();
