@@ -25,6 +25,8 @@ pub(super) enum Field {
     Map,
     Message(&'static Fields),
     Messages(&'static Fields),
+    /// One of several: nothing where it is another one.
+    Choice,
 }
 
 /// A message that answers a call.
@@ -58,9 +60,10 @@ fn complete(fields: &Fields, value: Value) -> Value {
     let Value::Object(mut object) = value else { return value };
     let named = |(name, field): &(&str, Field)| {
         let value = object.remove(&camel_case(name));
-        ((*name).to_owned(), field.complete(value))
+        let is_other = matches!(field, Field::Choice) && value.is_none();
+        (!is_other).then(|| ((*name).to_owned(), field.complete(value)))
     };
-    Value::Object(fields.iter().map(named).collect::<Map<_, _>>())
+    Value::Object(fields.iter().filter_map(named).collect::<Map<_, _>>())
 }
 
 impl Field {
@@ -78,7 +81,7 @@ impl Field {
             (Self::Enum(first), None) => first.into(),
             (Self::List | Self::Messages(_), None) => json!([]),
             (Self::Map, None) => json!({}),
-            (Self::Message(_), None) => Value::Null,
+            (Self::Message(_) | Self::Choice, None) => Value::Null,
         }
     }
 }
@@ -103,7 +106,7 @@ macro_rules! answers {
     };
 }
 
-use Field::{Bool, Enum, List, Long, Message, Messages, Number, Text};
+use Field::{Bool, Choice, Enum, List, Long, Message, Messages, Number, Text};
 
 answers! {
     Room ROOM;
@@ -158,11 +161,21 @@ const PARTICIPANT: &Fields = &[
     ("attributes", Field::Map),
     ("disconnect_reason", Enum("UNKNOWN_REASON")),
     ("kind_details", List),
-    // Data tracks are not served: there is never one to look into.
-    ("data_tracks", List),
+    ("data_tracks", Messages(DATA_TRACK)),
     ("client_protocol", Number),
     ("capabilities", List),
 ];
+
+const DATA_TRACK: &Fields = &[
+    ("pub_handle", Number),
+    ("sid", Text),
+    ("name", Text),
+    ("encryption", Enum("NONE")),
+    ("frame_encoding", Message(ENCODING)),
+    ("schema", Message(&[("name", Text), ("encoding", Message(ENCODING))])),
+];
+
+const ENCODING: &Fields = &[("well_known", Choice), ("custom", Choice)];
 
 const PERMISSION: &Fields = &[
     ("can_subscribe", Bool),
@@ -352,6 +365,35 @@ mod tests {
         }
     }
 
+    fn data_track() -> proto::DataTrackInfo {
+        use livekit_protocol::data_track_frame_encoding::Value as Frames;
+        use livekit_protocol::data_track_schema_encoding::Value as Schemas;
+        let custom = Schemas::Custom("own".to_owned());
+        let encoding = Some(proto::DataTrackSchemaEncoding { value: Some(custom) });
+        proto::DataTrackInfo {
+            pub_handle: 7,
+            sid: "DTR_a".to_owned(),
+            name: "a".to_owned(),
+            encryption: 1,
+            frame_encoding: Some(proto::DataTrackFrameEncoding { value: Some(Frames::WellKnown(1)) }),
+            schema: Some(proto::DataTrackSchemaId { name: "s".to_owned(), encoding }),
+        }
+    }
+
+    #[test]
+    fn a_data_track_has_the_names_of_the_protocol_inside_too() {
+        let participant = proto::ParticipantInfo {
+            data_tracks: vec![data_track(), proto::DataTrackInfo::default()],
+            ..Default::default()
+        };
+        let written = write(&participant).expect("it is JSON");
+        let [first, second] = [0, 1].map(|at| &written["data_tracks"][at]);
+        assert_eq!((&first["pub_handle"], &second["pub_handle"]), (&json!(7), &json!(0)));
+        assert_eq!(first["frame_encoding"], json!({"well_known": "WELL_KNOWN_FRAME_ENCODING_ROS1"}));
+        assert_eq!(first["schema"], json!({"name": "s", "encoding": {"custom": "own"}}));
+        assert_eq!(second["schema"], Value::Null);
+    }
+
     #[allow(deprecated, reason = "all fields")]
     fn participant() -> proto::ParticipantInfo {
         let text = |text: &str| text.to_owned();
@@ -384,7 +426,7 @@ mod tests {
             attributes: [(text("someKey"), String::new())].into(),
             disconnect_reason: 1,
             kind_details: vec![1],
-            data_tracks: Vec::new(),
+            data_tracks: vec![data_track(), proto::DataTrackInfo::default()],
             client_protocol: 4,
             capabilities: vec![1],
         }
