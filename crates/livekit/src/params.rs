@@ -114,6 +114,11 @@ impl Client {
         self.abilities.features.contains(&(Capability::CapPacketTrailer as i32))
     }
 
+    /// It may know which of its audio codecs are wanted: that is younger than protocol 15.
+    pub fn knows_audio_codecs(&self) -> bool {
+        self.protocol >= 16
+    }
+
     /// It knows that a connection can be lost; others are told that it is poor.
     pub fn knows_lost(&self) -> bool {
         self.protocol >= 11

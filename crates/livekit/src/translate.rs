@@ -385,6 +385,11 @@ fn quality(participant: ParticipantId, quality: Quality, hide_lost: bool) -> pro
     }
 }
 
+/// As demand names it: without the kind of media in front.
+pub(crate) fn codec_name(codec: CodecKind) -> String {
+    codec.mime().rsplit('/').next().unwrap_or_default().to_owned()
+}
+
 /// The label of the data channel for a kind of message.
 pub(crate) fn data_kind(label: &str) -> Option<DataKind> {
     match label {

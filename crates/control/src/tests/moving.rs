@@ -7,6 +7,7 @@ use base::{Identity, ParticipantId, RoomName, TrackId};
 use contract::media::{Command, Event as MediaEvent, PeerEnd};
 use contract::session::{AdminRefused, AdminRequest, Event, Join, Moved, Request, RoomOptions, Session};
 
+use super::data_tracks;
 use super::world::{
     Person, World, fed_tracks, join, lobby, quiet, seconds, sending, sent_tracks, was_removed,
 };
@@ -262,4 +263,38 @@ async fn the_room_that_everybody_was_moved_out_of_ends() {
     seconds(21).await;
     let names: Vec<String> = world.rooms().await.iter().map(|room| room.name.to_string()).collect();
     assert_eq!(names, ["lounge"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn data_tracks_of_who_is_moved_go_on_in_the_new_room_and_are_not_heard_in_the_old_one() {
+    let world = World::new();
+    let (ann, bob) = (world.connect("ann").await, world.connect("bob").await);
+    let cid = guest(&world, "cid").await;
+    cid.ask(data_tracks::publish(4, 1)).await;
+    ann.ask(data_tracks::publish(5, 7)).await;
+    data_tracks::subscribe(&bob, 5).await;
+    let (moved, told) = go(&world, &ann).await;
+    assert_eq!(moved.participant.data_tracks.len(), 1);
+    assert!(
+        !told.iter().any(|event| matches!(event, Event::DataTrackPublished { .. })),
+        "nothing is published again: {told:?}"
+    );
+    data_tracks::subscribe(&cid, 5).await;
+    quiet().await;
+    let handles = cid.notices().await.into_iter().rev().find_map(|notice| match notice {
+        Notice::DataHandles(handles) => Some(handles),
+        _ => None,
+    });
+    let handle = handles.expect("told")[0].handle;
+    world.told().await;
+    data_tracks::send(&world, ann.peer, data_tracks::packet(7, "still me")).await;
+    let commands = world.told().await;
+    let expected = bytes::Bytes::from(data_tracks::packet(handle, "still me"));
+    assert_eq!(data_tracks::sent(&commands), [(cid.peer, &expected)]);
+    // And it receives those of the new room.
+    ask(&moved.session, Request::UpdateDataSubscription { updates: vec![(TrackId(4), true)] }).await;
+    world.told().await;
+    data_tracks::send(&world, cid.peer, data_tracks::packet(1, "welcome")).await;
+    let commands = world.told().await;
+    assert_eq!(data_tracks::sent(&commands).iter().map(|(peer, _)| *peer).collect::<Vec<_>>(), [ann.peer]);
 }

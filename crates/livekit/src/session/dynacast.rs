@@ -12,7 +12,7 @@ use base::{CodecKind, Rid, TrackId};
 use livekit_protocol as proto;
 use livekit_protocol::signal_response::Message;
 
-use crate::ids;
+use crate::{ids, translate};
 
 use super::Session;
 
@@ -159,7 +159,7 @@ impl Session {
         let levels = self.uploads.levels(track);
         let Some((_, first)) = levels.first() else { return };
         let subscribed_codecs = levels.iter().map(|(codec, level)| proto::SubscribedCodec {
-            codec: codec.mime().rsplit('/').next().unwrap_or_default().to_owned(),
+            codec: translate::codec_name(*codec),
             qualities: qualities(*level),
         });
         #[allow(deprecated, reason = "older clients read the qualities of the first codec here")]

@@ -57,10 +57,7 @@ impl Session {
                 self.ask_for_backups();
                 self.set_downlink_sections();
             }
-            Notice::FirstSubscriber { track } => {
-                let track_sid = ids::track(track);
-                self.frame(Message::TrackSubscribed(proto::TrackSubscribed { track_sid }));
-            }
+            Notice::FirstSubscriber { track } => self.first_subscriber(track),
             Notice::TrackRemoved { track } => self.track_removed(track, now),
             Notice::DataHandles(handles) => self.data_handles(handles),
             Notice::DataTrackRemoved(track) => self.data_track_removed(&track),
@@ -96,6 +93,20 @@ impl Session {
         self.frame(Message::Update(translate::update(participants)));
         if changed {
             self.refresh_token();
+        }
+    }
+
+    /// Somebody receives a track of ours for the first time. Of sound its codec is told to be wanted, too; that it is not any more
+    /// is never said: silence costs next to nothing, and the first word is not to be missed.
+    fn first_subscriber(&mut self, track: TrackId) {
+        let track_sid = ids::track(track);
+        let own = self.me.tracks.iter().find(|own| own.id == track && own.kind == MediaKind::Audio);
+        let codec = own.map(|own| translate::codec_name(own.codec));
+        self.frame(Message::TrackSubscribed(proto::TrackSubscribed { track_sid: track_sid.clone() }));
+        if let Some(codec) = codec.filter(|_| self.params.client.knows_audio_codecs()) {
+            let subscribed_audio_codecs = vec![proto::SubscribedAudioCodec { codec, enabled: true }];
+            let update = proto::SubscribedAudioCodecUpdate { track_sid, subscribed_audio_codecs };
+            self.frame(Message::SubscribedAudioCodecUpdate(update));
         }
     }
 

@@ -302,7 +302,10 @@ impl Scene {
                     let all = update.participants.iter().all(|one| one.identity.starts_with("culprit-"));
                     assert!(all, "{case} {name}: {update:?}");
                 }
-                Told::RoomUpdate(_) | Told::RefreshToken(_) | Told::TrackSubscribed(_) => {}
+                Told::RoomUpdate(_)
+                | Told::RefreshToken(_)
+                | Told::TrackSubscribed(_)
+                | Told::SubscribedAudioCodecUpdate(_) => {}
                 // That a culprit publishes data is its right.
                 Told::DataTrackSubscriberHandles(_) => {}
                 other => panic!("{case} {name}: the bystander is told {other:?}"),

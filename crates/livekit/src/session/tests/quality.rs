@@ -214,6 +214,34 @@ fn a_client_that_adapts_begins_with_the_lowest_layer_of_videos_and_screens() {
 }
 
 #[test]
+fn a_publisher_of_sound_is_told_the_codec_that_is_received() {
+    for (protocol, kind, expected) in
+        [(17, MediaKind::Audio, 1), (15, MediaKind::Audio, 0), (17, MediaKind::Video, 0)]
+    {
+        let mut bench = Bench::new(params(false, client(Sdk::Js, protocol)));
+        bench.begin();
+        let mut me = person(1, everything());
+        me.tracks = vec![track(30, kind, CodecKind::Opus)];
+        bench.notice(base::model::Notice::Participants(vec![me.into()]));
+        let effects = bench.notice(base::model::Notice::FirstSubscriber { track: TRACK });
+        let told: Vec<_> = effects
+            .frames
+            .iter()
+            .filter_map(|frame| match frame {
+                Message::SubscribedAudioCodecUpdate(update) => Some(update),
+                _ => None,
+            })
+            .collect();
+        assert_eq!(told.len(), expected, "{protocol} {kind:?}");
+        for update in told {
+            let codec = &update.subscribed_audio_codecs[0];
+            assert_eq!((codec.codec.as_str(), codec.enabled), ("opus", true));
+            assert_eq!(update.track_sid, crate::ids::track(TRACK));
+        }
+    }
+}
+
+#[test]
 fn a_client_that_wants_no_pauses_gets_none_whatever_else_it_asks_for() {
     for (allow_pause, first, firm) in
         [(None, None, false), (Some(true), None, false), (Some(false), Some(true), true)]
