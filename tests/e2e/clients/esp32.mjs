@@ -5,6 +5,7 @@ import { NativeClient } from "./native.mjs";
 
 class Device extends NativeClient {
   lacks = { see: "it receives one track of sound, and no picture" };
+  codec = "video/H264";
   mutes = false;
   joinsAnew = true;
 

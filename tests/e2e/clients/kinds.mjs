@@ -4,6 +4,8 @@ import { StockPage, WhepPlayer, WhipPublisher } from "./browser.mjs";
 import { ESP32 } from "./esp32.mjs";
 import { openNode, openPython } from "./native.mjs";
 import { RUST } from "./rust.mjs";
+import { SHAPED_LIKE_SAFARI } from "./safari.mjs";
+import { SHAPED } from "./shaped.mjs";
 
 // The identity decides colour and tone; Firefox's microphone knows but one.
 const PEOPLE = { chromium: "ada", firefox: "fay" };
@@ -27,6 +29,8 @@ export const KINDS = [
     inBrowser("WHEP page", browser, (asked) => WhepPlayer.open(asked)),
   ]),
   ...ESP32,
-  ...["WHIP and WHEP, aiortc", "shaped like the Android SDK, protocol 13", "shaped like the Swift and Flutter SDKs, protocol 16", "shaped like Safari"].map((name) => ({ name, missing: async () => "not tried yet" })),
+  ...SHAPED,
+  ...SHAPED_LIKE_SAFARI,
+  ...["WHIP and WHEP, aiortc"].map((name) => ({ name, missing: async () => "not tried yet" })),
   { name: "WHIP and WHEP, GStreamer", missing: async () => "not tried yet: needs webrtcbin (Debian: gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice)" },
 ];

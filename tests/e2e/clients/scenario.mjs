@@ -1,6 +1,6 @@
 // What every kind of client is put through, step by step, with Bob, a stock client in Chromium, on the other side.
 //
-// A client has `identity`, `look`, `size` of its picture, `lacks` (steps that its protocol does not have, and why), `publishes` and
+// A client has `identity`, `look`, `size` and, where it matters, `codec` of its picture, `lacks` (steps that its protocol does not have, and why), `publishes` and
 // `plays`, `joinsAnew` where it never resumes, and methods: `join(room, gate)`, `publish()`, `watches(bob)`, `hears(bob)`, `hearsNothingFrom(bob)`, `setMuted(muted)`,
 // `send(text)`, `receives(text, bob)`, `resume(gate)`, `pictures(bob)`, `leave()`, `close()`.
 
@@ -20,6 +20,7 @@ export const STEPS = {
   publish: async ({ client, bob }) => {
     await client.publish();
     await bob.watches(client, client.size);
+    if (client.codec) await bob.decodes(client, client.codec);
     await bob.hears(client);
   },
 

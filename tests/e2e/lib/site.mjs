@@ -9,6 +9,8 @@ const FILES = {
   "/": ["harness/index.html", "text/html; charset=utf-8"],
   "/whip.html": ["harness/whip.html", "text/html; charset=utf-8"],
   "/whip.js": ["harness/whip.js", "text/javascript"],
+  "/shaped.html": ["harness/shaped.html", "text/html; charset=utf-8"],
+  "/shaped.js": ["harness/shaped.js", "text/javascript"],
   "/harness.js": ["harness/harness.js", "text/javascript"],
   "/data.js": ["harness/data.js", "text/javascript"],
   "/media.js": ["harness/media.js", "text/javascript"],
