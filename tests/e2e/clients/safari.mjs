@@ -4,13 +4,22 @@ import assert from "node:assert/strict";
 import { SAFARI, becomeSafari } from "../harness/safari.js";
 import { StockPage } from "./browser.mjs";
 
+/** A page of such a browser; with `honest`, one that says what it is. */
+export async function safariPage(stage, browser, { honest = false } = {}) {
+  const page = await stage[browser].page(honest ? {} : { userAgent: SAFARI });
+  await page.addInitScript(becomeSafari);
+  await page.goto(stage.site.url);
+  return page;
+}
+
+/** Sections that carried one track after the other, as sentences. */
+export const replacedIn = (page) => page.evaluate(() => window.replaced);
+
 class SafariPage extends StockPage {
   codec = "video/H264";
 
   static async open({ stage, browser, identity, single }) {
-    const page = await stage[browser].page({ userAgent: SAFARI });
-    await page.addInitScript(becomeSafari);
-    await page.goto(stage.site.url);
+    const page = await safariPage(stage, browser);
     return Object.assign(new SafariPage(stage.server, page, identity), { single });
   }
 
@@ -20,8 +29,7 @@ class SafariPage extends StockPage {
 
   async leave() {
     await super.leave();
-    const replaced = await this.page.evaluate(() => window.replaced);
-    assert.deepEqual(replaced, [], "a section carried one track after the other");
+    assert.deepEqual(await replacedIn(this.page), []);
   }
 }
 

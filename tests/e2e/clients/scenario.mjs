@@ -1,8 +1,9 @@
 // What every kind of client is put through, step by step, with Bob, a stock client in Chromium, on the other side.
 //
-// A client has `identity`, `look`, `size` and, where it matters, `codec` of its picture, `lacks` (steps that its protocol does not have, and why), `publishes` and
-// `plays`, `joinsAnew` where it never resumes, and methods: `join(room, gate)`, `publish()`, `watches(bob)`, `hears(bob)`, `hearsNothingFrom(bob)`, `setMuted(muted)`,
-// `send(text)`, `receives(text, bob)`, `resume(gate)`, `pictures(bob)`, `leave()`, `close()`.
+// A client has `identity`, `look`, `size` and, where it matters, `codec` of its picture, `lacks` (steps that its protocol does not have,
+// and why), `publishes` and `plays`, `joinsAnew` where it never resumes, and methods: `join(room, gate)`, `publish()`, `watches(bob)`,
+// `hears(bob)`, `hearsNothingFrom(bob)`, `setMuted(muted)`, `send(text)`, `receives(text, bob)`, `resume(gate)`, `pictures(bob)`,
+// `leave()`, `close()`.
 
 import assert from "node:assert/strict";
 import { pause, until } from "../lib/until.mjs";

@@ -38,8 +38,9 @@ const SWIFT = {
   labels: ["_reliable", "_lossy", "_data_track"],
   numbers: true,
   debounceMs: 20,
-  // The encoders of iOS in their order; it names none to the server.
+  // The encoders of iOS in their order. It names none to the server, which then answers with its own first one, as LiveKit's does.
   codec: "video/H264",
+  sends: "video/VP8",
   simulcastCodec: "",
   wishes: true,
   async resume(client, lastSequence) {
@@ -90,7 +91,7 @@ class ShapedClient extends Person {
   static async open({ stage, browser, identity, shape }) {
     const page = await stage[browser].page();
     await page.goto(`${stage.site.url}shaped.html`);
-    const client = Object.assign(new ShapedClient(stage.server, page, identity), { shape, codec: shape.codec });
+    const client = Object.assign(new ShapedClient(stage.server, page, identity), { shape, codec: shape.sends ?? shape.codec });
     await page.exposeFunction("tell", (news) => client.#learn(news));
     return client;
   }

@@ -2,7 +2,8 @@
 
 import assert from "node:assert/strict";
 import { after, before, test } from "node:test";
-import { LOOKS } from "../lib/person.mjs";
+import { replacedIn, safariPage } from "../clients/safari.mjs";
+import { LOOKS, Person } from "../lib/person.mjs";
 import { freshRoom, openStage } from "../lib/stage.mjs";
 import { until } from "../lib/until.mjs";
 
@@ -52,6 +53,27 @@ for (const [version, single] of [["v0", false], ["v1", true]]) {
     assert.equal(events.filter(({ kind, source }) => kind === "trackSubscribed" && source === "camera").length, 1);
     assert.ok(!events.some(({ kind }) => kind === "trackUnsubscribed"));
     await leave(ada, bob);
+  });
+
+  test(`${version}: in Safari a track that comes in the place of another has a section of its own`, async () => {
+    const replaced = {};
+    for (const honest of [false, true]) {
+      const room = freshRoom(`sections-${version}`);
+      const viewer = new Person(stage.server, await safariPage(stage, "chromium", { honest }), "bob");
+      await viewer.join(room, { single });
+      await ada.join(room, { single });
+      for (let round = 0; round < 3; round++) {
+        await ada.publish();
+        await viewer.watches(ada);
+        for (const source of ["camera", "microphone"]) await ada.do("unpublish", { source });
+        await gone(viewer, "ada");
+      }
+      replaced[honest] = await replacedIn(viewer.page);
+      await leave(ada, viewer);
+      await viewer.close();
+    }
+    assert.deepEqual(replaced[false], []);
+    assert.ok(replaced[true].length > 0, "other browsers use them again");
   });
 
   test(`${version}: a track that is published again and again is seen each time`, async () => {
