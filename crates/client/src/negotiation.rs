@@ -59,8 +59,12 @@ impl Uplink {
 enum Body {
     Data,
     Send(Uplink),
-    /// We sent something here, and no longer do.
-    Ended(Uplink),
+    /// We sent something here, and no longer do. `told`: the server has answered an offer that says so, and another track of the kind may
+    /// take its place.
+    Ended {
+        uplink: Uplink,
+        told: bool,
+    },
     Receive(MediaKind),
 }
 
@@ -124,8 +128,14 @@ impl Negotiation {
         mid
     }
 
-    /// Adds a section for a track of ours; `None` when there are as many as there may be.
+    /// Adds a section for a track of ours, or takes one whose track has ended; `None` when there are as many as there may be.
     pub fn add_uplink(&mut self, uplink: Uplink) -> Option<Mid> {
+        let free = |section: &&mut Section| matches!(&section.body, Body::Ended { uplink: old, told: true } if old.kind == uplink.kind);
+        if let Some(section) = self.sections.iter_mut().find(free) {
+            section.body = Body::Send(uplink);
+            self.changed = true;
+            return Some(section.mid);
+        }
         (self.sections.len() < MAX_SECTIONS).then(|| self.add(Body::Send(uplink)))
     }
 
@@ -135,7 +145,7 @@ impl Negotiation {
             if let Body::Send(uplink) = &section.body
                 && *uplink.cid == *cid
             {
-                section.body = Body::Ended(uplink.clone());
+                section.body = Body::Ended { uplink: uplink.clone(), told: false };
                 self.changed = true;
             }
         }
@@ -198,7 +208,7 @@ impl Negotiation {
         let body = match &section.body {
             Body::Data => OutBody::Data { max_message_size: MAX_MESSAGE_SIZE },
             Body::Send(uplink) => self.sent(uplink),
-            Body::Ended(uplink) => OutBody::Media {
+            Body::Ended { uplink, .. } => OutBody::Media {
                 kind: uplink.kind,
                 direction: Direction::Inactive,
                 codecs: sent_codecs(uplink.codec),
@@ -251,6 +261,13 @@ impl Negotiation {
         let (ice, fingerprint) = description.remote()?;
         self.outstanding = false;
         (self.answered, self.answer) = (self.offer.take(), Some(answer.clone()));
+        // With changes waiting it is not known here which of them the offer had in it.
+        let all_said = !self.changed;
+        for section in &mut self.sections {
+            if let Body::Ended { told, .. } = &mut section.body {
+                *told |= all_said;
+            }
+        }
         let mut agreed = Agreed {
             remote: Remote {
                 credentials: IceCredentials { ufrag: ice.ufrag, password: ice.password },
@@ -265,7 +282,7 @@ impl Negotiation {
         for theirs in description.sections.iter().filter(|section| !section.rejected) {
             let Some(ours) = self.sections.iter().find(|section| section.mid == theirs.mid) else { continue };
             match &ours.body {
-                Body::Data | Body::Ended(_) => {}
+                Body::Data | Body::Ended { .. } => {}
                 Body::Send(uplink) => self.sends(uplink, theirs, &mut agreed),
                 Body::Receive(kind) => receives(*kind, theirs, answer, &mut agreed),
             }
@@ -478,6 +495,43 @@ mod tests {
         assert_eq!(read.sections[2].direction, Direction::Inactive);
         let agreed = negotiation.answer(&answered(&offer)).expect("it parses").expect("it is the one");
         assert_eq!(agreed.layers, [("cid10".into(), 0)]);
+    }
+
+    #[test]
+    fn a_section_is_used_again_once_the_server_knows_that_its_track_has_ended() {
+        let mut negotiation = Negotiation::new(transport(1), 5, "me".to_owned());
+        let mids: Vec<_> = (0..2 * MAX_SECTIONS)
+            .map(|_| {
+                let uplink = Uplink::random(&LocalTrack::microphone());
+                let mid = negotiation.add_uplink(uplink.clone()).expect("there is room").to_string();
+                let offer = negotiation.offer().expect("it is due");
+                let agreed =
+                    negotiation.answer(&answered(&offer)).expect("it parses").expect("it is the one");
+                assert_eq!((agreed.send.len(), agreed.send[0].ssrc), (1, uplink.ssrcs[0].0));
+                negotiation.end_uplink(&uplink.cid);
+                let offer = negotiation.offer().expect("it is due");
+                negotiation.answer(&answered(&offer)).expect("it parses").expect("it is the one");
+                mid
+            })
+            .collect();
+        assert!(mids.iter().all(|mid| mid == "1"), "{mids:?}");
+        let camera = Uplink::random(&LocalTrack::camera(640, 360));
+        assert_eq!(
+            negotiation.add_uplink(camera).expect("there is room").to_string(),
+            "2",
+            "of another kind"
+        );
+        let offer = negotiation.offer().expect("it is due");
+        let voice = Uplink::random(&LocalTrack::microphone());
+        negotiation.add_uplink(voice.clone());
+        negotiation.end_uplink(&voice.cid);
+        negotiation.answer(&answered(&offer)).expect("it parses").expect("it is the one");
+        let third = negotiation.add_uplink(Uplink::random(&LocalTrack::microphone()));
+        assert_eq!(
+            third.expect("there is room").to_string(),
+            "3",
+            "the end was not in the offer that was answered"
+        );
     }
 
     #[test]

@@ -237,6 +237,28 @@ async fn frames_come_out_as_they_went_in_of_the_layer_that_is_asked_for() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_publishes_again_and_again_is_heard_each_time() {
+    let server = Server::start();
+    let (speaker, _events) = join(&server, "speaker", Options::default()).await;
+    let hearing = Options { packets: true, ..Options::default() };
+    let (_viewer, events) = join(&server, "viewer", hearing).await;
+    for round in 0..3u8 {
+        let microphone = speaker.publish(LocalTrack::microphone()).await.expect("it may");
+        let until = tokio::time::Instant::now() + PATIENCE;
+        for number in 0u32.. {
+            assert!(tokio::time::Instant::now() < until, "round {round} is not heard");
+            microphone.send(vec![round; 50], number * 960);
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            let mut heard = std::iter::from_fn(|| events.try_recv().ok());
+            if heard.any(|event| matches!(event, Event::Packet(packet) if packet.payload[0] == round)) {
+                break;
+            }
+        }
+        assert!(microphone.unpublish().await);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_mutes_and_who_unpublishes_is_seen_to() {
     let server = Server::start();
     let speaking = Options { publish: vec![LocalTrack::microphone()], ..Options::default() };
