@@ -12,14 +12,19 @@ pub mod channel;
 pub mod clock;
 pub mod command;
 pub mod event;
+pub mod fold;
 pub mod format;
 pub mod history;
 pub mod limits;
 pub mod partition;
 pub mod place;
+pub mod presence;
 pub mod receipts;
+pub mod ring;
 pub mod roles;
 pub mod sends;
+pub mod session;
+pub mod typing;
 
 #[cfg(test)]
 mod testing;

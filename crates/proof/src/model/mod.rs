@@ -261,7 +261,7 @@ pub fn run(shape: Shape, broken: Broken, limit: usize) -> Found {
 
 /// The spaces to explore, each with the most states that are. The small ones of two regions without a lost log are seen whole.
 pub fn spaces(large: bool) -> Vec<(Shape, usize)> {
-    let (limit, messages, moves) = if large { (8_000_000, 3, 1) } else { (150_000, 2, 0) };
+    let (limit, messages, moves) = if large { (1_500_000, 3, 1) } else { (150_000, 2, 0) };
     let shape = |regions, messages, failure, moves| Shape { regions, people: 2, messages, failure, moves };
     // A move and a failure together, lost logs, three regions: more than fits into a short run.
     let part = if large { limit } else { 15_000 };
