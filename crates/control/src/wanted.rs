@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use base::TrackId;
 use contract::session::Event;
 
+use crate::forwarding::ForwardId;
 use crate::room_task::RoomTask;
 
 /// A layer, as [`contract::media::Event::WantedLayer`] counts them; `None`: nobody wants any.
@@ -15,8 +16,8 @@ type Highest = Option<u8>;
 pub(crate) enum Asker {
     /// A worker, by its index.
     Worker(usize),
-    /// Another room in which the publisher is shown, by the number of that.
-    Forward(u64),
+    /// Another room in which the publisher is shown.
+    Forward(ForwardId),
 }
 
 /// Of each track: what each said last.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use base::model::{DataTrack, KindDetail, Notice, Participant, ParticipantState, Track};
 use base::{ParticipantId, TrackId, UnixMillis};
 
+use crate::announce::Predecessor;
 use crate::member::{Audience, Member};
 use crate::{MoveRefused, Newcomer, Room};
 
@@ -63,10 +64,41 @@ impl Room {
         guest: &Guest,
         joined_at: UnixMillis,
     ) -> Result<(), MoveRefused> {
+        self.check_move(&guest.participant)?;
+        let predecessor = self.untold_departure(&guest.participant.identity);
+        self.seat_guest(now, guest, joined_at, predecessor);
+        Ok(())
+    }
+
+    /// In its own room another session has taken a guest's place, as it does here; to the others it never went.
+    ///
+    /// # Errors
+    /// See [`MoveRefused`]: the identity is somebody else's here. Nothing has changed then.
+    pub fn replace_guest(
+        &mut self,
+        now: Instant,
+        old: ParticipantId,
+        guest: &Guest,
+        joined_at: UnixMillis,
+    ) -> Result<(), MoveRefused> {
+        let identity = &guest.participant.identity;
+        if !self.is_guest(old) || self.find(identity) != Some(old) {
+            return Err(MoveRefused::IdentityTaken);
+        }
+        let (predecessor, _) = self.replace(identity);
+        self.seat_guest(now, guest, joined_at, predecessor);
+        Ok(())
+    }
+
+    fn seat_guest(
+        &mut self,
+        now: Instant,
+        guest: &Guest,
+        joined_at: UnixMillis,
+        predecessor: Option<Predecessor>,
+    ) {
         let participant = &guest.participant;
-        self.check_move(participant)?;
         let (id, identity) = (participant.id, participant.identity.clone());
-        let predecessor = self.untold_departure(&identity);
         let after = predecessor.as_ref().map_or(0, |predecessor| predecessor.next_version());
         let mut member = Member::new(newcomer(participant, joined_at), participant.version.max(after), now);
         member.is_guest = true;
@@ -80,7 +112,6 @@ impl Room {
         }
         self.announce_arrival(now, id, predecessor);
         self.update_guest(now, guest);
-        Ok(())
     }
 
     /// A guest has changed in its own room.

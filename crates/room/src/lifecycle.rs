@@ -158,7 +158,7 @@ impl Room {
     }
 
     /// Closes the session that `identity` has, if any. Also returns the version at which its successor starts.
-    fn replace(&mut self, identity: &Identity) -> (Option<Predecessor>, u32) {
+    pub(crate) fn replace(&mut self, identity: &Identity) -> (Option<Predecessor>, u32) {
         let Some(old) = self.find(identity) else {
             let predecessor = self.untold_departure(identity);
             let version = predecessor.as_ref().map_or(0, Predecessor::next_version);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use base::model::Notice;
+use base::model::{LeaveReason, Notice};
 use base::{ParticipantId, PeerId, RoomId, RoomName, TrackId};
 use contract::media::{Command, ForwardedTrack, RelayedTrack};
 use contract::session::{AdminRefused, DataTarget, Event};
@@ -17,7 +17,7 @@ use crate::room_task::{RoomTask, now};
 
 /// Somebody of another room.
 pub(crate) struct Visitor {
-    number: u64,
+    forward: ForwardId,
     home: RoomId,
     home_name: RoomName,
     worker: Arc<Worker>,
@@ -30,7 +30,8 @@ pub(crate) struct Visitor {
 impl RoomTask {
     /// Shows somebody of another room. `None`: it is shown already.
     pub(crate) fn admit(&mut self, visit: Visit) -> Result<Option<Invitation>, AdminRefused> {
-        let Visit { id: (id, number), home, home_name, worker, shared } = visit;
+        let Visit { id: forward, home, home_name, shared } = visit;
+        let (id, worker) = (shared.guest.participant().id, Arc::clone(&shared.worker));
         if self.room.is_guest(id) {
             return Ok(None);
         }
@@ -41,7 +42,7 @@ impl RoomTask {
         self.placement.adopt(&worker);
         let (wishes, invited) = watch::channel(Wishes::default());
         let visitor = Visitor {
-            number,
+            forward,
             home,
             home_name,
             worker,
@@ -56,12 +57,14 @@ impl RoomTask {
     }
 
     /// What its own room says of a guest.
-    pub(crate) fn hear_from_home(&mut self, (id, number): ForwardId, news: News) {
-        // Of one that is not shown any more, or again.
-        if self.forwarding.visitors.get(&id).is_none_or(|visitor| visitor.number != number) {
+    pub(crate) fn hear_from_home(&mut self, forward: ForwardId, news: News) {
+        let mut visitors = self.forwarding.visitors.iter();
+        // It may be of one that is not shown any more, or again.
+        let Some(id) = visitors.find(|(_, visitor)| visitor.forward == forward).map(|(id, _)| *id) else {
             return;
-        }
+        };
         match news {
+            News::Changed(shared) if shared.guest.participant().id != id => self.replace_guest(id, &shared),
             News::Changed(shared) => {
                 self.room.update_guest(now(), &shared.guest);
                 self.take_media(id, &shared);
@@ -75,6 +78,26 @@ impl RoomTask {
                 self.room.leave(now(), id, reason);
             }
         }
+    }
+
+    /// At home another session has taken its place, perhaps on another worker.
+    fn replace_guest(&mut self, old: ParticipantId, shared: &Shared) {
+        let (new, worker) = (shared.guest.participant().id, Arc::clone(&shared.worker));
+        if !self.placement.reaches(&worker)
+            || self.room.replace_guest(now(), old, &shared.guest, wall_clock()).is_err()
+        {
+            self.room.leave(now(), old, LeaveReason::StateMismatch);
+            return;
+        }
+        self.set_sources(old, &Arc::default());
+        let Some(mut visitor) = self.forwarding.visitors.remove(&old) else { return };
+        self.placement.leave(&visitor.worker);
+        self.placement.adopt(&worker);
+        self.forget_backpressure(old);
+        visitor.worker = worker;
+        self.forwarding.visitors.insert(new, visitor);
+        self.hold_guest(new, false);
+        self.take_media(new, shared);
     }
 
     fn take_media(&mut self, id: ParticipantId, shared: &Shared) {

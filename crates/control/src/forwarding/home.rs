@@ -25,6 +25,7 @@ const RESUME_AT: usize = MAX_SAYINGS / 16;
 
 /// One participant in one other room.
 pub(crate) struct Forward {
+    of: ParticipantId,
     to: RoomName,
     shared: watch::Sender<Shared>,
     sayings: mpsc::Sender<Saying>,
@@ -63,21 +64,15 @@ impl RoomTask {
         let seat = self.seats.get(&id).filter(|_| !self.departing.contains_key(&id));
         let (Some(seat), Some(guest)) = (seat, self.room.guest(id)) else { return Err(AdminRefused::Left) };
         let sources = Arc::new(self.relays.sources_of(id));
-        let shared = Shared { guest, sources, quality: seat.quality(), left: None };
-        let (worker, info) = (Arc::clone(&seat.place.worker), self.room.info());
-        let number = self.forwarding.begun;
-        let visit = Visit {
-            id: (id, number),
-            home: info.id,
-            home_name: info.name.clone(),
-            worker,
-            shared: shared.clone(),
-        };
+        let worker = Arc::clone(&seat.place.worker);
+        let shared = Shared { guest, worker, sources, quality: seat.quality(), left: None };
+        let (forward, info) = (ForwardId(rand::random()), self.room.info());
+        let (home, home_name) = (info.id, info.name.clone());
+        let visit = Visit { id: forward, home, home_name, shared: shared.clone() };
         let (sender, receiver) = watch::channel(shared);
         let (sayings, said) = mpsc::channel(MAX_SAYINGS);
-        self.forwarding.begun += 1;
-        let forward = Forward { to, shared: sender, sayings, revision: self.relays.revision() };
-        self.forwarding.out.insert((id, number), forward);
+        let revision = self.relays.revision();
+        self.forwarding.out.insert(forward, Forward { of: id, to, shared: sender, sayings, revision });
         let answers = self.forwarding.answer_sender.clone();
         Ok(Offer { visit, shared: receiver, sayings: said, answers })
     }
@@ -89,17 +84,18 @@ impl RoomTask {
         }
         self.forget_ended_forwards();
         let revision = self.relays.revision();
-        for ((id, _), forward) in &mut self.forwarding.out {
-            let Some(guest) = self.room.guest(*id) else { continue };
-            let quality = self.seats.get(id).and_then(|seat| seat.quality());
+        for forward in self.forwarding.out.values_mut() {
+            let id = forward.of;
+            let (Some(guest), Some(seat)) = (self.room.guest(id), self.seats.get(&id)) else { continue };
+            let quality = seat.quality();
             let is_same_media = std::mem::replace(&mut forward.revision, revision) == revision;
             forward.shared.send_if_modified(|shared| {
-                let sources = (!is_same_media).then(|| self.relays.sources_of(*id));
+                let sources = (!is_same_media).then(|| self.relays.sources_of(id));
                 let sources = sources.filter(|sources| *sources != *shared.sources);
                 let is_news =
                     !guest.is_unchanged(&shared.guest) || sources.is_some() || quality != shared.quality;
-                shared.guest = guest;
-                shared.quality = quality;
+                (shared.guest, shared.quality) = (guest, quality);
+                shared.worker = Arc::clone(&seat.place.worker);
                 if let Some(sources) = sources {
                     shared.sources = Arc::new(sources);
                 }
@@ -143,14 +139,23 @@ impl RoomTask {
     }
 
     fn forwards_of(&self, id: ParticipantId) -> impl Iterator<Item = &super::Forward> {
-        self.forwarding.out.range((id, 0)..=(id, u64::MAX)).map(|(_, forward)| forward)
+        self.forwarding.out.values().filter(move |forward| forward.of == id)
     }
 
-    /// A participant is gone, and with it all that is shown of it.
+    /// A participant is gone, and with it all that is shown of it; unless its identity goes on in another session.
     pub(crate) fn end_forwards(&mut self, id: ParticipantId, reason: LeaveReason) {
-        for (key, forward) in self.forwarding.out.extract_if(.., |(of, _), _| *of == id) {
-            forward.shared.send_modify(|shared| shared.left = Some(reason));
-            tracing::debug!(participant = %key.0, to = forward.to.as_str(), "forwarding ends");
+        for (key, mut forward) in
+            self.forwarding.out.extract_if(.., |_, forward| forward.of == id).collect::<Vec<_>>()
+        {
+            let identity = forward.shared.borrow().guest.participant().identity.clone();
+            let successor = self.room.find(&identity).filter(|successor| self.seats.contains_key(successor));
+            match successor.filter(|_| reason == LeaveReason::DuplicateIdentity) {
+                Some(successor) => {
+                    forward.of = successor;
+                    self.forwarding.out.insert(key, forward);
+                }
+                None => forward.shared.send_modify(|shared| shared.left = Some(reason)),
+            }
         }
     }
 
@@ -158,16 +163,16 @@ impl RoomTask {
     pub(crate) fn hear_abroad(&mut self, id: ForwardId, answer: Answer) {
         match answer {
             Answer::Ended => self.forget_forward(id),
-            Answer::Wishes(wishes) if self.forwarding.out.contains_key(&id) => self.hear_wishes(id, &wishes),
-            Answer::Wishes(_) => {}
+            Answer::Wishes(wishes) => self.hear_wishes(id, &wishes),
         }
     }
 
-    fn hear_wishes(&mut self, (id, number): ForwardId, wishes: &Wishes) {
+    fn hear_wishes(&mut self, forward: ForwardId, wishes: &Wishes) {
+        let Some(id) = self.forwarding.out.get(&forward).map(|forward| forward.of) else { return };
         let is_own = |task: &Self, track: base::TrackId| task.room.publisher(track.primary()) == Some(id);
         for (track, highest) in &wishes.wanted {
             if is_own(self, *track) {
-                self.layer_wanted_by(Asker::Forward(number), *track, *highest);
+                self.layer_wanted_by(Asker::Forward(forward), *track, *highest);
             }
         }
         for track in &wishes.backups {
@@ -182,7 +187,7 @@ impl RoomTask {
 
     fn forget_forward(&mut self, id: ForwardId) {
         if self.forwarding.out.remove(&id).is_some() {
-            self.unwanted_by(Asker::Forward(id.1));
+            self.unwanted_by(Asker::Forward(id));
         }
     }
 

@@ -41,8 +41,6 @@ const QUEUE: usize = 64;
 pub(crate) struct Forwarding {
     /// Where its own participants are shown.
     out: BTreeMap<ForwardId, Forward>,
-    /// How many there have been.
-    begun: u64,
     /// Participants of other rooms that it shows.
     visitors: BTreeMap<ParticipantId, Visitor>,
     /// What comes from the rooms that show its own.
@@ -58,12 +56,13 @@ impl Default for Forwarding {
         let (answer_sender, answers) = mpsc::channel(QUEUE);
         let (news_sender, news) = mpsc::channel(QUEUE);
         let (out, visitors) = (BTreeMap::new(), BTreeMap::new());
-        Self { out, begun: 0, visitors, answers, answer_sender, news, news_sender }
+        Self { out, visitors, answers, answer_sender, news, news_sender }
     }
 }
 
-/// One participant in one other room: who, and the number that its room gave this.
-pub(crate) type ForwardId = (ParticipantId, u64);
+/// One identity of one room in another; random. It outlives the session: who replaces its own is shown in its place.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) struct ForwardId(u64);
 
 /// What an errand asks of a room.
 pub(crate) enum Step {
@@ -83,8 +82,6 @@ pub(crate) struct Visit {
     pub id: ForwardId,
     pub home: RoomId,
     pub home_name: RoomName,
-    /// The worker of all its connections.
-    pub worker: Arc<Worker>,
     pub shared: Shared,
 }
 
@@ -106,6 +103,8 @@ pub(crate) struct Invitation {
 #[derive(Clone)]
 pub(crate) struct Shared {
     guest: Guest,
+    /// The worker of all its connections.
+    worker: Arc<Worker>,
     /// The encodings that it sends, as its worker has to know them.
     sources: Arc<BTreeMap<TrackId, RelayedTrack>>,
     quality: Option<Quality>,

@@ -458,3 +458,33 @@ async fn who_receives_there_alone_may_ask_for_the_second_codec() {
     let events = ann.events().await;
     assert!(events.iter().any(|event| matches!(event, Event::BackupNeeded { track: of } if *of == track)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn who_joins_its_own_room_anew_is_shown_on() {
+    let world = World::with(Config { spread_at: 1, ..Config::default() }, 2);
+    let (ann, cid) = (world.connect("ann").await, guest(&world, "cid").await);
+    let old = ann.publish().await;
+    forward(&world, "ann").await;
+    cid.events().await;
+    let again = world.connect("ann").await;
+    assert_eq!(ann.closed().await, Some(LeaveReason::DuplicateIdentity));
+    assert_eq!(shown(&world, "ann").await.id, again.joined.participant.id);
+    let new = again.publish().await;
+    seconds(1).await;
+    let told = cid.events().await;
+    assert_eq!((subscribed(&told), gone(&told)), (vec![new], vec![]), "to the others it never went");
+    let own = again.joined.worker.index;
+    let commands: Vec<Command> = std::iter::from_fn(|| world.workers[own].try_recv().ok()).collect();
+    assert!(forwarded(&commands).contains(&(new, true)), "{commands:?}");
+    let all = std::iter::from_fn(|| world.workers[ann.joined.worker.index].try_recv().ok());
+    let commands: Vec<Command> = commands.into_iter().chain(all).collect();
+    assert!(forwarded(&commands).contains(&(old, false)), "{commands:?}");
+    says(&again, DataKind::Reliable, "it is me", DataTarget::default()).await;
+    world
+        .say(MediaEvent::WantedLayer { worker: own, room: cid.joined.room.id, track: new, highest: Some(1) })
+        .await;
+    assert_eq!(asked_for(&again.events().await), [Some(1)]);
+    again.ask(Request::Leave(LeaveReason::ClientInitiated)).await;
+    quiet().await;
+    assert_eq!(names(&world, lounge()).await, ["cid"]);
+}
