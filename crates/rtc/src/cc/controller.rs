@@ -310,7 +310,8 @@ impl Controller {
 
     /// Loss (0.0 to 1.0) in a receiver report; counts only without transport-wide feedback, which tells it better.
     pub fn on_loss_report(&mut self, now: Instant, loss: f32) {
-        self.remb.on_loss(f64::from(loss));
+        let floor = self.config.start.0 as f64;
+        self.remb.on_loss(self.micros(now), f64::from(loss), floor);
         self.settle(now);
     }
 

@@ -1,56 +1,138 @@
 //! What receivers without transport-wide feedback tell: REMB, and the loss in their reports.
 //!
 //! A receiver estimates no more than about 1.5 times what reaches it. While little is sent, a REMB therefore tells of our
-//! sending and not of the path; it counts as a limit only when it is below what was sent.
+//! sending and not of the path; it counts as a limit only when it is below what was sent. While nothing is sent it is not
+//! repeated (aiortc), and some say none for many seconds: then the reports of loss decide alone, by the classic rule.
+//!
+//! What is told right after an outage tells of the outage: neither counts then.
 
 /// A REMB caps a rate of our own for so long.
 const VALID_US: i64 = 10_000_000;
+/// One that is not repeated for so long says nothing of the path any more: receivers repeat it each second.
+const FRESH_US: i64 = 2_000_000;
 /// Growth per second towards the start rate while no REMB shows a limit.
 const GROWTH: f64 = 1.15;
 /// The classic rule for loss (draft-ietf-rmcat-gcc-02 section 6).
 const MUCH: f64 = 0.10;
 const LITTLE: f64 = 0.02;
 const RECOVERY: f64 = 1.05;
+/// Growth per second beyond the start rate where reports without loss are all that comes: at first, and once the path has shown
+/// its limit. How many times what is sent it may reach: as far as the first probes would go.
+const FIRST_GROWTH: f64 = 1.25;
+const UNTOLD_GROWTH: f64 = 1.08;
+const UNTOLD_SHARE: f64 = 6.0;
+/// Nothing is heard for so long, and for as many times longer than usual: an outage. What comes within the next time tells of it.
+const OUTAGE_US: i64 = 3_000_000;
+const OUTAGE_TIMES: i64 = 3;
+const AFTERMATH_US: i64 = 2_000_000;
 
 /// The receiver's word.
 #[derive(Clone, Debug)]
 pub(super) struct Remb {
     last: Option<(i64, f64)>,
+    /// Bits sent since the last REMB, and since the last report.
     sent_bits: f64,
+    reported_bits: f64,
     rate: Option<f64>,
     /// Share of the estimate that loss leaves.
     loss_factor: f64,
+    /// The path has shown its limit.
+    limited: bool,
+    hearing: Hearing,
+    /// When the last report came.
+    reported_us: i64,
+}
+
+/// When something is heard of the receiver.
+#[derive(Clone, Debug, Default)]
+struct Hearing {
+    last_us: i64,
+    /// Smoothed time between two.
+    interval_us: i64,
+    aftermath_until_us: i64,
+}
+
+impl Hearing {
+    /// Something is heard; `true` when it tells of an outage.
+    fn of_outage(&mut self, now_us: i64) -> bool {
+        let gap = now_us - std::mem::replace(&mut self.last_us, now_us);
+        if gap >= OUTAGE_US.max(self.interval_us.saturating_mul(OUTAGE_TIMES)) && self.interval_us > 0 {
+            self.aftermath_until_us = now_us + AFTERMATH_US;
+        } else {
+            self.interval_us =
+                if self.interval_us > 0 { (7 * self.interval_us + gap) / 8 } else { gap.max(1) };
+        }
+        now_us < self.aftermath_until_us
+    }
 }
 
 impl Remb {
     pub(super) fn new() -> Self {
-        Self { last: None, sent_bits: 0.0, rate: None, loss_factor: 1.0 }
+        Self {
+            last: None,
+            sent_bits: 0.0,
+            reported_bits: 0.0,
+            rate: None,
+            loss_factor: 1.0,
+            limited: false,
+            hearing: Hearing::default(),
+            reported_us: 0,
+        }
     }
 
     #[inline]
     pub(super) fn on_sent(&mut self, size: usize) {
         self.sent_bits += size as f64 * 8.0;
+        self.reported_bits += size as f64 * 8.0;
     }
 
-    /// `floor`: what may be sent as long as nothing shows a limit, in bit/s.
+    /// `floor`: what may be sent as long as nothing shows a limit, in bit/s. `now_us`: since the beginning.
     pub(super) fn on_remb(&mut self, now_us: i64, bps: f64, floor: f64) {
-        let elapsed_us = self.last.map_or(1_000_000, |(at, _)| now_us - at).max(1);
+        let of_outage = self.hearing.of_outage(now_us);
+        let elapsed_us = (now_us - self.last.map_or(0, |(at, _)| at)).max(1);
         let seconds = elapsed_us as f64 / 1_000_000.0;
         let sent = std::mem::take(&mut self.sent_bits) / seconds;
         let before = self.rate.unwrap_or(floor);
         let explained = bps >= sent && sent < before;
         let grown = (before * GROWTH.powf(seconds.min(1.0))).min(floor);
-        self.rate = Some(if explained { bps.max(grown) } else { bps });
+        self.rate = Some(match () {
+            () if of_outage => bps.max(before),
+            () if explained => bps.max(grown),
+            () => bps,
+        });
+        self.limited |= !of_outage && !explained;
         self.last = Some((now_us, bps));
     }
 
-    /// A receiver report.
-    pub(super) fn on_loss(&mut self, loss: f64) {
+    /// A receiver report. `floor` as for a REMB.
+    pub(super) fn on_loss(&mut self, now_us: i64, loss: f64, floor: f64) {
+        let of_outage = self.hearing.of_outage(now_us);
+        let elapsed_us = (now_us - std::mem::replace(&mut self.reported_us, now_us)).max(1);
+        let seconds = elapsed_us as f64 / 1_000_000.0;
+        let sent = std::mem::take(&mut self.reported_bits) / seconds;
+        if of_outage {
+            return;
+        }
         if loss > MUCH {
+            self.limited = true;
             self.loss_factor = (self.loss_factor * (1.0 - 0.5 * loss.min(1.0))).max(0.05);
         } else if loss < LITTLE {
             self.loss_factor = (self.loss_factor * RECOVERY).min(1.0);
+            self.grow_untold(now_us, seconds.min(1.0), sent, floor);
         }
+    }
+
+    /// Where no REMB tells a limit, and nothing is lost.
+    fn grow_untold(&mut self, now_us: i64, seconds: f64, sent: f64, floor: f64) {
+        let told = self.last.is_some_and(|(at, _)| now_us - at < FRESH_US);
+        if told || self.loss_factor < 1.0 {
+            return;
+        }
+        let rate = self.rate.unwrap_or(floor);
+        let back = (rate * GROWTH.powf(seconds)).min(floor);
+        let growth: f64 = if self.limited { UNTOLD_GROWTH } else { FIRST_GROWTH };
+        let beyond = (rate * growth.powf(seconds)).min(UNTOLD_SHARE * sent);
+        self.rate = Some(rate.max(back).max(beyond));
     }
 
     /// The estimate when there is nothing else.
@@ -68,15 +150,17 @@ impl Remb {
 mod tests {
     use super::*;
 
+    const FLOOR: f64 = 300_000.0;
+
     fn second(remb: &mut Remb, now_s: i64, sent_bps: f64, told_bps: f64) {
         remb.on_sent((sent_bps / 8.0) as usize);
-        remb.on_remb(now_s * 1_000_000, told_bps, 300_000.0);
+        remb.on_remb(now_s * 1_000_000, told_bps, FLOOR);
     }
 
     #[test]
     fn a_receiver_of_audio_alone_does_not_keep_video_out() {
         let mut remb = Remb::new();
-        for now in 0..30 {
+        for now in 1..30 {
             second(&mut remb, now, 32_000.0, 58_000.0);
         }
         assert!(remb.fallback().is_some_and(|bps| bps > 290_000.0), "{remb:?}");
@@ -85,20 +169,83 @@ mod tests {
     #[test]
     fn a_remb_below_what_is_sent_is_obeyed_at_once() {
         let mut remb = Remb::new();
-        second(&mut remb, 0, 290_000.0, 440_000.0);
-        second(&mut remb, 1, 290_000.0, 120_000.0);
+        second(&mut remb, 1, 290_000.0, 440_000.0);
+        second(&mut remb, 2, 290_000.0, 120_000.0);
         assert_eq!(remb.fallback(), Some(120_000.0));
-        assert_eq!(remb.cap(1_500_000), Some(120_000.0));
+        assert_eq!(remb.cap(2_500_000), Some(120_000.0));
         assert_eq!(remb.cap(60_000_000), None);
     }
 
     #[test]
     fn loss_of_more_than_10_percent_lowers_it_and_less_does_not() {
         let mut remb = Remb::new();
-        second(&mut remb, 0, 1e6, 1e6);
-        remb.on_loss(0.05);
+        second(&mut remb, 1, 1e6, 1e6);
+        remb.on_loss(1_100_000, 0.05, FLOOR);
         assert_eq!(remb.fallback(), Some(1e6));
-        remb.on_loss(0.2);
+        remb.on_loss(2_100_000, 0.2, FLOOR);
         assert_eq!(remb.fallback(), Some(0.9e6));
+    }
+
+    /// A second in which this much is sent, and a report tells so much loss of it.
+    fn reported(remb: &mut Remb, now_s: i64, sent_bps: f64, loss: f64) -> f64 {
+        remb.on_sent((sent_bps / 8.0) as usize);
+        remb.on_loss(now_s * 1_000_000, loss, FLOOR);
+        remb.fallback().unwrap_or(FLOOR)
+    }
+
+    #[test]
+    fn a_receiver_that_says_no_remb_gets_more_than_the_start_rate() {
+        let mut remb = Remb::new();
+        let mut rate = FLOOR;
+        for now in 1..=8 {
+            rate = reported(&mut remb, now, rate, 0.0);
+        }
+        assert!(rate > 1_000_000.0, "{rate}");
+        let shown = rate;
+        for now in 9..=60 {
+            rate = reported(&mut remb, now, 100_000.0, 0.0);
+        }
+        assert_eq!(rate, shown, "little is sent, which shows nothing more");
+        for now in 61..=70 {
+            rate = reported(&mut remb, now, rate, 0.3);
+        }
+        assert!(rate < 500_000.0, "{rate}");
+    }
+
+    #[test]
+    fn a_remb_that_is_not_repeated_does_not_keep_a_picture_paused_for_ever() {
+        let mut remb = Remb::new();
+        reported(&mut remb, 1, 250_000.0, 0.0);
+        second(&mut remb, 2, 250_000.0, 70_000.0);
+        assert_eq!(remb.fallback(), Some(70_000.0));
+        assert_eq!(reported(&mut remb, 3, 20_000.0, 0.0), 70_000.0, "it was told just now");
+        let rates: Vec<f64> = (4..20).map(|now| reported(&mut remb, now, 20_000.0, 0.0)).collect();
+        assert_eq!(rates.last(), Some(&FLOOR), "{rates:?}");
+    }
+
+    #[test]
+    fn what_is_told_of_an_outage_is_no_limit_of_the_path() {
+        let mut remb = Remb::new();
+        for now in 1..=10 {
+            second(&mut remb, now, 400_000.0, 600_000.0);
+            reported(&mut remb, now, 400_000.0, 0.0);
+        }
+        let before = remb.fallback();
+        for now in [17, 18] {
+            second(&mut remb, now, 400_000.0, 60_000.0);
+            reported(&mut remb, now, 400_000.0, 0.9);
+        }
+        assert_eq!(remb.fallback(), before);
+        assert!(reported(&mut remb, 20, 400_000.0, 0.9) < 0.6 * 600_000.0, "loss that stays");
+    }
+
+    #[test]
+    fn who_reports_each_5_seconds_has_no_outage() {
+        let mut remb = Remb::new();
+        for report in 1..=10 {
+            remb.on_sent(200_000);
+            remb.on_loss(report * 5_000_000, 0.5, FLOOR);
+        }
+        assert!(remb.fallback().is_none_or(|rate| rate < 0.1 * FLOOR), "{remb:?}");
     }
 }

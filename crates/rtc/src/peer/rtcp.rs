@@ -221,18 +221,22 @@ impl Peer {
         if self.rtcp.quality_at.is_some_and(|at| now < at + REPORT_INTERVAL) {
             return;
         }
-        self.rtcp.quality_at = Some(now);
+        let last = self.rtcp.quality_at.replace(now);
         let (mut loss, mut count, mut rtt, mut jitter) = (0.0, 0.0f32, None, Duration::ZERO);
+        let mut heard = false;
         for outgoing in self.send.all().filter(|o| o.stream.sent_packets() > 0) {
             let reception = outgoing.stream.reception();
             loss += reception.loss_now(now);
+            heard |= reception.at.is_some_and(|at| last.is_none_or(|last| at > last));
             count += 1.0;
             jitter = jitter.max(reception.jitter);
             rtt = rtt.into_iter().chain(reception.rtt).min();
         }
         let downstream = loss / count.max(1.0);
-        if let Some(controller) = self.send.path.controller() {
+        // In silence there is no report, and no reason to grow.
+        if let Some(controller) = self.send.path.controller().filter(|_| heard) {
             controller.on_loss_report(now, downstream);
+            self.tell_estimate();
         }
         let loss = downstream.max(self.rtcp.upstream_loss);
         self.push_minor(Event::Quality { loss, rtt, jitter });
