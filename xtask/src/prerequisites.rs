@@ -94,10 +94,13 @@ pub fn debian(needed: &[(&str, &str)]) -> Result<(), String> {
     })
 }
 
-/// A sign is a program in the PATH, or `python3:MODULE` for a module of Python.
+/// A sign is a program in the PATH, `PYTHON:MODULE` for a module of that interpreter, or `gst:ELEMENT` for an element of GStreamer.
 fn present(sign: &str) -> bool {
-    match sign.strip_prefix("python3:") {
-        Some(module) => run::program("python3").args(["-c", &format!("import {module}")]).quiet().is_some(),
+    match sign.split_once(':') {
+        Some(("gst", element)) => run::program("gst-inspect-1.0").args([element]).quiet().is_some(),
+        Some((python, module)) => {
+            run::program(python).args(["-c", &format!("import {module}")]).quiet().is_some()
+        }
         None => std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
             .any(|directory| directory.join(sign).is_file()),
     }

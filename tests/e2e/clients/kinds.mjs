@@ -1,7 +1,9 @@
 // The rows of the matrix.
 
+import { AIORTC } from "./aiortc.mjs";
 import { StockPage, WhepPlayer, WhipPublisher } from "./browser.mjs";
 import { ESP32 } from "./esp32.mjs";
+import { GSTREAMER } from "./gstreamer.mjs";
 import { openNode, openPython } from "./native.mjs";
 import { RUST } from "./rust.mjs";
 import { SHAPED_LIKE_SAFARI } from "./safari.mjs";
@@ -28,9 +30,9 @@ export const KINDS = [
     inBrowser("WHIP page", browser, (asked) => WhipPublisher.open(asked)),
     inBrowser("WHEP page", browser, (asked) => WhepPlayer.open(asked)),
   ]),
+  ...AIORTC,
+  ...GSTREAMER,
   ...ESP32,
   ...SHAPED,
   ...SHAPED_LIKE_SAFARI,
-  ...["WHIP and WHEP, aiortc"].map((name) => ({ name, missing: async () => "not tried yet" })),
-  { name: "WHIP and WHEP, GStreamer", missing: async () => "not tried yet: needs webrtcbin (Debian: gir1.2-gst-plugins-bad-1.0, gstreamer1.0-nice)" },
 ];

@@ -11,9 +11,22 @@ use crate::{demo, prerequisites, run};
 const STEP: &str = "browsers";
 const DIRECTORY: &str = "tests/e2e";
 
-/// A sign that a package is there, and its name in Debian.
-const PACKAGES: [(&str, &str); 3] =
-    [("chromium", "chromium"), ("firefox-esr", "firefox-esr"), ("python3:ensurepip", "python3-venv")];
+/// A sign that a package is there, and its name in Debian. What is for Python is for the system's own, which GStreamer's bindings are
+/// made for.
+const PACKAGES: [(&str, &str); 12] = [
+    ("chromium", "chromium"),
+    ("firefox-esr", "firefox-esr"),
+    ("python3:ensurepip", "python3-venv"),
+    ("openssl", "openssl"),
+    ("gst-inspect-1.0", "gstreamer1.0-tools"),
+    ("gst:opusenc", "gstreamer1.0-plugins-base"),
+    ("gst:vp8enc", "gstreamer1.0-plugins-good"),
+    ("gst:webrtcbin", "gstreamer1.0-plugins-bad"),
+    ("gst:nicesrc", "gstreamer1.0-nice"),
+    ("/usr/bin/python3:gi.repository.GstWebRTC", "gir1.2-gst-plugins-bad-1.0"),
+    ("/usr/bin/python3:gi", "python3-gi"),
+    ("/usr/bin/python3:numpy", "python3-numpy"),
+];
 
 /// Installs what is missing and runs the suite against the server of the development profile.
 pub fn tests(context: &Context) -> Outcome {
