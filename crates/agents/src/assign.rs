@@ -1,5 +1,6 @@
 //! From the queue to a worker.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use base::{AgentWorkerId, JobId};
@@ -124,7 +125,7 @@ impl Agents {
         self.tally.assigned += 1;
         let Some(job) = self.view(id) else { return };
         if first {
-            self.decisions.push_back(Decision::Started(Box::new(job.clone())));
+            self.decisions.push_back(Decision::Started(Arc::new(job.clone())));
         }
         self.decisions.push_back(Decision::Assign { worker, job: Box::new(job), guest });
     }

@@ -271,7 +271,7 @@ impl Agents {
         }
         self.enter(id, Phase::Ended, None);
         if had_started && let Some(job) = self.view(id) {
-            self.decisions.push_back(Decision::Ended(Box::new(job)));
+            self.decisions.push_back(Decision::Ended(Arc::new(job)));
         }
         if let Some(agent) = agent {
             self.dismiss(room, id, agent, removes);
@@ -320,12 +320,8 @@ impl Agents {
     pub(crate) fn view(&self, id: JobId) -> Option<Job> {
         let entry = self.jobs.get(&id)?;
         let room = self.rooms.get(&entry.room)?.info.clone();
+        let job = Job::new(id, entry.dispatch, Arc::clone(&entry.order), entry.group.clone(), room);
         Some(Job {
-            id,
-            dispatch: entry.dispatch,
-            order: Arc::clone(&entry.order),
-            group: entry.group.clone(),
-            room,
             target: entry.target.clone(),
             status: entry.status,
             error: entry.error.clone(),
@@ -334,6 +330,7 @@ impl Agents {
             updated_at: entry.updated_at,
             agent: entry.agent.clone(),
             worker: entry.worker,
+            ..job
         })
     }
 }

@@ -37,8 +37,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Instant;
 
+pub use base::agents::{Group, Job, JobKind, Status};
+
 use base::agents::Dispatch;
-use base::model::{Participant, Permissions, RoomInfo};
+use base::model::Permissions;
 use base::{AgentWorkerId, DispatchId, Identity, JobId, RoomId, RoomName, UnixMillis};
 
 pub use rooms::TooManyDispatches;
@@ -62,36 +64,6 @@ pub struct Now {
     pub at: Instant,
     /// Of the calendar.
     pub wall: UnixMillis,
-}
-
-/// What a worker's agents are there for.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
-pub enum JobKind {
-    /// One agent in the room.
-    Room,
-    /// One for each participant that publishes a track.
-    Publisher,
-    /// One for each participant.
-    Participant,
-}
-
-/// Workers of one group are the same to each other: a job of the group goes to any of them.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
-pub struct Group {
-    /// The agent's name; may be empty.
-    pub agent: String,
-    /// Which version of it; may be empty.
-    pub deployment: String,
-    /// Splits workers of one name: each namespace gets its own jobs. May be empty.
-    pub namespace: String,
-    /// What its agents are there for.
-    pub kind: JobKind,
-}
-
-impl Group {
-    fn fits(&self, dispatch: &Dispatch) -> bool {
-        self.agent == dispatch.agent && self.deployment == dispatch.deployment
-    }
 }
 
 /// What a worker says of itself when it comes.
@@ -127,57 +99,6 @@ pub enum Answer {
     Refuses,
     /// Nobody is to take it.
     Forbids,
-}
-
-/// How far a job is.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub enum Status {
-    /// No worker has it.
-    Pending,
-    /// A worker has it.
-    Running,
-    /// It is over.
-    Succeeded,
-    /// It is over, and not as it should be.
-    Failed,
-}
-
-impl Status {
-    /// Is it over?
-    pub fn is_end(self) -> bool {
-        matches!(self, Self::Succeeded | Self::Failed)
-    }
-}
-
-/// A job, as workers and applications are told it.
-#[derive(Clone, Debug)]
-pub struct Job {
-    /// Its id.
-    pub id: JobId,
-    /// What ordered it.
-    pub dispatch: DispatchId,
-    /// The order.
-    pub order: Arc<Dispatch>,
-    /// Whose workers take it.
-    pub group: Group,
-    /// The room.
-    pub room: RoomInfo,
-    /// The participant that it is about, for kinds that have one.
-    pub target: Option<Arc<Participant>>,
-    /// How far it is.
-    pub status: Status,
-    /// What went wrong.
-    pub error: String,
-    /// When a worker took it.
-    pub started_at: Option<UnixMillis>,
-    /// When it was over.
-    pub ended_at: Option<UnixMillis>,
-    /// The last change.
-    pub updated_at: UnixMillis,
-    /// The agent in the room.
-    pub agent: Option<Identity>,
-    /// Who has it, or had it last.
-    pub worker: Option<AgentWorkerId>,
 }
 
 /// A dispatch with its jobs.
@@ -232,10 +153,10 @@ pub enum Decision {
         /// The agent.
         agent: Identity,
     },
-    /// A job was given to a worker that had it from nobody: told once for each job.
-    Started(Box<Job>),
+    /// A job was given to a worker, for the first time.
+    Started(Arc<Job>),
     /// A job that had started is over.
-    Ended(Box<Job>),
+    Ended(Arc<Job>),
 }
 
 /// What is counted, from the start.

@@ -67,6 +67,8 @@ impl Agents {
         match &event.what {
             Happening::RoomStarted { agents } => return self.room_started(now, &event.room, agents),
             Happening::RoomFinished(_) => return self.room_finished(now, id),
+            // Said by whoever drives this.
+            Happening::AgentJobStarted(_) | Happening::AgentJobEnded(_) => return,
             _ => {}
         }
         let Some(room) = self.rooms.get_mut(&id) else { return };

@@ -2,6 +2,10 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
+
+use crate::model::{Participant, RoomInfo};
+use crate::{AgentWorkerId, DispatchId, Identity, JobId, UnixMillis};
 
 /// Longest name of an agent, in bytes.
 pub const AGENT_NAME_BYTES: usize = 256;
@@ -80,4 +84,107 @@ impl Dispatch {
 pub fn check_deployment(name: &str) -> bool {
     let fits = |byte: u8| byte != b'_' && byte > b' ' && byte != 0x7f;
     name.len() <= DEPLOYMENT_BYTES && name.bytes().all(fits)
+}
+
+/// What a worker's agents are there for.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub enum JobKind {
+    /// One agent in the room.
+    Room,
+    /// One for each participant that publishes a track.
+    Publisher,
+    /// One for each participant.
+    Participant,
+}
+
+/// Workers of one group are the same to each other: a job of the group goes to any of them.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub struct Group {
+    /// The agent's name; may be empty.
+    pub agent: String,
+    /// Which version of it; may be empty.
+    pub deployment: String,
+    /// Splits workers of one name: each namespace gets its own jobs. May be empty.
+    pub namespace: String,
+    /// What its agents are there for.
+    pub kind: JobKind,
+}
+
+impl Group {
+    /// Are its workers what this orders?
+    pub fn fits(&self, dispatch: &Dispatch) -> bool {
+        self.agent == dispatch.agent && self.deployment == dispatch.deployment
+    }
+}
+
+/// How far a job is.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Status {
+    /// No worker has it.
+    Pending,
+    /// A worker has it.
+    Running,
+    /// It is over.
+    Succeeded,
+    /// It is over, and not as it should be.
+    Failed,
+}
+
+impl Status {
+    /// Is it over?
+    pub fn is_end(self) -> bool {
+        matches!(self, Self::Succeeded | Self::Failed)
+    }
+}
+
+/// A job, as workers and applications are told it.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Job {
+    /// Its id.
+    pub id: JobId,
+    /// What ordered it.
+    pub dispatch: DispatchId,
+    /// The order.
+    pub order: Arc<Dispatch>,
+    /// Whose workers take it.
+    pub group: Group,
+    /// The room.
+    pub room: RoomInfo,
+    /// The participant that it is about, for kinds that have one.
+    pub target: Option<Arc<Participant>>,
+    /// How far it is.
+    pub status: Status,
+    /// What went wrong.
+    pub error: String,
+    /// When a worker took it.
+    pub started_at: Option<UnixMillis>,
+    /// When it was over.
+    pub ended_at: Option<UnixMillis>,
+    /// The last change.
+    pub updated_at: UnixMillis,
+    /// The agent in the room.
+    pub agent: Option<Identity>,
+    /// Who has it, or had it last.
+    pub worker: Option<AgentWorkerId>,
+}
+
+impl Job {
+    /// A job that nobody has taken.
+    pub fn new(id: JobId, dispatch: DispatchId, order: Arc<Dispatch>, group: Group, room: RoomInfo) -> Self {
+        Self {
+            id,
+            dispatch,
+            order,
+            group,
+            room,
+            target: None,
+            status: Status::Pending,
+            error: String::new(),
+            started_at: None,
+            ended_at: None,
+            updated_at: UnixMillis(0),
+            agent: None,
+            worker: None,
+        }
+    }
 }

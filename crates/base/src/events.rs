@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use crate::UnixMillis;
-use crate::agents::Dispatch;
+use crate::agents::{Dispatch, Job};
 use crate::model::{LeaveReason, Participant, RoomInfo, Track};
 
 /// Names one event for ever: who tells it, and its number there, from 1 without gaps. Whoever tells for a room has that
@@ -39,6 +39,8 @@ pub struct RoomEvent {
 /// What happened. In one room: `RoomStarted` is the first and `RoomFinished` the last; a participant's `ParticipantJoined` comes
 /// before its tracks' `TrackPublished`, and their `TrackUnpublished` before its `ParticipantLeft`. Each of these pairs is complete
 /// unless the process dies. Hidden participants are told, too: followers act for the application.
+///
+/// Jobs of agents are told by whoever gives them out, in their own order: the end of one may come after its room's.
 #[derive(Clone, PartialEq, Debug)]
 pub enum Happening {
     /// The room is there.
@@ -68,4 +70,8 @@ pub enum Happening {
         /// The track as it last was.
         track: Arc<Track>,
     },
+    /// A worker has taken the job of an agent.
+    AgentJobStarted(Arc<Job>),
+    /// The job of an agent that had started is over.
+    AgentJobEnded(Arc<Job>),
 }

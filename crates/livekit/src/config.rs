@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use auth::ApiKeys;
 use base::{NodeId, UnixMillis};
-use contract::events::Follower;
+use contract::events::{Follower, RoomEvents};
 use contract::session::ControlHandle;
 
 use crate::jobs;
@@ -126,14 +126,15 @@ impl State {
         }
     }
 
-    /// The same, serving agents: `events` is what happens in rooms. To be called within a tokio runtime, once.
+    /// The same, serving agents: `events` is what happens in rooms; through `told`, others learn of jobs. To be called within a
+    /// tokio runtime, once.
     #[must_use]
-    pub fn with_agents(self, events: Follower) -> Self {
-        let jobs = Some(jobs::spawn(&self, events));
+    pub fn with_agents(self, events: Follower, told: RoomEvents) -> Self {
+        let jobs = Some(jobs::spawn(&self, events, told));
         Self { jobs, ..self }
     }
 
-    /// Sends away the programs that run agents. Their sockets count as [`Self::sessions`] until they are closed.
+    /// Sends away the programs that run agents, when all that has happened until now is told. Their sockets count as [`Self::sessions`] until they are closed.
     pub async fn stop_agents(&self) {
         if let Some(jobs) = &self.jobs {
             jobs.stop().await;

@@ -6,7 +6,7 @@ use base::model::LeaveReason;
 use contract::events::Written;
 use livekit_protocol as proto;
 
-use crate::translate;
+use crate::{jobs, translate};
 
 /// Writes an event. Room, participant and track are whole, as the server API shows them.
 pub fn write_event(event: &RoomEvent) -> Written {
@@ -48,6 +48,7 @@ fn parts(what: &Happening) -> (&'static str, proto::WebhookEvent) {
     };
     let with =
         |publisher, track| proto::WebhookEvent { track: Some(translate::track(track)), ..of(publisher) };
+    let of_job = |job| proto::WebhookEvent { job: Some(jobs::job(job)), ..nothing.clone() };
     match what {
         Happening::RoomStarted { .. } => ("room_started", nothing),
         Happening::RoomFinished(reason) => {
@@ -59,6 +60,8 @@ fn parts(what: &Happening) -> (&'static str, proto::WebhookEvent) {
         Happening::ConnectionAborted(who) => ("participant_connection_aborted", of(who)),
         Happening::TrackPublished { publisher, track } => ("track_published", with(publisher, track)),
         Happening::TrackUnpublished { publisher, track } => ("track_unpublished", with(publisher, track)),
+        Happening::AgentJobStarted(job) => ("agent_job_started", of_job(job)),
+        Happening::AgentJobEnded(job) => ("agent_job_ended", of_job(job)),
     }
 }
 

@@ -125,6 +125,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let mut room_events = RoomEvents::default();
     let hooks = hooks::start(&settings.hooks, &settings.keys, &mut room_events).await?;
     let followed_by_agents = room_events.follow();
+    let told_by_agents = room_events.clone();
     let (events, worker_events) = async_channel::bounded(EVENTS);
     let workers = start_workers(&settings.media, settings.names.udp, &events)?;
     let candidates = workers.handles.iter().flat_map(|handle| handle.info.candidates.clone()).collect();
@@ -136,7 +137,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let livekit_config = livekit::Config { node, region, regions, auto_create, ..livekit::Config::default() };
     let livekit =
         livekit::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, livekit_config)
-            .with_agents(followed_by_agents);
+            .with_agents(followed_by_agents, told_by_agents);
     let whip_config = whip::Config { auto_create, ..whip::Config::default() };
     let whip = whip::State::new(handle.clone(), settings.keys.clone(), time::unix_millis, whip_config);
     let health = Health::default();
@@ -330,12 +331,15 @@ impl Running {
         if timeout(PATIENCE, self.control.shutdown()).await.is_err() {
             tracing::warn!("rooms did not end in time");
         }
+        // They have heard of the end of their rooms, and what that ends is told, too.
+        if timeout(PATIENCE, self.livekit.stop_agents()).await.is_err() {
+            tracing::warn!("workers of agents were not sent away in time");
+        }
         if let Some(hooks) = self.hooks
             && timeout(PATIENCE, hooks.stop()).await.is_err()
         {
             tracing::error!("webhooks could not be put on the disk in time: the last ones may be lost");
         }
-        self.livekit.stop_agents().await;
         if timeout(PATIENCE, self.livekit.sessions.ended()).await.is_err() {
             tracing::warn!("not every client could be told in time");
         }

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use base::agents::{Job, Status};
 use base::events::{EventId, Happening, RoomEvent};
 use base::model::{LeaveReason, Participant, ParticipantState, RoomInfo, Track};
 
@@ -26,6 +27,8 @@ impl Begun {
 }
 
 const TRACK: u8 = 0;
+/// Jobs are told by somebody else than their rooms, so that the two have nothing in common but the time at which they end.
+const JOB: u8 = TRACK;
 const PARTICIPANT: u8 = 1;
 const ROOM: u8 = 2;
 
@@ -94,11 +97,18 @@ pub(crate) fn mark(event: &RoomEvent) -> Mark {
             will(begun(TRACK, track.id.0), unpublished(publisher, track))
         }
         Happening::TrackUnpublished { track, .. } => Mark::Ends(begun(TRACK, track.id.0)),
+        Happening::AgentJobStarted(job) => will(begun(JOB, job.id.0), Happening::AgentJobEnded(cut_off(job))),
+        Happening::AgentJobEnded(job) => Mark::Ends(begun(JOB, job.id.0)),
     }
 }
 
 fn unpublished(publisher: &Arc<Participant>, track: &Arc<Track>) -> Happening {
     Happening::TrackUnpublished { publisher: gone(publisher), track: Arc::clone(track) }
+}
+
+fn cut_off(job: &Arc<Job>) -> Arc<Job> {
+    let error = "the server died".to_owned();
+    Arc::new(Job { status: Status::Failed, error, ..Job::clone(job) })
 }
 
 fn gone(who: &Arc<Participant>) -> Arc<Participant> {

@@ -11,9 +11,10 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::routing::post;
 use backplane::{EmbeddedQueue, Limits};
+use base::agents::{Group, Job, JobKind};
 use base::events::{EventId, Happening, RoomEvent};
 use base::model::{LeaveReason, Participant, ParticipantState, RoomInfo};
-use base::{Identity, ParticipantId, RoomId, RoomName, UnixMillis};
+use base::{DispatchId, Identity, JobId, ParticipantId, RoomId, RoomName, UnixMillis};
 use base64::Engine as _;
 use contract::events::{RoomEvents, Written};
 use serde_json::Value;
@@ -132,14 +133,29 @@ fn ann() -> Arc<Participant> {
     Arc::new(Participant { state: ParticipantState::Active, version: 0, ..ann })
 }
 
+fn job(id: u64) -> Arc<Job> {
+    let group = Group {
+        agent: String::new(),
+        deployment: String::new(),
+        namespace: String::new(),
+        kind: JobKind::Room,
+    };
+    Arc::new(Job::new(JobId(id), DispatchId(1), Arc::default(), group, room("a")))
+}
+
 fn event(room: &str, number: u64) -> RoomEvent {
     happened(room, number, Happening::RoomFinished(LeaveReason::RoomClosed))
 }
 
-fn happened(room: &str, number: u64, what: Happening) -> RoomEvent {
-    let room = RoomInfo {
+fn happened(name: &str, number: u64, what: Happening) -> RoomEvent {
+    let id = EventId { source: 1, number };
+    RoomEvent { id, at: UnixMillis(now().0 - 3_600_000), room: room(name), what }
+}
+
+fn room(name: &str) -> RoomInfo {
+    RoomInfo {
         id: RoomId(1),
-        name: RoomName::new(room),
+        name: RoomName::new(name),
         metadata: String::new(),
         empty_timeout_s: 0,
         departure_timeout_s: 0,
@@ -148,9 +164,7 @@ fn happened(room: &str, number: u64, what: Happening) -> RoomEvent {
         participants: 0,
         publishers: 0,
         recording: false,
-    };
-    let id = EventId { source: 1, number };
-    RoomEvent { id, at: UnixMillis(now().0 - 3_600_000), room, what }
+    }
 }
 
 fn config(retry: Retry) -> Config {
@@ -354,6 +368,24 @@ async fn what_had_begun_when_the_process_died_is_told_to_have_ended_before_anyth
     tell(&hooks, 2_000, Happening::ConnectionAborted(ann()));
     application.until_taken(7).await;
     assert_eq!(application.taken().last().map(String::as_str), Some("a.2000"), "what has ended ends once");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn jobs_of_agents_that_ran_when_the_process_died_are_told_to_have_ended() {
+    let (application, directory) = (Application::good(), directory());
+    let (url, _server) = application.listen().await;
+    let hooks = Hooks::start(directory.path(), &url, RETRY).await;
+    let tell = |hooks: &Hooks, number, what| hooks.events.tell(happened("a", number, what));
+    tell(&hooks, 1, Happening::AgentJobStarted(job(71)));
+    tell(&hooks, 2, Happening::AgentJobStarted(job(72)));
+    tell(&hooks, 3, Happening::AgentJobEnded(job(71)));
+    application.until_taken(3).await;
+    hooks.running.stop().await;
+    let hooks = Hooks::start(directory.path(), &url, RETRY).await;
+    application.until_taken(4).await;
+    tell(&hooks, 4, Happening::ConnectionAborted(ann()));
+    application.until_taken(5).await;
+    assert_eq!(application.taken(), ["a.1", "a.2", "a.3", "a.72", "a.4"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -18,6 +18,9 @@ fn told(world: &World) -> Vec<String> {
 fn word(event: &RoomEvent) -> String {
     match &event.what {
         Happening::RoomStarted { .. } => "started".to_owned(),
+        other @ (Happening::AgentJobStarted(_) | Happening::AgentJobEnded(_)) => {
+            panic!("no room says {other:?}")
+        }
         Happening::RoomFinished(_) => "finished".to_owned(),
         Happening::ParticipantJoined(who) => format!("{} joined", who.identity),
         Happening::ParticipantLeft(who) => format!("{} left", who.identity),

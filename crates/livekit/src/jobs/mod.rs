@@ -10,14 +10,14 @@ mod translate;
 use agents::{Answer, Ordered, Registration, Status, TooManyDispatches};
 use base::agents::Dispatch;
 use base::{AgentWorkerId, DispatchId, JobId, RoomName};
-use contract::events::Follower;
+use contract::events::{Follower, RoomEvents};
 use livekit_protocol::server_message::Message;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::config::State;
 
 pub(crate) use socket::connect;
-pub(crate) use translate::{order, ordered};
+pub(crate) use translate::{job, order, ordered};
 
 /// Requests that wait for the task; who asks more waits.
 const QUEUE: usize = 1_024;
@@ -30,7 +30,7 @@ enum Request {
     Dispatch(RoomName, Dispatch, oneshot::Sender<Result<Ordered, TooManyDispatches>>),
     Withdraw(RoomName, DispatchId, oneshot::Sender<Option<Ordered>>),
     List(RoomName, Option<DispatchId>, oneshot::Sender<Vec<Ordered>>),
-    Stop,
+    Stop(oneshot::Sender<()>),
 }
 
 /// A worker that was let in: what it is told comes out of `told`, until it is sent away.
@@ -54,10 +54,10 @@ pub(crate) struct Handle {
     requests: mpsc::Sender<Request>,
 }
 
-/// Starts the task.
-pub(crate) fn spawn(state: &State, events: Follower) -> Handle {
+/// Starts the task, which hears of rooms through `events`, and tells of jobs through `told`.
+pub(crate) fn spawn(state: &State, events: Follower, told: RoomEvents) -> Handle {
     let (requests, queue) = mpsc::channel(QUEUE);
-    tokio::spawn(task::Task::new(state).run(events, queue));
+    tokio::spawn(task::Task::new(state, told).run(events, queue));
     Handle { requests }
 }
 
@@ -82,10 +82,10 @@ impl Handle {
         self.ask(|reply| Request::List(room, only, reply)).await
     }
 
-    /// Sends all workers away and lets no new ones in.
+    /// Sends all workers away and lets no new ones in. What jobs have to do with what has happened until now is told then.
     pub async fn stop(&self) {
         // If the task is gone, so are they.
-        let _ = self.requests.send(Request::Stop).await;
+        let _ = self.ask(Request::Stop).await;
     }
 
     /// `None`: there are too many.

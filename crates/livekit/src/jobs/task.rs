@@ -6,8 +6,10 @@ use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use agents::{Agents, Decision, Now, Registration};
+use base::agents::Job;
+use base::events::{EventId, Happening, RoomEvent};
 use base::{AgentWorkerId, Identity, RoomName};
-use contract::events::Follower;
+use contract::events::{Follower, RoomEvents};
 use contract::session::AdminRequest;
 use livekit_protocol as proto;
 use livekit_protocol::server_message::Message;
@@ -27,7 +29,15 @@ pub(super) struct Task {
     state: State,
     agents: Agents,
     lines: BTreeMap<AgentWorkerId, Line>,
+    teller: Teller,
     stopping: bool,
+}
+
+/// Numbers what happens to jobs.
+struct Teller {
+    source: u64,
+    told: u64,
+    events: RoomEvents,
 }
 
 /// The way to a worker, and what its agents' tokens are made from.
@@ -37,9 +47,10 @@ struct Line {
 }
 
 impl Task {
-    pub fn new(state: &State) -> Self {
+    pub fn new(state: &State, events: RoomEvents) -> Self {
         let agents = Agents::new(Box::new(rand::random));
-        Self { state: state.clone(), agents, lines: BTreeMap::new(), stopping: false }
+        let teller = Teller { source: rand::random(), told: 0, events };
+        Self { state: state.clone(), agents, lines: BTreeMap::new(), teller, stopping: false }
     }
 
     /// Runs until rooms are over and nobody can ask any more.
@@ -89,9 +100,10 @@ impl Task {
             Request::List(room, only, reply) => {
                 let _ = reply.send(self.agents.list(&room, only));
             }
-            Request::Stop => {
+            Request::Stop(done) => {
                 self.stopping = true;
                 self.lines.clear();
+                let _ = done.send(());
             }
         }
     }
@@ -146,12 +158,20 @@ impl Task {
                     self.tell(worker, Message::Termination(proto::JobTermination { job_id }));
                 }
                 Decision::Remove { room, agent } => self.remove(room, agent),
-                Decision::Started(_) => {}
+                Decision::Started(job) => self.report(Arc::clone(&job), Happening::AgentJobStarted(job)),
                 Decision::Ended(job) => {
                     tracing::info!(job = %job.id, status = ?job.status, error = job.error, "job ended");
+                    self.report(Arc::clone(&job), Happening::AgentJobEnded(job));
                 }
             }
         }
+    }
+
+    /// Tells whoever follows what happens.
+    fn report(&mut self, job: Arc<Job>, what: Happening) {
+        self.teller.told += 1;
+        let id = EventId { source: self.teller.source, number: self.teller.told };
+        self.teller.events.tell(RoomEvent { id, at: self.state.now(), room: job.room.clone(), what });
     }
 
     /// A worker that does not read, or has gone, is lost: its socket sees the end of its line.

@@ -127,7 +127,8 @@ pub(super) fn token(state: &State, registration: &Registration, job: &Job, guest
     auth::mint(key, state.keys.secret(key).unwrap_or_default(), &claims)
 }
 
-pub(super) fn job(job: &Job) -> proto::Job {
+/// As workers, back ends and webhooks are told it.
+pub(crate) fn job(job: &Job) -> proto::Job {
     let kind = match job.group.kind {
         JobKind::Room => proto::JobType::JtRoom,
         JobKind::Publisher => proto::JobType::JtPublisher,

@@ -150,6 +150,20 @@ async fn a_worker_gets_the_job_of_a_room_and_a_token_for_it() {
     happened(&server, "lobby", Happening::RoomFinished(LeaveReason::RoomDeleted));
     let Ok(Told::Termination(end)) = worker.told().await else { panic!("not ended") };
     assert_eq!(end.job_id, job.id);
+    server.stop_agents().await;
+    let told: Vec<_> = std::iter::from_fn(|| server.told.try_recv().ok()).collect();
+    let hooks: Vec<(&str, Value)> = told.iter().map(|event| webhook(event)).collect();
+    let names: Vec<&str> = hooks.iter().map(|(name, _)| *name).collect();
+    assert_eq!(names, ["room_started", "agent_job_started", "room_finished", "agent_job_ended"]);
+    assert_eq!(hooks[1].1["job"]["id"], job.id);
+    assert_eq!(hooks[1].1["job"]["state"]["participantIdentity"], "agent-1");
+    assert_eq!(hooks[3].1["job"]["state"]["status"], "JS_SUCCESS");
+    assert_eq!(hooks[3].1["room"]["name"], "lobby");
+}
+
+fn webhook(event: &RoomEvent) -> (&'static str, Value) {
+    let written = livekit::write_event(event);
+    (written.event, serde_json::from_slice(&written.body).expect("JSON"))
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use base::model::{LeaveReason, Participant, ParticipantKind, RoomInfo, Track, TrackSource};
 use base::{CodecKind, Identity, MediaKind, NodeId, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
-use contract::events::RoomEvents;
+use contract::events::{Follower, RoomEvents};
 use contract::media::{Fingerprint, WorkerInfo};
 use contract::session::{
     AdminRefused, AdminRequest, Call, ControlHandle, Event, Join, JoinError, Joined, Reply, Request,
@@ -35,6 +35,8 @@ pub struct Server {
     pub asked: async_channel::Receiver<AdminRequest>,
     /// Tells what happens in rooms.
     pub events: RoomEvents,
+    /// Hears what anybody tells.
+    pub told: Follower,
     state: livekit::State,
 }
 
@@ -83,15 +85,15 @@ impl Server {
         tokio::spawn(control(inbox, seats, asks));
         let keys = auth::ApiKeys::development();
         let mut events = RoomEvents::default();
-        let followed = events.follow();
-        let state =
-            livekit::State::new(ControlHandle::new(calls), keys, || NOW, config).with_agents(followed);
+        let (followed, others) = (events.follow(), events.follow());
+        let state = livekit::State::new(ControlHandle::new(calls), keys, || NOW, config)
+            .with_agents(followed, events.clone());
         let (metrics, sessions) = (state.metrics.clone(), state.sessions.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("an address");
         let router = livekit::router(state.clone());
         tokio::spawn(async move { axum::serve(listener, router).await });
-        Self { address, metrics, sessions, joins, asked, events, state }
+        Self { address, metrics, sessions, joins, asked, events, told: others, state }
     }
 
     /// The server sends its agents' workers away.
