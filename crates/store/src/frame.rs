@@ -101,10 +101,22 @@ pub(crate) fn read_frame_at(file: u64, offset: u64, frame: &[u8]) -> Option<&[u8
     (u32_at(frame, 8)? == frame_sum(file, offset, body)).then_some(body)
 }
 
-/// Is there a whole frame at `from` or anywhere behind?
+/// Bytes that the search for a frame may take checksums of: several frames of the longest kind.
+const SEARCH: usize = 4 * MAX_BODY;
+
+/// Is there a whole frame at `from` or anywhere behind? Also when that would take too long to say, which is when somebody has filled
+/// what he sent with beginnings of frames: then nothing is cut off that may have been committed.
 pub(crate) fn any_frame(file: u64, bytes: &[u8], from: usize) -> bool {
-    let places = from..bytes.len().saturating_sub(FRAME - 1);
-    places.into_iter().any(|at| bytes[at..].starts_with(FRAME_MAGIC) && read_frame(file, bytes, at).is_some())
+    let mut left = SEARCH;
+    for at in from..bytes.len().saturating_sub(FRAME - 1) {
+        let Some(frame) = frame_size(&bytes[at..]).and_then(|size| bytes[at..].get(..size)) else { continue };
+        let Some(rest) = left.checked_sub(frame.len()) else { return true };
+        left = rest;
+        if read_frame_at(file, at as u64, frame).is_some() {
+            return true;
+        }
+    }
+    false
 }
 
 /// The checksum of several pieces in a row.

@@ -13,6 +13,7 @@
 mod disk;
 mod error;
 mod frame;
+pub mod fuzz;
 pub mod index;
 pub mod log;
 mod queue;

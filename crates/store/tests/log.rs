@@ -123,6 +123,21 @@ fn a_tail_torn_at_any_byte_costs_the_last_commit_alone() {
 }
 
 #[test]
+fn a_torn_tail_full_of_beginnings_of_frames_does_not_keep_the_log_from_answering() {
+    let disk = SimulatedDisk::default();
+    let mut log = open(&disk);
+    append(&mut log, 0, &[b"one"]);
+    // Each says that it is as long as fits.
+    let fake: Vec<u8> = (0..80_000u32)
+        .flat_map(|at| [*b"STQF", 960_000u32.saturating_sub(12 * at + 24).to_le_bytes(), *b"sum?"].concat())
+        .collect();
+    append(&mut log, 0, &[&fake]);
+    disk.tamper(FIRST, |bytes| bytes.truncate(bytes.len() - 1));
+    let opened = Log::open(disk, Settings::default()).err();
+    assert!(matches!(opened, Some(OpenError::Damaged { .. })), "what is not certain is not cut off");
+}
+
+#[test]
 fn a_new_segment_torn_at_any_byte_costs_nothing() {
     let disk = SimulatedDisk::default();
     append(&mut open(&disk), 0, &[b"one"]);

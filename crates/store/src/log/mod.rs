@@ -3,6 +3,7 @@
 mod backup;
 mod checkpoint;
 mod error;
+pub(crate) mod fuzz;
 mod places;
 mod read;
 mod record;

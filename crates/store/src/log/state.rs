@@ -15,6 +15,8 @@ use crate::frame::{u16_at, u32_at, u64_at};
 
 /// Epochs that a partition remembers. Each is a restore of a backup, and a position of an older one is as good as unknown.
 const EPOCHS: usize = 64;
+/// More events than there will ever be; sums of numbers fit.
+pub(super) const MAX_NUMBER: u64 = 1 << 62;
 
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub(super) struct State {
@@ -95,7 +97,18 @@ impl State {
         let partitions = (0..from.u16()?)
             .map(|_| Some((from.u16()?, Partition::read(&mut from)?)))
             .collect::<Option<_>>()?;
-        (from.1 == bytes.len()).then_some(Self { epoch, segments, partitions })
+        let state = Self { epoch, segments, partitions };
+        (from.1 == bytes.len() && state.is_possible()).then_some(state)
+    }
+
+    /// Checksums say that it is what was written; this, that it was written by something that knew what it did.
+    fn is_possible(&self) -> bool {
+        let is_of_epoch = |one: &Partition| one.epochs.last().is_some_and(|(epoch, _)| *epoch == self.epoch);
+        self.segments.is_sorted_by(|a, b| a.0 < b.0)
+            && self
+                .partitions
+                .iter()
+                .all(|(number, one)| *number < super::MAX_PARTITIONS && is_of_epoch(one) && one.is_possible())
     }
 }
 
@@ -114,6 +127,16 @@ impl Partition {
             follows: before.map(|epoch| Position { epoch, n: *n }),
         };
         before.zip(&self.epochs).map(follows).collect()
+    }
+
+    fn is_possible(&self) -> bool {
+        let is_within = |n: u64| n <= self.head;
+        self.head <= MAX_NUMBER
+            && self.first >= 1
+            && is_within(self.first - 1)
+            && self.checkpoint.is_none_or(|checkpoint| is_within(checkpoint.at.n))
+            && self.epochs.is_sorted_by(|a, b| a.0 < b.0 && a.1 <= b.1)
+            && self.epochs.last().is_some_and(|(_, after)| is_within(*after))
     }
 
     fn push(&self, out: &mut Vec<u8>) {
@@ -184,6 +207,7 @@ mod tests {
     fn a_state_comes_back_and_half_of_one_does_not() {
         let mut state = State { epoch: 3, segments: vec![(1, 28), (4, 900)], ..State::default() };
         state.partition(9).head = 12;
+        state.partition(7).head = 4;
         state.partition(7).checkpoint =
             Some(Checkpoint { at: Position { epoch: 3, n: 4 }, size: 5, sum: 6, attempt: 7 });
         state.begin_epoch(8);

@@ -1,10 +1,10 @@
 //! What a log holds for certain: the writer changes it after each commit, readers look at it.
 
-use super::Position;
 use super::checkpoint;
 use super::places::{self, Index};
 use super::record::{Kind, RECORD, Record};
-use super::state::{Checkpoint, State};
+use super::state::{Checkpoint, MAX_NUMBER, State};
+use super::{MAX_PARTITIONS, Position};
 use crate::frame;
 
 #[derive(Default)]
@@ -28,10 +28,14 @@ impl View {
     pub fn apply(&mut self, record: &Record, body: &[u8], place: u64) -> bool {
         let payload = &body[record.payload.clone()];
         let n = record.at.n;
+        if record.partition >= MAX_PARTITIONS || n > MAX_NUMBER {
+            return false;
+        }
         match record.kind {
             Kind::Event => {
+                let epoch = self.state.epoch;
                 let partition = self.state.partition(record.partition);
-                if partition.head + 1 != n {
+                if partition.head + 1 != n || record.at.epoch != epoch {
                     return false;
                 }
                 partition.head = n;
@@ -44,10 +48,16 @@ impl View {
             }
             Kind::Checkpoint => {
                 let Some(checkpoint) = Checkpoint::of_record(record.at, payload) else { return false };
+                if n == 0 || n > self.state.head(record.partition) {
+                    return false;
+                }
                 self.replace_checkpoint(record.partition, checkpoint);
             }
             Kind::Trim => {
                 let partition = self.state.partition(record.partition);
+                if n > partition.head + 1 {
+                    return false;
+                }
                 partition.first = partition.first.max(n);
             }
             Kind::Oldest => self.remove_below(n),
