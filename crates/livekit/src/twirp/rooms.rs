@@ -89,7 +89,11 @@ fn check_options(request: &proto::CreateRoomRequest) -> Result<(), Error> {
     if !request.room_preset.is_empty() {
         return Err(Error::invalid(format!("there is no room preset \"{}\"", request.room_preset)));
     }
-    let not_served = [(request.egress.is_some(), "egress"), (request.replay_enabled, "replay_enabled")];
+    let not_served = [
+        (request.egress.is_some(), "egress"),
+        (request.replay_enabled, "replay_enabled"),
+        (request.min_playout_delay.max(request.max_playout_delay) > 0, "a playout delay"),
+    ];
     match not_served.into_iter().find(|(asked, _)| *asked) {
         Some((_, what)) => Err(Error::unimplemented(format!("rooms with {what} are not served yet"))),
         None => Ok(()),

@@ -262,9 +262,10 @@ async fn options_of_a_room_that_would_be_missed_are_refused_and_hints_are_not() 
         (r#""name":"""#, 400),
         (r#""name":"a","roomPreset":"big""#, 400),
         (r#""name":"a","egress":{}"#, 501),
+        (r#""name":"a","minPlayoutDelay":200"#, 501),
         (r#""name":"a","agents":[{"agentName":"x","deployment":"a b"}]"#, 400),
         (r#""name":"a","agents":[{"agentName":"x","deployment":"a"},{}]"#, 200),
-        (r#""name":"a","syncStreams":true,"minPlayoutDelay":5,"nodeId":"ND_x","tags":{"a":"b"}"#, 200),
+        (r#""name":"a","syncStreams":true,"nodeId":"ND_x","tags":{"a":"b"}"#, 200),
     ] {
         let (told, value) = json(&server, "CreateRoom", &format!("{{{options}}}")).await;
         assert_eq!(told, status, "{options}: {value}");
