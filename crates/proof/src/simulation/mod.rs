@@ -1,4 +1,4 @@
-//! The real owner, the real delivery rule and a simulated log, under failures, by seed.
+//! The real owner, the real delivery rule, real sessions and a simulated log, under failures, by seed.
 //!
 //! Three regions of two nodes each; one channel that is active in all of them; six people on devices that roam. The log takes appends late,
 //! loses them, or loses its answer; entries reach nodes late, twice or not at all; nodes crash, are suspected wrongly and fenced, and begin

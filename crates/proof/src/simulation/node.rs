@@ -7,11 +7,12 @@ use messaging::causal::{Causal, Hold, Offer};
 use messaging::event::Event;
 use messaging::partition::Partition;
 use messaging::place::{EventId, Lineage};
+use messaging::session::Session;
 
 /// A client's stream on a node.
 pub struct Stream {
     pub client: usize,
-    pub causal: Causal,
+    pub session: Session,
     /// How much of the node's deliveries it has seen.
     pub next: usize,
     /// When the last frame of the connection arrives; the next not before.

@@ -5,13 +5,15 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{ChannelId, DeviceId, UnixMillis};
-use messaging::causal::{Causal, Delivery, Hold};
+use messaging::causal::Delivery;
 use messaging::command::{Answer, Ask, Code, Command, Now, Origin};
 use messaging::event::{Content, Entry, Event, Kind, Record, Settings};
+use messaging::fold::Item;
 use messaging::limits::Limits;
 use messaging::partition::{Append, Appended, Output, Partition, State};
-use messaging::place::{Cursor, Lineage, Region, Vector};
+use messaging::place::{Lineage, Region, Vector};
 use messaging::roles::Role;
+use messaging::session::{self, Frame, Session, View};
 use sim::Random;
 
 use super::client::{Client, message, message_of, sender, user};
@@ -65,10 +67,9 @@ enum Happening {
         request: u64,
         answer: Answer,
     },
-    Item {
+    Frame {
         connection: u64,
-        delivery: Delivery,
-        cursor: Cursor,
+        frame: Frame,
     },
     Client {
         client: usize,
@@ -172,7 +173,7 @@ impl World {
             Happening::Tick { node } => self.tick(node),
             Happening::Command { node, connection, command } => self.command(node, connection, command),
             Happening::Answer { connection, request, answer } => self.answer(connection, request, &answer),
-            Happening::Item { connection, delivery, cursor } => self.item(connection, &delivery, cursor),
+            Happening::Frame { connection, frame } => self.frame(connection, frame),
             Happening::Client { client } => self.act(client),
             Happening::Fault => self.fault(),
             Happening::Restart { node } => self.nodes[node].alive = true,
@@ -407,30 +408,29 @@ impl World {
         found.iter().for_each(|event| self.learn(node, event));
     }
 
-    /// Hands a stream what the node delivered and it has not got.
+    /// Hands a session what the node delivered and it has not got.
     fn feed(&mut self, node: usize, connection: u64) {
+        let now = self.moment(node).at;
         let there = &mut self.nodes[node];
         let Some(stream) = there.streams.get_mut(&connection) else { return };
-        let mut items: Vec<(Delivery, Cursor)> = Vec::new();
         while let Some(event) = there.delivered.get(stream.next) {
             stream.next += 1;
-            stream.causal.offer(&self.lineage, Arc::clone(event));
-            while let Some(delivery) = stream.causal.next(&self.lineage, |_| Hold::Go) {
-                items.push((delivery, stream.causal.cursor()));
-            }
+            stream.session.offer(now, &self.lineage, Arc::clone(event));
         }
-        for (delivery, cursor) in items {
+        let frames: Vec<Frame> = std::iter::from_fn(|| stream.session.poll_frame()).collect();
+        for frame in frames {
             let latency = self.between(5, 60);
             let Some(stream) = self.nodes[node].streams.get_mut(&connection) else { return };
             stream.arrives = stream.arrives.max(self.now + latency);
             let arrives = stream.arrives;
-            self.at(arrives, Happening::Item { connection, delivery, cursor });
+            self.at(arrives, Happening::Frame { connection, frame });
         }
     }
 
     fn command(&mut self, node: usize, connection: u64, mut command: Command) {
         let there = &self.nodes[node];
-        let delivered = there.streams.get(&connection).map(|stream| stream.causal.applied().clone());
+        let stream = there.streams.get(&connection);
+        let delivered = stream.and_then(|stream| stream.session.delivered(&command.channel).cloned());
         if !there.alive || (connection > 0 && delivered.is_none()) {
             return;
         }
@@ -497,17 +497,14 @@ impl World {
             return;
         }
         let who = &self.clients[client];
-        let floor = Vector::default();
-        let there = &self.nodes[node];
-        let causal = Causal::resume(&self.lineage, &who.cursor, &floor, there.causal.applied());
-        let Ok(causal) = causal else {
-            self.lines.push(Line { client, act: Act::Reset });
-            return;
-        };
+        let mut session = Session::new(user(client), session::Limits::default());
+        let (floor, head) = (Vector::default(), self.nodes[node].causal.cursor());
+        let view = View { lineage: &self.lineage, floor: &floor, head: &head, members: CLIENTS };
+        session.subscribe(self.moment(node).at, &ChannelId::new("room"), &who.cursor, true, view);
         self.happenings += 1;
         let connection = self.happenings;
         self.tally.moves += u64::from(who.node.is_some_and(|last| last != node));
-        let stream = Stream { client, causal, next: 0, arrives: self.now };
+        let stream = Stream { client, session, next: 0, arrives: self.now };
         self.nodes[node].streams.insert(connection, stream);
         self.connections.insert(connection, (client, node));
         let who = &mut self.clients[client];
@@ -553,8 +550,28 @@ impl World {
         }
     }
 
-    fn item(&mut self, connection: u64, delivery: &Delivery, cursor: Cursor) {
+    fn frame(&mut self, connection: u64, frame: Frame) {
         let Some((client, _)) = self.connections.get(&connection).copied() else { return };
+        match frame {
+            Frame::Items { items, cursor, .. } => {
+                for item in &items {
+                    match item {
+                        Item::Event(delivery) => self.got(client, delivery),
+                        Item::Fold(fold) => {
+                            panic!("nothing is sent that would be folded, and {} was", fold.id)
+                        }
+                    }
+                }
+                self.clients[client].cursor = cursor;
+            }
+            Frame::Reset { .. } | Frame::Removed { .. } | Frame::Goaway { .. } => {
+                self.lines.push(Line { client, act: Act::Reset });
+            }
+            Frame::Soft(_) => {}
+        }
+    }
+
+    fn got(&mut self, client: usize, delivery: &Delivery) {
         self.tally.deliveries += 1;
         self.tally.late += u64::from(delivery.late);
         let event = &delivery.event;
@@ -566,7 +583,6 @@ impl World {
         let (prev, clock, late) = (event.prev, event.clock, delivery.late);
         let got = Got { id: event.id, prev, clock, message, hole, late };
         self.lines.push(Line { client, act: Act::Got(got) });
-        self.clients[client].cursor = cursor;
     }
 
     // Faults.
