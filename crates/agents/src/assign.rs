@@ -113,7 +113,7 @@ impl Agents {
         let first = entry.started_at.is_none();
         entry.started_at.get_or_insert(now.wall);
         (entry.status, entry.updated_at) = (Status::Running, now.wall);
-        entry.worker = Some(worker);
+        (entry.worker, entry.claimed_by) = (Some(worker), None);
         entry.api_key = self.workers.get(&worker).map(|worker| worker.registration.api_key.clone());
         let (room, before) = (entry.room, entry.agent.replace(guest.identity.clone()));
         entry.is_present = false;

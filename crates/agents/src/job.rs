@@ -81,6 +81,8 @@ pub(crate) struct Entry {
     pub worker: Option<AgentWorkerId>,
     /// Of the worker that had it last.
     pub api_key: Option<String>,
+    /// Who says that it is his, and gets it if the worker that has it is lost.
+    pub claimed_by: Option<AgentWorkerId>,
 }
 
 /// What a job is about: its slot. No two jobs that are not over have the same.
@@ -195,6 +197,9 @@ impl Agents {
                 let deadline = entry.deadline;
                 self.enter(id, Phase::Ending(None, ending), deadline);
             }
+            _ if let Some(worker) = entry.claimed_by.filter(|worker| self.workers.contains_key(worker)) => {
+                self.take_back(id, worker);
+            }
             _ => {
                 // While its agent is there, all is well.
                 let deadline = (!entry.is_present).then_some(now.at + RETURN_WITHIN);
@@ -206,7 +211,7 @@ impl Agents {
     /// A worker goes on with a job that was its own.
     pub(crate) fn take_back(&mut self, id: JobId, worker: AgentWorkerId) {
         let Some(entry) = self.jobs.get_mut(&id) else { return };
-        (entry.worker, entry.status) = (Some(worker), Status::Running);
+        (entry.worker, entry.status, entry.claimed_by) = (Some(worker), Status::Running, None);
         self.enter(id, Phase::Running(worker), None);
     }
 
@@ -289,7 +294,8 @@ impl Agents {
                 Some(LeaveReason::ParticipantRemoved) => {
                     self.end(now, id, Ending::badly("the agent was removed from the room"));
                 }
-                Some(LeaveReason::Moved) => self.end(now, id, Ending::well()),
+                // It goes on elsewhere.
+                Some(LeaveReason::Moved) => self.enter(id, Phase::Running(worker), None),
                 // It comes back as somebody new, under the same name.
                 _ => self.enter(id, Phase::Running(worker), Some(now.at + AGENT_RETURN_WITHIN)),
             },

@@ -196,8 +196,11 @@ impl Agents {
 
     fn room_finished(&mut self, now: Now, id: RoomId) {
         let Some(room) = self.rooms.get_mut(&id) else { return };
-        room.orders.clear();
-        for job in std::mem::take(&mut room.jobs) {
+        let (orders, jobs) = (std::mem::take(&mut room.orders), std::mem::take(&mut room.jobs));
+        for over in orders.into_values().flat_map(|order| order.over) {
+            self.jobs.remove(&over);
+        }
+        for job in jobs {
             let Some(entry) = self.jobs.get_mut(&job) else { continue };
             entry.is_present = false;
             let ending = match &entry.phase {
@@ -372,6 +375,7 @@ impl Agents {
             is_present: false,
             worker: None,
             api_key: None,
+            claimed_by: None,
         };
         self.jobs.insert(id, entry);
         self.enter(id, Phase::Queued, None);

@@ -124,9 +124,15 @@ impl Agents {
             };
             match entry.phase {
                 Phase::Running(other) if other == id => {}
-                // Its agent is there already: who was given the job meanwhile would send a second one.
-                Phase::Running(other) if self.workers.contains_key(&other) && entry.resuming => {
+                // It was given to somebody else meanwhile: two agents would be one too many.
+                Phase::Running(_) if entry.resuming => {
                     self.decisions.push_back(Decision::Terminate { worker: id, job: *job });
+                }
+                // Whose connection may be dead without our knowing it, if he is this worker; if he is not, the job stays his.
+                Phase::Running(_) => {
+                    if let Some(entry) = self.jobs.get_mut(job) {
+                        entry.claimed_by = Some(id);
+                    }
                 }
                 Phase::Ending(_, ref ending) => {
                     let ending = ending.clone();
@@ -135,9 +141,7 @@ impl Agents {
                     self.decisions.push_back(Decision::Terminate { worker: id, job: *job });
                 }
                 Phase::Ended => self.tally.out_of_place += 1,
-                Phase::Queued | Phase::Resting | Phase::Asked(_) | Phase::Running(_) | Phase::Lost(_) => {
-                    self.take_back(*job, id);
-                }
+                Phase::Queued | Phase::Resting | Phase::Asked(_) | Phase::Lost(_) => self.take_back(*job, id),
             }
         }
         if let Some(group) = self.workers.get(&id).map(|worker| worker.registration.group.clone()) {

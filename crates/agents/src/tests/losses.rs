@@ -107,6 +107,27 @@ fn a_worker_that_comes_back_too_late_is_told_to_end() {
 }
 
 #[test]
+fn a_worker_that_is_back_before_its_old_connection_is_missed_gets_its_job_then() {
+    let mut world = World::new();
+    let old = world.worker(group(JobKind::Room, ""));
+    world.start(1, "lobby", &[]);
+    let (_, job) = world.take("agent");
+    let back = world.worker(group(JobKind::Room, ""));
+    world.resume(back, job);
+    world.update(back, job, Status::Failed);
+    assert_eq!(
+        world.jobs(),
+        [(Status::Running, String::new())],
+        "it is the other's as long as that is there"
+    );
+    world.lose(old);
+    world.wait(600 * SECOND);
+    assert!(world.offers().is_empty());
+    world.update(back, job, Status::Succeeded);
+    assert_eq!(world.jobs(), [(Status::Succeeded, String::new())]);
+}
+
+#[test]
 fn nobody_else_speaks_for_a_job() {
     let mut world = World::new();
     world.worker(group(JobKind::Room, ""));

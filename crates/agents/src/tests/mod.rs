@@ -3,4 +3,5 @@
 mod dispatches;
 mod losses;
 mod offers;
+mod random;
 mod world;

@@ -210,6 +210,13 @@ impl World {
 }
 
 impl Agents {
+    /// Nothing is there but workers, and they have nothing to do.
+    pub fn is_empty(&self) -> bool {
+        let idle = self.workers.values().all(|worker| worker.asked.is_empty() && worker.running.is_empty());
+        let nothing = self.jobs.is_empty() && self.queues.is_empty() && self.deadlines.is_empty();
+        idle && nothing && self.rooms.is_empty() && self.names.is_empty() && self.early.is_empty()
+    }
+
     /// What must hold between any two calls.
     fn check(&self) {
         for (id, entry) in &self.jobs {
