@@ -126,6 +126,24 @@ fn a_segment_that_is_missing_between_others_is_reported() {
 }
 
 #[test]
+fn a_queue_that_version_1_wrote_opens() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // By `cargo run -p store --example fixture`: it has to open for ever.
+    let old = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/queue-1");
+    for entry in std::fs::read_dir(old).expect("the fixture") {
+        let from = entry.expect("the fixture").path();
+        let to = directory.path().join(from.file_name().expect("a file"));
+        std::fs::copy(&from, to).expect("it can be copied");
+    }
+    let disk = Directory::open(directory.path()).expect("it can be used");
+    let (mut queue, recovered) = Queue::open(disk, Limits::default()).expect("it opens");
+    assert_eq!((recovered.pending, recovered.torn), (7, 0));
+    let expected = [1, 2, 4, 5, 7, 8, 10].map(|at| format!("entry {at}").into_bytes());
+    assert_eq!(payloads(&mut queue), expected);
+    assert_eq!(queue.append(b"next"), Ok(11));
+}
+
+#[test]
 fn a_segment_of_a_later_version_is_refused_and_says_so() {
     let disk = SimulatedDisk::default();
     fill(&mut open(&disk), &[b"one"]);

@@ -16,8 +16,10 @@ use crate::frame;
 const OPEN: usize = 16;
 /// Events that are looked up at once.
 const LOOKED_UP: usize = 256;
-/// Bytes that are read at once, where events are smaller.
+/// Bytes that are read at once, where events of a partition are close together.
 const AHEAD: usize = 16 << 10;
+/// And where others are between them: what most events take, so that one is one read.
+const ALONE: usize = 1 << 10;
 
 /// One event.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -179,7 +181,7 @@ impl<D: Disk> Reader<D> {
         let places = self.places(run, budget.events.min(LOOKED_UP))?;
         let name = frame::name(segment);
         let file = self.file(&name).map_err(ReadError::Disk)?;
-        let mut window = Window::new(file, size, AHEAD);
+        let mut window = Window::new(file, size, ahead(&places));
         for (place, n) in places.into_iter().zip(n..) {
             let offset = u64::from(place);
             let bytes = window.record(offset)?;
@@ -238,6 +240,14 @@ impl<D: Disk> Reader<D> {
 struct Budget {
     events: usize,
     bytes: usize,
+}
+
+/// How much to read at once for events at these places.
+fn ahead(places: &[u32]) -> usize {
+    let length =
+        places.last().zip(places.first()).map_or(0, |(last, first)| last.saturating_sub(*first) as usize);
+    // At least four of them in what is read; otherwise most of it would be for nothing.
+    if length / places.len().max(1) <= AHEAD / 4 { AHEAD } else { ALONE }
 }
 
 /// The event in the bytes of a record, if it is this one.
