@@ -177,22 +177,3 @@ for (const [version, single] of [["v0", false], ["v1", true]]) {
     await leave(ada, bob);
   });
 }
-
-for (const [version, single] of [["v0", false], ["v1", true]]) {
-  test(`${version}: what is appended to frames reaches a client that knows it, and is taken off for one that does not`, async () => {
-    const room = freshRoom(`appended-${version}`);
-    await ada.join(room, { single, appends: true });
-    await bob.join(room, { single, appends: true });
-    await pia.join(room, { single });
-    await ada.publish({ ...SIZE, video: { frameMetadata: { timestamp: true, frameId: true } } });
-    await Promise.all([bob.watches(ada, SIZE), pia.watches(ada, SIZE)]);
-    const appended = () => bob.do("appended", { identity: "ada" });
-    const first = await until("a frame with its number", appended, (found) => found?.frameId > 0);
-    assert.ok(first.age >= 0 && first.age < 5_000, `captured ${first.age} ms ago`);
-    await until("a later one", appended, (found) => found?.frameId > first.frameId);
-    const ends = await pia.do("frameEnds", { identity: "ada" });
-    assert.ok(!ends.includes("LKTS"), "bytes behind the frame");
-    await pia.watches(ada, SIZE);
-    await leave(ada, bob, pia);
-  });
-}
