@@ -13,6 +13,9 @@ const HEAD = `# Clients
 What each kind of client does against Stoa, found by \`tests/e2e/tests/clients.test.mjs\` and written by it with \`UPDATE_CLIENTS=1\`.
 Bob, on the other side, is \`livekit-client\` in Chromium.
 
+Rows *shaped like* an SDK are programs of ours that say on the wire what it says, told from its source: the phones' with libwebrtc (Chromium's), as they
+have it, the ESP32's with aiortc, and Safari's with the stock client in a Chromium that admits only what Safari knows.
+
 - *See* and *hear* are what the client receives of him, *publish* what he receives of it: decoded pictures of the right size and colour,
   and tones of the right pitch.
 - *Mute* goes both ways where the client has it; the Node SDK has no call for its own tracks.
