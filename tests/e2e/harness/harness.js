@@ -114,13 +114,16 @@ window.e2e = {
     }
   },
 
-  /** Enters a room. `single` chooses one connection over `/rtc/v1`, or two over `/rtc`. */
-  async join({ url, token, single, password, options = {} }) {
+  /**
+   * Enters a room. `single` chooses one connection over `/rtc/v1`, or two over `/rtc`; with `appends` the client appends to its frames what
+   * it is told to when it publishes, and reads what others append.
+   */
+  async join({ url, token, single, password, appends, options = {} }) {
     sockets.length = 0;
     events = [];
     messages = [];
     const encryption = password && (await encryptionWith(password));
-    room = new LK.Room({ singlePeerConnection: single, adaptiveStream: false, dynacast: false, ...(encryption && { encryption }), ...options });
+    room = new LK.Room({ singlePeerConnection: single, adaptiveStream: false, dynacast: false, ...(encryption && { encryption }), ...(appends && { frameMetadata: { worker: new Worker("frame-worker.js") } }), ...options });
     if (encryption) await room.setE2EEEnabled(true);
     watch();
     watchers.forEach((watcher) => watcher(room));
@@ -145,6 +148,27 @@ window.e2e = {
       ...video,
       ...(layers && { videoSimulcastLayers: layers.map(([w, h, bitrate]) => new LK.VideoPreset(w, h, bitrate, 20)) }),
     });
+  },
+
+  /** What the publisher's client appended to a frame of somebody's camera, as far as this client knows it. */
+  async appended({ identity }) {
+    const track = trackOf(identity, "camera");
+    const { rtpTimestamp } = await new Promise((resolve) => shown.get(track.sid).requestVideoFrameCallback((_, frame) => resolve(frame)));
+    const found = track.lookupFrameMetadata({ rtpTimestamp });
+    return found && { frameId: Number(found.frameId), age: Math.round(Date.now() - Number(found.userTimestamp) / 1000) };
+  },
+
+  /** The last four bytes of the next frames of somebody's camera, as they come out of the connection. */
+  async frameEnds({ identity }) {
+    const code = `onrtctransform = ({ transformer }) => transformer.readable
+      .pipeThrough(new TransformStream({ transform(frame, next) { postMessage(new Uint8Array(frame.data.slice(-4))); next.enqueue(frame); } }))
+      .pipeTo(transformer.writable);`;
+    const worker = new Worker(URL.createObjectURL(new Blob([code])));
+    const ends = [];
+    const enough = new Promise((resolve) => { worker.onmessage = ({ data }) => ends.push(String.fromCharCode(...data)) >= 10 && resolve(); });
+    trackOf(identity, "camera").receiver.transform = new RTCRtpScriptTransform(worker, {});
+    await enough;
+    return ends;
   },
 
   /** Publishes the browser's own camera, without layers. */

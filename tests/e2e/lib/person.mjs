@@ -45,9 +45,9 @@ export class Person {
     }
   }
 
-  async join(room, { single = true, options, name, grants, password, socketUrl = this.server.socketUrl } = {}) {
+  async join(room, { single = true, options, name, grants, password, appends, socketUrl = this.server.socketUrl } = {}) {
     const token = await this.server.token(room, this.identity, { name, grants });
-    this.joined = await this.do("join", { url: socketUrl, token, single, options, password });
+    this.joined = await this.do("join", { url: socketUrl, token, single, options, password, appends });
     return this.joined;
   }
 

@@ -16,6 +16,7 @@ const FILES = {
   "/media.js": ["harness/media.js", "text/javascript"],
   "/onsets.js": ["harness/onsets.js", "text/javascript"],
   "/e2ee-worker.js": ["node_modules/livekit-client/dist/livekit-client.e2ee.worker.js", "text/javascript"],
+  "/frame-worker.js": ["node_modules/livekit-client/dist/livekit-client.fm.worker.js", "text/javascript"],
   "/livekit-client.js": ["node_modules/livekit-client/dist/livekit-client.umd.js", "text/javascript"],
 };
 
