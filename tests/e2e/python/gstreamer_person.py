@@ -33,8 +33,9 @@ PUBLISHER = """
         ! vp8enc deadline=1 target-bitrate=500000 ! rtpvp8pay picture-id-mode=15-bit ! {video} ! peer.
 """
 PLAYER = "webrtcbin name=peer bundle-policy=max-bundle"
+# Without being told so it goes on with what it lost, and never asks for a new picture.
 DECODERS = {
-    "VP8": "rtpvp8depay ! vp8dec ! videoconvert ! video/x-raw,format=RGB ! appsink name=out emit-signals=true sync=false",
+    "VP8": "rtpvp8depay request-keyframe=true wait-for-keyframe=true ! vp8dec ! videoconvert ! video/x-raw,format=RGB ! appsink name=out emit-signals=true sync=false",
     "OPUS": "rtpopusdepay ! opusdec ! audioconvert ! audioresample ! audio/x-raw,format=S16LE,rate={rate},channels=1 ! appsink name=out emit-signals=true sync=false",
 }
 

@@ -4,7 +4,8 @@
 //! sending and not of the path; it counts as a limit only when it is below what was sent. While nothing is sent it is not
 //! repeated (aiortc), and some say none for many seconds: then the reports of loss decide alone, by the classic rule.
 //!
-//! What is told right after an outage tells of the outage: neither counts then.
+//! What is told right after an outage tells of the outage: neither counts then. Receivers come back from one, and from a pause,
+//! with a low word that rises for many seconds; to obey that would pause the picture again, for ever.
 
 /// A REMB caps a rate of our own for so long.
 const VALID_US: i64 = 10_000_000;
@@ -95,12 +96,15 @@ impl Remb {
         let before = self.rate.unwrap_or(floor);
         let explained = bps >= sent && sent < before;
         let grown = (before * GROWTH.powf(seconds.min(1.0))).min(floor);
+        // A receiver that sees a queue lowers its word. One whose word rises, from what little reached it after a pause or an
+        // outage, is on its way up to what is sent.
+        let rising = self.last.is_some_and(|(_, last)| bps >= last);
         self.rate = Some(match () {
-            () if of_outage => bps.max(before),
+            () if of_outage || rising => bps.max(before),
             () if explained => bps.max(grown),
             () => bps,
         });
-        self.limited |= !of_outage && !explained;
+        self.limited |= !of_outage && !explained && !rising;
         self.last = Some((now_us, bps));
     }
 
@@ -237,6 +241,27 @@ mod tests {
         }
         assert_eq!(remb.fallback(), before);
         assert!(reported(&mut remb, 20, 400_000.0, 0.9) < 0.6 * 600_000.0, "loss that stays");
+    }
+
+    #[test]
+    fn a_remb_that_rises_from_a_pause_does_not_pause_the_picture_again_and_one_that_falls_does() {
+        let mut remb = Remb::new();
+        for now in 1..=10 {
+            reported(&mut remb, now, 300_000.0, 0.0);
+        }
+        second(&mut remb, 11, 300_000.0, 121_000.0);
+        for now in 12..=21 {
+            reported(&mut remb, now, 20_000.0, 0.0);
+        }
+        // As aiortc did, half a second apart, with 350 kbit/s sent from the first on.
+        for (now_us, told) in [(22_000_000, 131_000.0), (22_500_000, 131_000.0), (23_000_000, 137_000.0)] {
+            remb.on_sent(22_000);
+            remb.on_remb(now_us, told, FLOOR);
+            assert!(remb.fallback() >= Some(FLOOR), "{told}: {remb:?}");
+        }
+        remb.on_sent(22_000);
+        remb.on_remb(23_500_000, 120_000.0, FLOOR);
+        assert_eq!(remb.fallback(), Some(120_000.0));
     }
 
     #[test]

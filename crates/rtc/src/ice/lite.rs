@@ -22,8 +22,8 @@ use is::stun::StunMessage;
 use super::{IceEvent, stun};
 use crate::{Counters, IceCredentials};
 
-/// Without an authenticated check for this long the path to the other side is broken, and the owner is told. Browsers check
-/// every 2.5 to 5 s.
+/// Without an authenticated check or RTCP for this long the path to the other side is broken, and the owner is told. Browsers
+/// check every 2.5 to 5 s, and report every 1 to 5 s.
 pub(crate) const INTERRUPTED: Duration = Duration::from_secs(15);
 /// The agent itself lives on for so long, for a restart from another network, or a check over the old one: together the 30 s
 /// for which RFC 7675 (section 5.1) gives consent. How long a participant may be cut off is its owner's decision.
@@ -54,7 +54,7 @@ pub(crate) struct Lite {
     previous: Option<IceCredentials>,
     sources: Vec<Source>,
     nominated: Option<SocketAddr>,
-    /// When the path is broken, or the agent dead; pushed on by every authenticated check. `None` until the remote side is
+    /// When the path is broken, or the agent dead; pushed on by every authenticated check, and by [`Self::heard`]. `None` until the remote side is
     /// known.
     deadline: Option<Instant>,
     /// The path is broken, and the owner knows.
@@ -123,6 +123,15 @@ impl Lite {
             return;
         }
         self.receive_check(now, from, &message, transaction(datagram), counters);
+    }
+
+    /// Something of the other side, protected by the keys of its session, came from one of its addresses. That proves as much as a
+    /// check that it is there and goes on, and there are those (libnice, in GStreamer) that check no more once they have a pair.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        if self.nominated.is_some() && !self.dead {
+            self.deadline = self.deadline.max(Some(now + INTERRUPTED));
+            self.interrupted = false;
+        }
     }
 
     fn receive_check(
@@ -555,6 +564,35 @@ mod tests {
         assert_eq!(bench.events(), [IceEvent::TimedOut]);
         assert_eq!(bench.lite.poll_timeout(), None);
         assert!(bench.check(A, "one", true).is_empty(), "the dead do not answer");
+    }
+
+    #[test]
+    fn who_checks_no_more_is_there_as_long_as_it_is_heard() {
+        let mut bench = Bench::new();
+        bench.lite.heard(bench.now);
+        assert_eq!(bench.lite.poll_timeout(), Some(bench.now + FIRST_CHECK_TIMEOUT), "it has no address yet");
+        bench.check(A, "one", true);
+        bench.events();
+        for _ in 0..10 {
+            bench.now += 14 * SECOND;
+            bench.lite.heard(bench.now);
+            bench.lite.handle_timeout(bench.now);
+        }
+        assert_eq!(bench.events(), []);
+        bench.now += INTERRUPTED;
+        bench.lite.handle_timeout(bench.now);
+        assert_eq!(bench.events(), [IceEvent::Interrupted]);
+        bench.lite.heard(bench.now);
+        bench.now += GIVEN_UP - SECOND;
+        bench.lite.handle_timeout(bench.now);
+        assert_eq!(bench.events(), []);
+        bench.now += INTERRUPTED + GIVEN_UP;
+        bench.lite.handle_timeout(bench.now);
+        bench.now += GIVEN_UP;
+        bench.lite.handle_timeout(bench.now);
+        assert_eq!(bench.events(), [IceEvent::Interrupted, IceEvent::TimedOut]);
+        bench.lite.heard(bench.now);
+        assert_eq!(bench.lite.poll_timeout(), None, "the dead hear nothing");
     }
 
     #[test]

@@ -73,6 +73,15 @@ impl Ice {
         }
     }
 
+    /// Something that only the other side can have sent came from one of its addresses.
+    pub(crate) fn heard(&mut self, now: Instant) {
+        match self {
+            Self::Lite(lite) => lite.heard(now),
+            // It checks on its own, and hears the answers.
+            Self::Full(_) => {}
+        }
+    }
+
     /// May DTLS and SRTP come from this address?
     pub(crate) fn is_valid(&self, from: SocketAddr) -> bool {
         match self {

@@ -243,7 +243,10 @@ impl Peer {
         };
         if is_rtcp(datagram) {
             match keys.receive.open_rtcp(datagram) {
-                Ok(len) => self.receive_rtcp(now, &datagram[..len]),
+                Ok(len) => {
+                    self.ice.heard(now);
+                    self.receive_rtcp(now, &datagram[..len]);
+                }
                 Err(error) => self.count(error),
             }
             return None;
