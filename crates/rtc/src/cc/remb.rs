@@ -26,6 +26,9 @@ const UNTOLD_SHARE: f64 = 6.0;
 const OUTAGE_US: i64 = 3_000_000;
 const OUTAGE_TIMES: i64 = 3;
 const AFTERMATH_US: i64 = 2_000_000;
+/// After one, or after a pause in which nothing was told, a low word may rise for so long before it is obeyed: by 8 % a second, as
+/// receivers let it rise, threefold.
+const RETURN_US: i64 = 15_000_000;
 
 /// The receiver's word.
 #[derive(Clone, Debug)]
@@ -40,6 +43,7 @@ pub(super) struct Remb {
     /// The path has shown its limit.
     limited: bool,
     hearing: Hearing,
+    returning_until_us: i64,
     /// When the last report came.
     reported_us: i64,
 }
@@ -77,6 +81,7 @@ impl Remb {
             loss_factor: 1.0,
             limited: false,
             hearing: Hearing::default(),
+            returning_until_us: 0,
             reported_us: 0,
         }
     }
@@ -98,7 +103,10 @@ impl Remb {
         let grown = (before * GROWTH.powf(seconds.min(1.0))).min(floor);
         // A receiver that sees a queue lowers its word. One whose word rises, from what little reached it after a pause or an
         // outage, is on its way up to what is sent.
-        let rising = self.last.is_some_and(|(_, last)| bps >= last);
+        if of_outage || self.last.is_some_and(|(at, _)| now_us - at >= FRESH_US) {
+            self.returning_until_us = now_us + RETURN_US;
+        }
+        let rising = now_us < self.returning_until_us && self.last.is_some_and(|(_, last)| bps >= last);
         self.rate = Some(match () {
             () if of_outage || rising => bps.max(before),
             () if explained => bps.max(grown),
@@ -262,6 +270,20 @@ mod tests {
         remb.on_sent(22_000);
         remb.on_remb(23_500_000, 120_000.0, FLOOR);
         assert_eq!(remb.fallback(), Some(120_000.0));
+    }
+
+    #[test]
+    fn a_remb_that_stays_low_after_a_pause_is_obeyed_in_the_end() {
+        let mut remb = Remb::new();
+        second(&mut remb, 1, 290_000.0, 500_000.0);
+        second(&mut remb, 20, 20_000.0, 500_000.0);
+        let rates: Vec<f64> = (21..=40)
+            .map(|now| {
+                second(&mut remb, now, 290_000.0, 120_000.0 + f64::from(now as u8));
+                remb.fallback().expect("a rate")
+            })
+            .collect();
+        assert_eq!(rates.last(), Some(&120_040.0), "{rates:?}");
     }
 
     #[test]
