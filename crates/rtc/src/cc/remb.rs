@@ -136,7 +136,8 @@ impl Remb {
 
     /// Where no REMB tells a limit, and nothing is lost.
     fn grow_untold(&mut self, now_us: i64, seconds: f64, sent: f64, floor: f64) {
-        let told = self.last.is_some_and(|(at, _)| now_us - at < FRESH_US);
+        // Of who has never said one nothing is known: the start rate has to do.
+        let told = self.last.is_none_or(|(at, _)| now_us - at < FRESH_US);
         if told || self.loss_factor < 1.0 {
             return;
         }
@@ -206,15 +207,20 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_says_no_remb_gets_more_than_the_start_rate() {
+    fn a_receiver_that_has_never_said_a_remb_gets_the_start_rate_and_one_that_stopped_gets_more() {
         let mut remb = Remb::new();
         let mut rate = FLOOR;
         for now in 1..=8 {
             rate = reported(&mut remb, now, rate, 0.0);
         }
-        assert!(rate > 1_000_000.0, "{rate}");
+        assert_eq!(rate, FLOOR);
+        second(&mut remb, 9, rate, 400_000.0);
+        for now in 10..=18 {
+            rate = reported(&mut remb, now, rate, 0.0);
+        }
+        assert!(rate > 700_000.0, "{rate}");
         let shown = rate;
-        for now in 9..=60 {
+        for now in 19..=60 {
             rate = reported(&mut remb, now, 100_000.0, 0.0);
         }
         assert_eq!(rate, shown, "little is sent, which shows nothing more");
