@@ -2,7 +2,7 @@
 //!
 //! A receiver estimates no more than about 1.5 times what reaches it. While little is sent, a REMB therefore tells of our
 //! sending and not of the path; it counts as a limit only when it is below what was sent. While nothing is sent it is not
-//! repeated (aiortc), and some say none for many seconds: then the reports of loss decide alone, by the classic rule.
+//! repeated (aiortc): then the reports of loss decide alone, by the classic rule. Who never said one gets the start rate.
 //!
 //! What is told right after an outage tells of the outage: neither counts then. Receivers come back from one, and from a pause,
 //! with a low word that rises for many seconds; to obey that would pause the picture again, for ever.
