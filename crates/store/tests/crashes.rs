@@ -1,20 +1,14 @@
 //! Random work, crashes and failures, held against a model. A failing seed is printed and replays.
 
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 
+use random::Random;
 use store::simulated::{Faults, SimulatedDisk};
 use store::{Limits, Queue, Refused};
 
 const SMALL: Limits = Limits { segment_bytes: 2_000, total_bytes: 1 << 20, payload_bytes: 4_096 };
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
-}
 
 /// What a queue must still know.
 #[derive(Default)]

@@ -1,7 +1,10 @@
 //! Random work on a log, crashes, ends of the process and failures, held against a model. A failing seed is printed and replays.
 
+mod random;
+
 use std::collections::BTreeMap;
 
+use random::Random;
 use store::Log;
 use store::log::{CommitError, Position, Refused, Settings};
 use store::simulated::{Faults, SimulatedDisk};
@@ -10,15 +13,6 @@ const PARTITIONS: u16 = 5;
 
 fn settings() -> Settings {
     Settings { partitions: PARTITIONS, segment_bytes: 3_000, payload_bytes: 4_096, epoch: 1 }
-}
-
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % limit
-    }
 }
 
 /// What a log must still know. Numbers begin at 1: the event `n` is at `n - 1`.

@@ -4,18 +4,25 @@ use std::time::Duration;
 
 use base::agents::Dispatch;
 use base::model::{LeaveReason, ParticipantKind};
+use base::{AgentWorkerId, JobId};
 
 use super::world::{World, group, order, takes};
 use crate::{Decision, JobKind, Status};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-#[test]
-fn the_jobs_of_a_worker_that_does_not_come_back_go_to_another() {
+/// A worker that has the one job of a room.
+fn at_work() -> (World, AgentWorkerId, JobId) {
     let mut world = World::new();
     let first = world.worker(group(JobKind::Room, ""));
     world.start(1, "lobby", &[]);
     let (_, job) = world.take("agent");
+    (world, first, job)
+}
+
+#[test]
+fn the_jobs_of_a_worker_that_does_not_come_back_go_to_another() {
+    let (mut world, first, job) = at_work();
     let second = world.worker(group(JobKind::Room, ""));
     world.lose(first);
     world.wait(9 * SECOND);
@@ -29,10 +36,7 @@ fn the_jobs_of_a_worker_that_does_not_come_back_go_to_another() {
 
 #[test]
 fn an_agent_that_is_in_the_room_keeps_its_job_without_its_worker() {
-    let mut world = World::new();
-    let first = world.worker(group(JobKind::Room, ""));
-    world.start(1, "lobby", &[]);
-    let (_, job) = world.take("agent");
+    let (mut world, first, job) = at_work();
     let agent = world.join_as("agent", ParticipantKind::Agent);
     world.lose(first);
     let second = world.worker(group(JobKind::Room, ""));
@@ -59,10 +63,7 @@ fn an_agent_that_leaves_with_its_worker_is_replaced() {
 
 #[test]
 fn a_worker_that_comes_back_goes_on_with_its_jobs() {
-    let mut world = World::new();
-    let first = world.worker(group(JobKind::Room, ""));
-    world.start(1, "lobby", &[]);
-    let (_, job) = world.take("agent");
+    let (mut world, first, job) = at_work();
     world.lose(first);
     let back = world.worker(group(JobKind::Room, ""));
     world.resume(back, job);
@@ -75,10 +76,7 @@ fn a_worker_that_comes_back_goes_on_with_its_jobs() {
 
 #[test]
 fn a_worker_that_comes_back_says_how_a_job_ended_meanwhile() {
-    let mut world = World::new();
-    let first = world.worker(group(JobKind::Room, ""));
-    world.start(1, "lobby", &[]);
-    let (_, job) = world.take("agent");
+    let (mut world, first, job) = at_work();
     world.lose(first);
     let back = world.worker(group(JobKind::Room, ""));
     world.update(back, job, Status::Succeeded);
@@ -89,10 +87,7 @@ fn a_worker_that_comes_back_says_how_a_job_ended_meanwhile() {
 
 #[test]
 fn a_worker_that_comes_back_too_late_is_told_to_end() {
-    let mut world = World::new();
-    let first = world.worker(group(JobKind::Room, ""));
-    world.start(1, "lobby", &[]);
-    let (_, job) = world.take("agent");
+    let (mut world, first, job) = at_work();
     world.lose(first);
     let second = world.worker(group(JobKind::Room, ""));
     world.wait(10 * SECOND);

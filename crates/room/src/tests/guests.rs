@@ -2,20 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use base::model::{DataTrack, Encryption, KindDetail, LeaveReason, MetadataChange, Permissions, TrackSource};
-use base::{Identity, ParticipantId, TrackId, UnixMillis};
+use base::model::{KindDetail, LeaveReason, MetadataChange, Permissions, TrackSource};
+use base::{Identity, ParticipantId, UnixMillis};
 
-use super::scene::{Scene, everything, hidden};
+use super::scene::{Scene, data_track, everything, hidden, rooms};
 use crate::{Guest, JoinRefused, MoveRefused};
-
-/// Two rooms whose people and tracks have different ids.
-fn rooms() -> (Scene, Scene) {
-    let (home, mut other) = (Scene::new(), Scene::new());
-    for _ in 0..20 {
-        other.newcomer("nobody");
-    }
-    (home, other)
-}
 
 fn guest(home: &Scene, id: ParticipantId) -> Guest {
     home.room.guest(id).expect("she is there")
@@ -31,17 +22,6 @@ fn update(home: &Scene, other: &mut Scene, id: ParticipantId) {
     other.room.update_guest(other.now, &guest(home, id));
     other.settle();
     other.quiet();
-}
-
-fn data_track(id: u64, handle: u16) -> DataTrack {
-    DataTrack {
-        id: TrackId(id),
-        handle,
-        name: format!("track {handle}"),
-        encryption: Encryption::None,
-        encoding: None,
-        schema: None,
-    }
 }
 
 #[test]

@@ -1,19 +1,10 @@
 //! Participants that go on in another room.
 
-use base::model::{DataTrack, Encryption, LeaveReason, TrackSource};
+use base::model::{LeaveReason, TrackSource};
 use base::{ParticipantId, TrackId, UnixMillis};
 
-use super::scene::{Scene, hidden};
+use super::scene::{Scene, data_track, hidden, rooms};
 use crate::{JoinRefused, Limits, MoveRefused};
-
-/// Two rooms whose people and tracks have different ids.
-fn rooms() -> (Scene, Scene) {
-    let (old, mut new) = (Scene::new(), Scene::new());
-    for _ in 0..20 {
-        new.newcomer("nobody");
-    }
-    (old, new)
-}
 
 fn cross(old: &mut Scene, new: &mut Scene, id: ParticipantId) {
     let mover = old.room.move_out(old.now, id).expect("she is there");
@@ -69,18 +60,10 @@ fn data_tracks_go_along_under_a_handle_of_the_new_room() {
     let (mut old, mut new) = rooms();
     let (ann, bob) = (old.join("ann"), old.join("bob"));
     let cid = new.join_with("cid", |newcomer| newcomer.auto_subscribe_data = true);
-    let track = |id: u64, handle| DataTrack {
-        id: TrackId(id),
-        handle,
-        name: format!("track {handle}"),
-        encryption: Encryption::None,
-        encoding: None,
-        schema: None,
-    };
-    old.room.publish_data_track(old.now, ann, track(900, 7)).expect("allowed");
-    old.room.publish_data_track(old.now, bob, track(901, 7)).expect("allowed");
+    old.room.publish_data_track(old.now, ann, data_track(900, 7)).expect("allowed");
+    old.room.publish_data_track(old.now, bob, data_track(901, 7)).expect("allowed");
     old.room.update_data_subscription(ann, &[(TrackId(901), true)]);
-    new.room.publish_data_track(new.now, cid, track(902, 1)).expect("allowed");
+    new.room.publish_data_track(new.now, cid, data_track(902, 1)).expect("allowed");
     old.settle();
     old.forget();
     cross(&mut old, &mut new, ann);

@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use base::events::Happening;
 use base::model::{
-    LeaveReason, Notice, ParticipantKind, ParticipantState, Permissions, RoomInfo, Track, TrackSource,
+    DataTrack, Encryption, LeaveReason, Notice, ParticipantKind, ParticipantState, Permissions, RoomInfo,
+    Track, TrackSource,
 };
 use base::{CodecKind, Identity, MediaKind, Mid, ParticipantId, RoomId, RoomName, TrackId, UnixMillis};
 
@@ -247,4 +248,24 @@ fn short(notice: &Notice) -> Option<String> {
         }
         Notice::Closed(reason) => format!("closed {reason:?}"),
     })
+}
+
+/// Two rooms whose people and tracks have different ids.
+pub fn rooms() -> (Scene, Scene) {
+    let (first, mut second) = (Scene::new(), Scene::new());
+    for _ in 0..20 {
+        second.newcomer("nobody");
+    }
+    (first, second)
+}
+
+pub fn data_track(id: u64, handle: u16) -> DataTrack {
+    DataTrack {
+        id: TrackId(id),
+        handle,
+        name: format!("track {handle}"),
+        encryption: Encryption::None,
+        encoding: None,
+        schema: None,
+    }
 }
