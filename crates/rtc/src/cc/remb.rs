@@ -34,9 +34,10 @@ const RETURN_US: i64 = 15_000_000;
 #[derive(Clone, Debug)]
 pub(super) struct Remb {
     last: Option<(i64, f64)>,
-    /// Bits sent since the last REMB, and since the last report.
-    sent_bits: f64,
-    reported_bits: f64,
+    /// Bytes sent from the start, until the last REMB, and until the last report.
+    sent: u64,
+    sent_until_remb: u64,
+    sent_until_report: u64,
     rate: Option<f64>,
     /// Share of the estimate that loss leaves.
     loss_factor: f64,
@@ -75,8 +76,9 @@ impl Remb {
     pub(super) fn new() -> Self {
         Self {
             last: None,
-            sent_bits: 0.0,
-            reported_bits: 0.0,
+            sent: 0,
+            sent_until_remb: 0,
+            sent_until_report: 0,
             rate: None,
             loss_factor: 1.0,
             limited: false,
@@ -88,8 +90,7 @@ impl Remb {
 
     #[inline]
     pub(super) fn on_sent(&mut self, size: usize) {
-        self.sent_bits += size as f64 * 8.0;
-        self.reported_bits += size as f64 * 8.0;
+        self.sent += size as u64;
     }
 
     /// `floor`: what may be sent as long as nothing shows a limit, in bit/s. `now_us`: since the beginning.
@@ -97,7 +98,7 @@ impl Remb {
         let of_outage = self.hearing.of_outage(now_us);
         let elapsed_us = (now_us - self.last.map_or(0, |(at, _)| at)).max(1);
         let seconds = elapsed_us as f64 / 1_000_000.0;
-        let sent = std::mem::take(&mut self.sent_bits) / seconds;
+        let sent = bits_since(&mut self.sent_until_remb, self.sent) / seconds;
         let before = self.rate.unwrap_or(floor);
         let explained = bps >= sent && sent < before;
         let grown = (before * GROWTH.powf(seconds.min(1.0))).min(floor);
@@ -121,7 +122,7 @@ impl Remb {
         let of_outage = self.hearing.of_outage(now_us);
         let elapsed_us = (now_us - std::mem::replace(&mut self.reported_us, now_us)).max(1);
         let seconds = elapsed_us as f64 / 1_000_000.0;
-        let sent = std::mem::take(&mut self.reported_bits) / seconds;
+        let sent = bits_since(&mut self.sent_until_report, self.sent) / seconds;
         if of_outage {
             return;
         }
@@ -157,6 +158,11 @@ impl Remb {
     pub(super) fn cap(&self, now_us: i64) -> Option<f64> {
         self.last.filter(|(at, _)| now_us - at < VALID_US).map(|(_, bps)| bps)
     }
+}
+
+/// Bits from `mark` on, which moves to `now`.
+fn bits_since(mark: &mut u64, now: u64) -> f64 {
+    (now - std::mem::replace(mark, now)) as f64 * 8.0
 }
 
 #[cfg(test)]
