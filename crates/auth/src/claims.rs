@@ -11,6 +11,7 @@ use base::{Identity, RoomName, UnixMillis};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
+use crate::messaging::MessagingGrants;
 use crate::room_config::{BadRoomConfig, RoomConfig};
 
 /// A refreshed token holds at least this long.
@@ -62,6 +63,9 @@ pub struct Claims {
     /// What the token allows with telephones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub sip: Option<SipGrants>,
+    /// What the token allows with channels; `None`: nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub messaging: Option<MessagingGrants>,
     /// Claims that have no field here; see [`Claims::kind_details`].
     #[serde(flatten)]
     pub extra: Map<String, Value>,

@@ -10,9 +10,11 @@ mod claims;
 pub mod fuzz;
 mod jwt;
 mod keys;
+mod messaging;
 mod room_config;
 
 pub use claims::{Claims, Denied, SipGrants, VideoGrants};
 pub use jwt::{LEEWAY, MAX_TOKEN_LEN, TokenError, Verified, bearer, mint, verify};
 pub use keys::{ApiKeys, DEVELOPMENT_KEY, DEVELOPMENT_SECRET, MIN_SECRET_LEN, WeakSecret, check_secret};
+pub use messaging::MessagingGrants;
 pub use room_config::{BadRoomConfig, RoomConfig};
