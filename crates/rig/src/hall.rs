@@ -1,12 +1,13 @@
-//! A whole worker, ticked by hand, with a publisher and subscribers on sockets of this machine.
+//! Whole workers, ticked by hand, with a publisher and subscribers on sockets of this machine.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base::model::TrackSource;
 use base::ring::Slot;
 use base::{NtpTime, ParticipantId, PeerId, RoomId};
-use contract::media::{self, Command, Event, Sections, WorkerHandle};
+use contract::media::{self, Command, Event, RelayedTrack, Sections, WorkerHandle};
 use rig::{AUDIO, Track, VIDEO};
 use rtc::{Clock, IceCredentials, IceRole, Peer, WallClock};
 use udp::{Batch, Options, Slab, Socket};
@@ -34,15 +35,21 @@ struct Person {
     scratch: Vec<u8>,
 }
 
-/// The worker and everybody.
-pub struct Hall {
-    now: Instant,
-    /// Milliseconds since the beginning.
-    step: u64,
+/// A worker and what belongs to it.
+struct Desk {
     worker: ByHand,
     handle: WorkerHandle,
     metrics: Arc<Metrics>,
     events: async_channel::Receiver<Event>,
+}
+
+/// The workers and everybody.
+pub struct Hall {
+    now: Instant,
+    /// Milliseconds since the beginning.
+    step: u64,
+    /// The publisher is on the first, the subscribers are on the last.
+    workers: Vec<Desk>,
     clock: WallClock,
     publisher: Person,
     subscribers: Vec<Person>,
@@ -52,31 +59,17 @@ pub struct Hall {
 }
 
 impl Hall {
-    pub fn new(now: Instant) -> Self {
+    /// With one worker or two. Of two, one has the publisher and the other all subscribers.
+    pub fn new(now: Instant, workers: usize) -> Self {
         let (server, clients) = (config(1), config(2));
         let clock = WallClock { at: now, ntp: NtpTime(1 << 60) };
-        let metrics = Arc::new(Metrics::default());
-        let (tell, events) = async_channel::bounded(10_000);
-        let worker = WorkerConfig {
-            index: 0,
-            bind: SocketAddr::new(IP, 0),
-            candidates: Vec::new(),
-            rtc: server,
-            seed: 1,
-            commands: 1_000,
-            metrics: metrics.clone(),
-            mesh: Mesh::default(),
-            loudest: 0,
-        };
-        let (handle, worker) = worker::by_hand(worker, tell).expect("a socket on this machine");
+        let mesh = Mesh::default();
+        let workers = (0..workers).map(|index| Desk::new(index, &server, &mesh)).collect();
         let person = |number: u64| Person::new(now, clock, &clients, number);
         let mut hall = Self {
             now,
             step: 0,
-            worker,
-            handle,
-            metrics,
-            events,
+            workers,
             clock,
             publisher: person(0),
             subscribers: (1..=SUBSCRIBERS).map(person).collect(),
@@ -91,24 +84,39 @@ impl Hall {
     fn introduce(&mut self, fingerprint: rtc::Fingerprint) {
         let tracks = [Track::single(1, AUDIO), Track::single(2, VIDEO)];
         let (publish, subscribe) = (rig::publish(&tracks), rig::subscribe(&tracks));
+        let last = self.workers.len() - 1;
         for (number, person) in (0..).zip([&mut self.publisher].into_iter().chain(&mut self.subscribers)) {
-            let sections = if number == 0 { &publish } else { &subscribe };
-            let commands = person.introduce(self.now, number, fingerprint, sections, &self.handle);
-            for command in commands {
-                assert!(self.handle.try_send(command), "the queue has room");
-            }
+            let (sections, at) = if number == 0 { (&publish, 0) } else { (&subscribe, last) };
+            let desk = &self.workers[at];
+            let commands = person.introduce(self.now, number, fingerprint, sections, &desk.handle);
+            commands.into_iter().for_each(|command| desk.tell(command));
+        }
+        for track in tracks.iter().filter(|_| last > 0) {
+            let source = RelayedTrack {
+                from: 0,
+                participant: ParticipantId(1),
+                media: track.kind.media,
+                source: TrackSource::Camera,
+                layers: 1,
+                sizes: Vec::new(),
+            };
+            self.workers[0].tell(Command::SetRelay { room: ROOM, track: track.id, to: vec![last] });
+            let (room, track) = (ROOM, track.id);
+            self.workers[last].tell(Command::SetRelayed { room, track, source: Some(source) });
         }
     }
 
-    /// A tenth of a second; how many packets of media the worker sent.
+    /// A tenth of a second; how many packets of media the workers sent.
     pub fn slice(&mut self) -> usize {
         let before = self.sent();
         for _ in 0..STEPS {
             self.now += STEP;
             self.step += 1;
             self.publish();
-            paths::counted_in_tick(&mut self.worker, self.now);
-            while self.events.try_recv().is_ok() {}
+            for desk in &mut self.workers {
+                paths::counted_in_tick(&mut desk.worker, self.now);
+                while desk.events.try_recv().is_ok() {}
+            }
             for person in self.subscribers.iter_mut().chain([&mut self.publisher]) {
                 person.receive(self.now, &mut self.slab);
             }
@@ -117,7 +125,8 @@ impl Hall {
     }
 
     fn sent(&self) -> u64 {
-        self.metrics.value("stoa_worker_media_packets_sent_total", None)
+        let sent = |desk: &Desk| desk.metrics.value("stoa_worker_media_packets_sent_total", None);
+        self.workers.iter().map(sent).sum()
     }
 
     fn publish(&mut self) {
@@ -158,6 +167,30 @@ impl Hall {
         person.peer.send(now, section, rewrite, Slot::default(), payload, None, buffer);
         person.batch.commit(to, None);
         self.sequences[track] += 1;
+    }
+}
+
+impl Desk {
+    fn new(index: usize, server: &Arc<rtc::Config>, mesh: &Mesh) -> Self {
+        let metrics = Arc::new(Metrics::default());
+        let (tell, events) = async_channel::bounded(10_000);
+        let config = WorkerConfig {
+            index,
+            bind: SocketAddr::new(IP, 0),
+            candidates: Vec::new(),
+            rtc: server.clone(),
+            seed: 1,
+            commands: 1_000,
+            metrics: metrics.clone(),
+            mesh: mesh.clone(),
+            loudest: 0,
+        };
+        let (handle, worker) = worker::by_hand(config, tell).expect("a socket on this machine");
+        Self { worker, handle, metrics, events }
+    }
+
+    fn tell(&self, command: Command) {
+        assert!(self.handle.try_send(command), "the queue has room");
     }
 }
 

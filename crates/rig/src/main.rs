@@ -37,7 +37,8 @@ fn main() {
     (0..WARM_UP).for_each(|_| slice(&mut stage, &mut late, &mut Tally::default()));
     let mut tally = Tally::default();
     (0..COUNTED).for_each(|_| slice(&mut stage, &mut late, &mut tally));
-    let tick = whole();
+    let tick = whole(Hall::new(Instant::now(), 1), paths::counted_tick);
+    let crossing = whole(Hall::new(Instant::now(), 2), paths::counted_crossing);
     let Tally { receive, forward, seal_audio, seal_video, feedback, resend } = tally;
     for (path, packets) in [
         ("receive", receive),
@@ -47,18 +48,18 @@ fn main() {
         ("feedback", feedback),
         ("resend", resend),
         ("tick", tick),
+        ("crossing", crossing),
     ] {
         println!("{path} {packets} packets in the last {COUNTED} calls");
     }
 }
 
-/// A whole worker; how many packets it sent.
-fn whole() -> usize {
-    let mut hall = Hall::new(Instant::now());
+/// Whole workers; how many packets they sent. `end` ends a slice.
+fn whole(mut hall: Hall, end: fn(usize)) -> usize {
     let mut packets = 0;
     for slice in 0..WHOLE_WARM_UP + COUNTED {
         let sent = hall.slice();
-        paths::counted_tick(slice);
+        end(slice);
         packets += if slice < WHOLE_WARM_UP { 0 } else { sent };
     }
     packets

@@ -107,3 +107,10 @@ pub fn counted_in_tick(worker: &mut ByHand, now: Instant) {
 pub fn counted_tick(slice: usize) {
     std::hint::black_box(slice);
 }
+
+/// Ends a slice of ticks of two workers between which everything crosses.
+#[inline(never)]
+pub fn counted_crossing(slice: usize) {
+    // Not what [`counted_tick`] does: the compiler would make one of both.
+    std::hint::black_box(("crossing", slice));
+}

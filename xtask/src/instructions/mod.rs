@@ -127,7 +127,7 @@ fn count(program: &str, place: &Path) -> Result<String, String> {
         format!("--toggle-collect=*{}*", callgrind::MARK),
     ];
     // One file for each call of each path. A pattern would be taken for the same as the one above.
-    let paths = ["receive", "forward", "seal_audio", "seal_video", "feedback", "resend", "tick"];
+    let paths = ["receive", "forward", "seal_audio", "seal_video", "feedback", "resend", "tick", "crossing"];
     arguments
         .extend(paths.map(|path| format!("--dump-after=instructions::paths::{}{path}", callgrind::MARK)));
     arguments.push(program.to_owned());

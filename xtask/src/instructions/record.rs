@@ -19,6 +19,7 @@ const HEAD: &str = "\
 # feedback    one RTCP datagram from a receiver: congestion control, reports, NACK
 # resend      one retransmission
 # tick        a whole worker with ten receivers of sound and picture, all it does: one packet that it sends
+# crossing    the same receivers on another worker than the publisher: both workers, one packet that is sent
 ";
 
 /// What was counted, and with which compiler.

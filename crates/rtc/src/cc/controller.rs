@@ -15,6 +15,7 @@ use super::rate::{Input, RateControl};
 use super::remb::Remb;
 use super::trend::{Trend, Usage};
 use super::{Arrived, Config};
+use crate::moment::AtMoment;
 use crate::streams::PacketResult;
 
 /// What stands in for an unknown round trip.
@@ -225,8 +226,10 @@ impl Controller {
     fn sort(&mut self, results: &[PacketResult]) {
         self.arrived.clear();
         self.lost_us = None;
+        // Packets of a frame left at one moment.
+        let (epoch, mut sent_us) = (self.epoch, AtMoment::default());
         for result in results {
-            let sent_us = self.micros(result.sent);
+            let sent_us = sent_us.get(result.sent, || micros(epoch, result.sent));
             let cluster = result.tag & CLUSTER_MASK;
             self.loss.add(sent_us, u32::from(result.size), result.arrival.is_none(), result.was_lost);
             match result.arrival {
@@ -240,15 +243,19 @@ impl Controller {
                 }
             }
         }
-        self.arrived.sort_by_key(|(packet, _)| packet.arrival_us);
+        // Nearly always they arrived in the order in which they were sent.
+        if !self.arrived.is_sorted_by_key(|(packet, _)| packet.arrival_us) {
+            self.arrived.sort_by_key(|(packet, _)| packet.arrival_us);
+        }
     }
 
     fn learn_arrivals(&mut self, limited: bool) {
+        let competing = self.rate.is_competing();
         for (packet, was_lost) in &self.arrived {
             self.acked.add(packet.arrival_us, packet.size, limited);
-            self.clusters.arrived(packet, *was_lost);
-            self.queue.add(packet.sent_us, packet.arrival_us, self.rate.is_competing());
+            self.queue.add(packet.sent_us, packet.arrival_us, competing);
             if packet.cluster != 0 {
+                self.clusters.arrived(packet, *was_lost);
                 // A probe fills the queue on purpose: that is no trend. The next group has no predecessor.
                 self.groups = Groups::default();
                 continue;
@@ -448,6 +455,10 @@ impl Controller {
     }
 
     fn micros(&self, at: Instant) -> i64 {
-        at.saturating_duration_since(self.epoch).as_micros() as i64
+        micros(self.epoch, at)
     }
+}
+
+fn micros(epoch: Instant, at: Instant) -> i64 {
+    at.saturating_duration_since(epoch).as_micros() as i64
 }

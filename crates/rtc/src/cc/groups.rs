@@ -55,6 +55,9 @@ impl Groups {
             self.current = Some(Group::of(packet));
             return Outcome::Nothing;
         };
+        if current.ends_with(packet) {
+            return Outcome::Nothing;
+        }
         if current.is_far_from(packet) {
             *self = Self::default();
             self.current = Some(Group::of(packet));
@@ -111,6 +114,13 @@ impl Group {
         let since_last = packet.arrival_us - self.last_arrival;
         let pressed = since_last < packet.sent_us - self.last_sent;
         pressed && since_last <= BURST_US && packet.arrival_us - self.first_arrival < MAX_BURST_US
+    }
+
+    /// It left with the last packet of a burst and arrived with it, as most packets of a frame do: it changes nothing.
+    #[inline]
+    fn ends_with(&self, packet: &Arrived) -> bool {
+        (packet.sent_us, packet.arrival_us) == (self.last_sent, self.last_arrival)
+            && self.last_sent - self.first_sent <= BURST_US
     }
 
     fn is_far_from(&self, packet: &Arrived) -> bool {

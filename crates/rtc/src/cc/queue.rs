@@ -61,25 +61,28 @@ impl QueueDelay {
 struct Minimum {
     window_us: i64,
     start_us: i64,
-    current: Option<i64>,
-    previous: Option<i64>,
+    /// [`NONE`]: there was nothing in this window, or in the one before.
+    current: i64,
+    previous: i64,
 }
+
+const NONE: i64 = i64::MAX;
 
 impl Minimum {
     fn over(window_us: i64) -> Self {
-        Self { window_us, start_us: 0, current: None, previous: None }
+        Self { window_us, start_us: 0, current: NONE, previous: NONE }
     }
 
     fn add(&mut self, at_us: i64, value: i64) {
         if at_us - self.start_us > self.window_us {
             self.start_us = at_us;
-            self.previous = self.current.take();
+            self.previous = std::mem::replace(&mut self.current, NONE);
         }
-        self.current = Some(self.current.map_or(value, |current| current.min(value)));
+        self.current = self.current.min(value);
     }
 
     fn get(&self) -> Option<i64> {
-        self.current.into_iter().chain(self.previous).min()
+        Some(self.current.min(self.previous)).filter(|least| *least != NONE)
     }
 }
 

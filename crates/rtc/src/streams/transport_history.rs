@@ -84,6 +84,8 @@ pub struct TransportFeedbackHistory {
     epoch: Instant,
     /// Microseconds since the epoch.
     micros: AtMoment<u64>,
+    /// The other way round: those of the packet that was reported on last, and its moment.
+    reported: (u64, Instant),
     /// A power of two long, or empty; a packet lies at its number modulo that.
     entries: Vec<Entry>,
     /// The number that the next packet gets.
@@ -102,6 +104,7 @@ impl TransportFeedbackHistory {
         Self {
             epoch: now,
             micros: AtMoment::default(),
+            reported: (0, now),
             entries: Vec::new(),
             next: 1,
             reported_below: 1,
@@ -241,7 +244,6 @@ impl TransportFeedbackHistory {
 
     /// The fate of a packet, if it is news; `None` as arrival: it did not arrive.
     pub(super) fn result(&mut self, sequence: u64, arrival: Option<i64>) -> Option<PacketResult> {
-        let epoch = self.epoch;
         let entry = self.entry(sequence)?;
         let before = entry.state;
         let after = if arrival.is_some() { State::Arrived } else { State::Lost };
@@ -249,14 +251,12 @@ impl TransportFeedbackHistory {
             return None;
         }
         entry.state = after;
-        Some(PacketResult {
-            sequence,
-            sent: epoch + Duration::from_micros(entry.sent_micros),
-            size: entry.size,
-            tag: entry.tag,
-            arrival,
-            was_lost: before == State::Lost,
-        })
+        let Entry { sent_micros, size, tag, .. } = *entry;
+        if self.reported.0 != sent_micros {
+            self.reported = (sent_micros, self.epoch + Duration::from_micros(sent_micros));
+        }
+        let (_, sent) = self.reported;
+        Some(PacketResult { sequence, sent, size, tag, arrival, was_lost: before == State::Lost })
     }
 
     /// The sent number that these 16 bits stand for; `None`: no such number was sent yet.
