@@ -7,8 +7,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
+use messaging::causal::Reset;
 use messaging::clock::Hlc;
-use messaging::place::{EventId, Lineage, Place, Region};
+use messaging::place::{Cursor, EventId, Lineage, Place, Region, Vector};
 
 /// A message, whoever sends it how often: the number that its sender gave it, unique in a recording.
 pub type Message = u64;
@@ -33,8 +34,8 @@ pub enum Act {
     Got(Got),
     /// A stream began, or went on from its cursor.
     Stream,
-    /// The stream was reset.
-    Reset,
+    /// The stream was reset: why, and from where it goes on. What the cursor covers is in the channel's history.
+    Reset(Reset, Cursor),
 }
 
 /// An event as a client received it.
@@ -56,7 +57,8 @@ pub struct Got {
 
 impl Line {
     /// `{"client":0,"sent":7}`, `{"client":0,"accepted":7,"id":"eu.1.4"}`, `{"client":1,"got":"eu.1.4","prev":"1.3","t":"…","message":7}`
-    /// with `"hole":"us.1.9"` and `"late":true` where they apply, `{"client":1,"stream":true}`, `{"client":1,"reset":true}`.
+    /// with `"hole":"us.1.9"` and `"late":true` where they apply, `{"client":1,"stream":true}`,
+    /// `{"client":1,"reset":"retention","at":{"eu":"1.9"}}`.
     pub fn json(&self) -> String {
         let mut out = format!("{{\"client\":{}", self.client);
         let _ = match &self.act {
@@ -64,11 +66,30 @@ impl Line {
             Act::Accepted(message, id) => write!(out, ",\"accepted\":{message},\"id\":\"{id}\""),
             Act::Got(got) => write!(out, ",\"got\":\"{}\",\"t\":\"{}\"{}", got.id, got.clock, details(got)),
             Act::Stream => write!(out, ",\"stream\":true"),
-            Act::Reset => write!(out, ",\"reset\":true"),
+            Act::Reset(why, cursor) => {
+                write!(out, ",\"reset\":\"{}\"{}", reason(*why), positions(&cursor.at))
+            }
         };
         out.push('}');
         out
     }
+}
+
+fn reason(why: Reset) -> &'static str {
+    match why {
+        Reset::Epoch => "epoch",
+        Reset::Retention => "retention",
+        Reset::TooFar => "too_far",
+        Reset::Slow => "slow",
+    }
+}
+
+fn positions(at: &Vector) -> String {
+    let places: Vec<String> = at
+        .iter()
+        .map(|(region, mark)| format!("\"{region}\":\"{}.{}\"", mark.place.epoch, mark.place.n))
+        .collect();
+    format!(",\"at\":{{{}}}", places.join(","))
 }
 
 fn details(got: &Got) -> String {
@@ -97,6 +118,8 @@ pub struct End {
     pub connected: BTreeSet<usize>,
     /// How epochs follow each other.
     pub lineage: Lineage,
+    /// What streams may have been reset for. A reset for anything else is a violation.
+    pub provoked: BTreeSet<Reset>,
 }
 
 /// Judges a recording; each violation begins with the number of a guarantee, those of `docs/messaging.md`.
@@ -104,7 +127,7 @@ pub fn check(lines: &[Line], end: &End) -> Result<(), String> {
     let before = causes(lines);
     ids(lines)?;
     for (client, own) in by_client(lines) {
-        streams(client, &own, &before, &end.lineage)?;
+        streams(client, &own, &before, end)?;
         lasting(client, &own, end)?;
     }
     display(lines)
@@ -192,44 +215,75 @@ fn ids(lines: &[Line]) -> Result<(), String> {
     Ok(())
 }
 
+/// What one client has received, line by line.
+#[derive(Default)]
+struct Stream {
+    got: BTreeSet<EventId>,
+    messages: BTreeSet<Message>,
+    /// Holes that are not filled.
+    holes: Vec<(Region, Place)>,
+    last: BTreeMap<Region, Place>,
+    /// What the last reset says is in the history.
+    paged: Vector,
+}
+
+impl Stream {
+    fn reset(&mut self, cursor: &Cursor) {
+        self.got.clear();
+        self.last = cursor.at.iter().map(|(region, mark)| (region, mark.place)).collect();
+        let holes = cursor.holes.iter();
+        self.holes = holes.flat_map(|(region, upto)| upto.iter().map(|upto| (*region, *upto))).collect();
+        self.paged = cursor.at.clone();
+    }
+
+    fn crossed(&self, lineage: &Lineage, id: EventId) -> bool {
+        self.holes.iter().any(|(of, upto)| *of == id.region && lineage.covers(*of, *upto, id.place))
+    }
+}
+
 /// Guarantees 1, 2 and 4, on one client.
-fn streams(client: usize, own: &[&Act], before: &Causes, lineage: &Lineage) -> Result<(), String> {
-    let mut got: BTreeMap<EventId, Option<Message>> = BTreeMap::new();
-    let mut here: BTreeSet<Message> = BTreeSet::new();
-    let mut holes: Vec<(Region, Place)> = Vec::new();
-    let mut last: BTreeMap<Region, Place> = BTreeMap::new();
+fn streams(client: usize, own: &[&Act], before: &Causes, end: &End) -> Result<(), String> {
+    let lineage = &end.lineage;
+    let mut stream = Stream::default();
     for act in own {
         let event = match act {
-            Act::Reset => return Err(format!("4: client {client} was reset, and nothing was lost")),
+            Act::Reset(why, _) if !end.provoked.contains(why) => {
+                return Err(format!(
+                    "4: client {client} was reset for {}, which was not provoked",
+                    reason(*why)
+                ));
+            }
+            Act::Reset(_, cursor) => {
+                stream.reset(cursor);
+                continue;
+            }
             Act::Got(event) => event,
             _ => continue,
         };
-        if got.insert(event.id, event.message).is_some() {
+        if !stream.got.insert(event.id) {
             return Err(format!("2: client {client} received {} twice", event.id));
         }
-        if last.get(&event.id.region).copied() != event.prev {
+        if stream.last.get(&event.id.region).copied() != event.prev {
             return Err(format!("4: client {client} received {} and not what is before it", event.id));
         }
-        last.insert(event.id.region, event.id.place);
-        let crossed = |id: &EventId| {
-            holes.iter().any(|(of, upto)| *of == id.region && lineage.covers(*of, *upto, id.place))
-        };
-        if event.late != crossed(&event.id) {
+        stream.last.insert(event.id.region, event.id.place);
+        if event.late != stream.crossed(lineage, event.id) {
             return Err(format!("1: client {client} received {} with `late` {}", event.id, event.late));
         }
         let Some(message) = event.message else {
-            holes.extend(event.hole);
+            stream.holes.extend(event.hole);
             continue;
         };
         for (cause, ids) in before.get(&message).into_iter().flatten() {
-            let missing = !here.contains(cause) && (ids.is_empty() || !ids.iter().all(crossed));
+            let covered = |id: &EventId| stream.crossed(lineage, *id) || stream.paged.covers(lineage, *id);
+            let missing = !stream.messages.contains(cause) && (ids.is_empty() || !ids.iter().all(covered));
             if missing && *cause != message && is_stored(cause, ids, own) {
                 return Err(format!(
                     "1: client {client} received message {message} before {cause}, which came before it"
                 ));
             }
         }
-        here.insert(message);
+        stream.messages.insert(message);
     }
     Ok(())
 }
@@ -243,12 +297,17 @@ fn is_stored(cause: &Message, ids: &BTreeSet<EventId>, own: &[&Act]) -> bool {
 /// Guarantees 3 and 8: what was acknowledged or delivered is in a log, and what is in a log reached who is connected.
 fn lasting(client: usize, own: &[&Act], end: &End) -> Result<(), String> {
     let mut got = BTreeSet::new();
+    let mut paged = Vector::default();
     for act in own {
         let id = match act {
             Act::Accepted(_, id) => *id,
             Act::Got(event) => {
                 got.insert(event.id);
                 event.id
+            }
+            Act::Reset(_, cursor) => {
+                paged = cursor.at.clone();
+                continue;
             }
             _ => continue,
         };
@@ -258,7 +317,8 @@ fn lasting(client: usize, own: &[&Act], end: &End) -> Result<(), String> {
             ));
         }
     }
-    match end.committed.difference(&got).next() {
+    let missing = end.committed.difference(&got).find(|id| !paged.covers(&end.lineage, **id));
+    match missing {
         Some(missing) if end.connected.contains(&client) => {
             Err(format!("8: client {client} never received {missing}"))
         }
@@ -285,6 +345,8 @@ fn display(lines: &[Line]) -> Result<(), String> {
 
 #[cfg(test)]
 mod tests {
+    use messaging::place::Mark;
+
     use super::*;
 
     fn id(text: &str) -> EventId {
@@ -311,6 +373,12 @@ mod tests {
         Line { client, act: Act::Got(Got { message: None, hole: Some((of.region, of.place)), ..base }) }
     }
 
+    fn reset(client: usize, why: Reset, at: &[&str]) -> Line {
+        let mark = |text: &&str| (id(text).region, Mark { place: id(text).place, count: 0 });
+        let cursor = Cursor { at: at.iter().map(mark).collect(), ..Cursor::default() };
+        Line { client, act: Act::Reset(why, cursor) }
+    }
+
     /// A question in `eu`, an answer in `us`, and what a third client received.
     fn talk(third: &[Line]) -> Vec<Line> {
         let mut lines = vec![sent(0, 1), got(0, "eu.1.1", 1), got(1, "eu.1.1", 1), sent(1, 2)];
@@ -320,7 +388,8 @@ mod tests {
 
     fn end(committed: &[&str], connected: &[usize]) -> End {
         let committed = committed.iter().map(|text| id(text)).collect();
-        End { committed, connected: connected.iter().copied().collect(), lineage: Lineage::default() }
+        let connected = connected.iter().copied().collect();
+        End { committed, connected, ..End::default() }
     }
 
     fn verdict(lines: &[Line]) -> Result<(), String> {
@@ -389,10 +458,25 @@ mod tests {
     #[test]
     fn gaps_resets_and_forks_are_found_out() {
         assert_eq!(broken(&[sent(0, 1), got(2, "eu.1.2", 1)]), '4');
-        assert_eq!(broken(&[Line { client: 0, act: Act::Reset }]), '4');
+        assert_eq!(broken(&[reset(0, Reset::Slow, &[])]), '4');
         let Act::Got(base) = got(2, "eu.1.2", 2).act else { unreachable!() };
         let fork = Line { client: 2, act: Act::Got(Got { prev: None, ..base }) };
         assert_eq!(broken(&talk(&[fork])), '6');
+    }
+
+    #[test]
+    fn what_a_reset_covers_is_in_the_history_and_what_it_does_not_is_missed() {
+        let provoked = BTreeSet::from([Reset::Retention]);
+        let all = End { provoked, ..end(&["eu.1.1", "eu.1.2", "us.1.1"], &[2]) };
+        let with = |at: &[&str]| {
+            let third =
+                [reset(2, Reset::Retention, at), got(2, "us.1.1", 2), sent(0, 3), got(2, "eu.1.2", 3)];
+            check(&talk(&third), &all)
+        };
+        assert_eq!(with(&["eu.1.1"]), Ok(()));
+        assert!(with(&[]).expect_err("the question is nowhere").starts_with('1'));
+        let short = talk(&[reset(2, Reset::Retention, &["eu.1.1"]), got(2, "us.1.1", 2)]);
+        assert!(check(&short, &all).expect_err("eu.1.2 never came").starts_with('8'));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::process::ExitCode;
 
 use proof::model::{self, Broken};
-use proof::simulation::{self, Tally};
+use proof::simulation::{self, Engine, Tally};
 
 fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
@@ -49,18 +49,22 @@ fn number(args: &[String], flag: &str, default: u64) -> u64 {
     behind.and_then(|text| text.parse().ok()).unwrap_or(default)
 }
 
-/// Runs seeds; the recording of one that fails is printed.
+/// Runs seeds, on both kinds of log; the recording of one that fails is printed.
 fn simulate(from: u64, seeds: u64) -> bool {
+    [Engine::Memory, Engine::Segments].into_iter().all(|engine| simulate_on(engine, from, seeds))
+}
+
+fn simulate_on(engine: Engine, from: u64, seeds: u64) -> bool {
     let mut all = Tally::default();
     for seed in from..from.saturating_add(seeds) {
-        let run = simulation::run(seed, simulation::Broken::Nothing);
+        let run = simulation::run(seed, engine, simulation::Broken::Nothing);
         all.add(&run.tally);
         if let Err(wrong) = run.verdict {
             run.lines.iter().for_each(|line| println!("{}", line.json()));
-            println!("seed {seed}: {wrong}");
+            println!("{engine:?}, seed {seed}: {wrong}");
             return false;
         }
     }
-    println!("{seeds} seeds from {from} on: {all}");
+    println!("{engine:?}: {seeds} seeds from {from} on: {all}");
     true
 }

@@ -19,6 +19,9 @@ pub struct Faults {
     pub syncs_fail: bool,
     /// Syncs say that they did something and do nothing: for tests that must fail then.
     pub syncs_lie: bool,
+    /// The power goes in the middle of the next sync: it fails, and a crash, which has to be the next that happens, decides what of it is
+    /// there.
+    pub power_goes: bool,
 }
 
 /// A disk in memory. Clones are the same disk.
@@ -66,6 +69,11 @@ impl SimulatedDisk {
         state.names.get(name).map(|content| state.contents[*content].bytes.clone())
     }
 
+    /// Bytes in all files as they are now.
+    pub fn used(&self) -> usize {
+        self.state().used()
+    }
+
     /// Changes a file behind its owner's back, lastingly.
     pub fn tamper(&self, name: &str, change: impl FnOnce(&mut Vec<u8>)) {
         let mut state = self.state();
@@ -107,6 +115,12 @@ impl SimulatedDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         // A test that panicked is over.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn used(&self) -> usize {
+        self.names.values().map(|content| self.contents[*content].bytes.len()).sum()
     }
 }
 
@@ -168,7 +182,7 @@ impl Disk for SimulatedDisk {
 
     fn sync(&mut self) -> io::Result<()> {
         let mut state = self.state();
-        if state.faults.syncs_fail {
+        if state.faults.syncs_fail || state.faults.power_goes {
             return Err(io::Error::other("simulated"));
         }
         if !state.faults.syncs_lie {
@@ -194,7 +208,7 @@ impl File for SimulatedFile {
 
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
         let mut state = self.disk.state();
-        let used: usize = state.names.values().map(|content| state.contents[*content].bytes.len()).sum();
+        let used = state.used();
         let free = state.faults.capacity.map_or(usize::MAX, |capacity| capacity.saturating_sub(used));
         let fits = bytes.len().min(free);
         state.contents[self.content].bytes.extend_from_slice(&bytes[..fits]);
@@ -220,6 +234,9 @@ impl File for SimulatedFile {
         if faults.syncs_fail {
             let same = content.bytes.iter().zip(&content.durable).take_while(|(a, b)| a == b).count();
             content.lost.push(same..content.bytes.len());
+            return Err(io::Error::other("simulated"));
+        }
+        if faults.power_goes {
             return Err(io::Error::other("simulated"));
         }
         if !faults.syncs_lie {

@@ -110,6 +110,12 @@ impl Client {
         self.pending.len() < before
     }
 
+    /// The stream goes on from elsewhere, on a node that may be behind: what was received before is still what the next send stands on.
+    pub fn reset(&mut self, cursor: Cursor) {
+        let before = std::mem::replace(&mut self.cursor, cursor);
+        self.token.join(&before.at);
+    }
+
     /// A send went ahead of what was accepted: what is not answered follows that.
     pub fn gap(&mut self, last: u64) {
         let mut follows = last;

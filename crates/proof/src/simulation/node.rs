@@ -6,7 +6,7 @@ use std::sync::Arc;
 use messaging::causal::{Causal, Hold, Offer};
 use messaging::event::Event;
 use messaging::partition::Partition;
-use messaging::place::{EventId, Lineage};
+use messaging::place::{Cursor, EventId, Lineage, Vector};
 use messaging::session::Session;
 
 /// A client's stream on a node.
@@ -30,6 +30,8 @@ pub struct Node {
     pub owner: Option<Partition>,
     pub incarnation: u64,
     pub causal: Causal,
+    /// Where it began: what is below is not there to be read.
+    pub base: Vector,
     pub delivered: Vec<Arc<Event>>,
     pub known: BTreeMap<EventId, Arc<Event>>,
     pub streams: BTreeMap<u64, Stream>,
@@ -49,6 +51,7 @@ impl Node {
             owner: None,
             incarnation: 0,
             causal: Causal::default(),
+            base: Vector::default(),
             delivered: Vec::new(),
             known: BTreeMap::new(),
             streams: BTreeMap::new(),
@@ -61,6 +64,14 @@ impl Node {
     pub fn crash(&mut self, now: u64) {
         let (region, life, skew) = (self.region, self.life + 1, self.skew);
         *self = Self { life, alive: false, died: now, ..Self::new(region, skew) };
+    }
+
+    /// A process begins, where the logs do.
+    pub fn begin(&mut self, lineage: &Lineage, base: &Cursor) {
+        let none = Vector::default();
+        self.alive = true;
+        self.causal = Causal::resume(lineage, base, &none, &none).unwrap_or_default();
+        self.base = base.at.clone();
     }
 
     /// An event of some log came. True: it was new.

@@ -1,36 +1,35 @@
 //! Everything together, in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{ChannelId, DeviceId, UnixMillis};
-use messaging::causal::Delivery;
-use messaging::command::{Answer, Ask, Code, Command, Now, Origin};
-use messaging::event::{Content, Entry, Event, Kind, Record, Settings};
-use messaging::fold::Item;
+use messaging::command::{Answer, Ask, Command, Now, Origin};
+use messaging::event::{Content, Event, Kind, Settings};
 use messaging::limits::Limits;
-use messaging::partition::{Append, Appended, Output, Partition, State};
-use messaging::place::{Lineage, Region, Vector};
+use messaging::partition::{Append, Appended, Output, Partition};
+use messaging::place::{Cursor, Lineage, Region};
 use messaging::roles::Role;
-use messaging::session::{self, Frame, Session, View};
+use messaging::session::Frame;
 use sim::Random;
 
-use super::client::{Client, message, message_of, sender, user};
-use super::node::{Node, Stream};
-use super::{Broken, Tally};
-use crate::history::{Act, End, Got, Line};
+use super::client::{Client, user};
+use super::log::RegionLog;
+use super::node::Node;
+use super::{Broken, Engine, Tally};
+use crate::history::{End, Line};
 
-const REGIONS: usize = 3;
-const NODES: usize = 2 * REGIONS;
-const CLIENTS: usize = 6;
+pub(super) const REGIONS: usize = 3;
+pub(super) const NODES: usize = 2 * REGIONS;
+pub(super) const CLIENTS: usize = 6;
 
 /// Until when there are faults and messages, and until when what heals has time: in milliseconds.
-const TROUBLE: u64 = 25_000;
+pub(super) const TROUBLE: u64 = 25_000;
 const END: u64 = 50_000;
 
 /// What happens at a time.
-enum Happening {
+pub(super) enum Happening {
     /// An append reaches the log; `tell`: somebody waits for the answer.
     Append {
         node: usize,
@@ -79,50 +78,90 @@ enum Happening {
         node: usize,
     },
     Heal,
+    /// What waits for a region's log is written and synced.
+    Flush {
+        region: usize,
+    },
+    /// The process of a region's log begins again.
+    Open {
+        region: usize,
+    },
+    /// The owner's state is saved.
+    Checkpoint {
+        region: usize,
+    },
+    /// What every region's checkpoint covers is wanted no more.
+    Trim {
+        region: usize,
+        first: u64,
+    },
+    /// Something is wrong with a disk.
+    DiskFault,
+    /// Nothing is wrong with it any more.
+    Cure {
+        region: usize,
+    },
 }
 
 pub struct World {
-    random: Random,
-    broken: Broken,
+    pub(super) random: Random,
+    pub(super) engine: Engine,
+    pub(super) broken: Broken,
     start: Instant,
-    now: u64,
+    pub(super) now: u64,
     queue: BTreeMap<(u64, u64), Happening>,
-    happenings: u64,
-    logs: Vec<Vec<Record>>,
-    nodes: Vec<Node>,
+    pub(super) happenings: u64,
+    pub(super) logs: Vec<RegionLog>,
+    /// Regions whose log is about to be committed.
+    pub(super) flushing: BTreeSet<usize>,
+    /// Regions in which the power goes with the next sync.
+    pub(super) failing: BTreeSet<usize>,
+    pub(super) nodes: Vec<Node>,
     /// By region: who owns its partition, and how often that changed.
-    claims: Vec<(Option<usize>, u64)>,
-    clients: Vec<Client>,
-    connections: BTreeMap<u64, (usize, usize)>,
-    cut: Option<usize>,
-    lineage: Lineage,
+    pub(super) claims: Vec<(Option<usize>, u64)>,
+    pub(super) clients: Vec<Client>,
+    pub(super) connections: BTreeMap<u64, (usize, usize)>,
+    pub(super) cut: Option<usize>,
+    pub(super) lineage: Lineage,
+    /// A log that did not come back.
+    pub(super) failed: Option<String>,
     pub lines: Vec<Line>,
     pub tally: Tally,
 }
 
-fn region(index: usize) -> Region {
+pub(super) fn room() -> ChannelId {
+    ChannelId::new("room")
+}
+
+pub(super) fn region(index: usize) -> Region {
     ["eu", "us", "ap"][index].parse().expect("these are names of regions")
 }
 
 impl World {
-    pub fn new(seed: u64, broken: Broken) -> Self {
+    pub fn new(seed: u64, engine: Engine, broken: Broken) -> Self {
         let mut random = Random::new(seed);
         let skews: Vec<i64> = (0..NODES).map(|_| (random.share() * 6_000.0) as i64 - 3_000).collect();
         let nodes = skews.into_iter().enumerate().map(|(index, skew)| Node::new(index / 2, skew)).collect();
+        let lies = broken == Broken::SyncsLie;
+        let logs = (0..REGIONS).map(|index| RegionLog::new(region(index), engine, lies)).collect();
         let mut world = Self {
             random,
+            engine,
             broken,
             start: Instant::now(),
             now: 0,
             queue: BTreeMap::new(),
             happenings: 0,
-            logs: vec![Vec::new(); REGIONS],
+            logs,
+            flushing: BTreeSet::new(),
+            failing: BTreeSet::new(),
             nodes,
             claims: vec![(None, 0); REGIONS],
             clients: (0..CLIENTS).map(Client::new).collect(),
             connections: BTreeMap::new(),
             cut: None,
             lineage: Lineage::default(),
+            failed: None,
             lines: Vec::new(),
             tally: Tally::default(),
         };
@@ -142,15 +181,19 @@ impl World {
         let settings = Settings { active_active: true, ..Settings::default() };
         let origin = Origin { connection: 0, request: 0, user: None, device: DeviceId::new("server") };
         let ask = Ask::Create { kind: Kind::Group, settings, members };
-        let command = Command { origin, channel: ChannelId::new("room"), ask };
+        let command = Command { origin, channel: room(), ask };
         self.at(20, Happening::Command { node: 0, connection: 0, command });
+        if self.engine == Engine::Segments {
+            (0..REGIONS).for_each(|region| self.at(2_500, Happening::Checkpoint { region }));
+            self.at(3_500, Happening::DiskFault);
+        }
         (0..CLIENTS).for_each(|client| self.at(1_000 + client as u64, Happening::Client { client }));
         self.at(3_000, Happening::Fault);
     }
 
     pub fn run(&mut self) {
         while let Some(((at, _), happening)) = self.queue.pop_first() {
-            if at > END {
+            if at > END || self.failed.is_some() {
                 return;
             }
             self.now = at;
@@ -176,46 +219,55 @@ impl World {
             Happening::Frame { connection, frame } => self.frame(connection, frame),
             Happening::Client { client } => self.act(client),
             Happening::Fault => self.fault(),
-            Happening::Restart { node } => self.nodes[node].alive = true,
+            Happening::Restart { node } => self.revive(node),
             Happening::Heal => self.cut = None,
+            Happening::Flush { region } => self.flush(region),
+            Happening::Open { region } => self.open(region),
+            Happening::Checkpoint { region } => self.checkpoint(region),
+            Happening::Trim { region, first } => {
+                self.tally.trims += u64::from(self.logs[region].trim(first));
+                self.flush_soon(region);
+            }
+            Happening::DiskFault => self.disk_fault(),
+            Happening::Cure { region } => self.cure(region),
         }
     }
 
-    fn at(&mut self, time: u64, happening: Happening) {
+    pub(super) fn at(&mut self, time: u64, happening: Happening) {
         self.happenings += 1;
         self.queue.insert((time, self.happenings), happening);
     }
 
-    fn after(&mut self, low: u64, high: u64, happening: Happening) {
+    pub(super) fn after(&mut self, low: u64, high: u64, happening: Happening) {
         let delay = self.between(low, high);
         self.at(self.now + delay, happening);
     }
 
-    fn between(&mut self, low: u64, high: u64) -> u64 {
+    pub(super) fn between(&mut self, low: u64, high: u64) -> u64 {
         low + self.random.number() % (high - low + 1)
     }
 
-    fn pick(&mut self, count: usize) -> usize {
+    pub(super) fn pick(&mut self, count: usize) -> usize {
         (self.random.number() % count as u64) as usize
     }
 
-    fn moment(&self, node: usize) -> Now {
+    pub(super) fn moment(&self, node: usize) -> Now {
         let wall = 1_700_000_000_000i64 + self.now as i64 + self.nodes[node].skew;
         Now { at: self.start + Duration::from_millis(self.now), wall: UnixMillis(wall as u64) }
     }
 
-    fn is_quiet(&self) -> bool {
+    pub(super) fn is_quiet(&self) -> bool {
         self.now >= TROUBLE
     }
 
-    fn connected(&self, one: usize, other: usize) -> bool {
+    pub(super) fn connected(&self, one: usize, other: usize) -> bool {
         one == other || (self.cut != Some(one) && self.cut != Some(other))
     }
 
     // The log.
 
     /// What an owner has to append goes to the log, or gets lost, or its answer does.
-    fn launch(&mut self, node: usize, append: Append) {
+    pub(super) fn launch(&mut self, node: usize, append: Append) {
         let (life, incarnation) = (self.nodes[node].life, self.nodes[node].incarnation);
         let unknown = Happening::Appended { node, life, incarnation, answer: Appended::Unknown };
         let luck = if self.is_quiet() { 0.0 } else { self.random.share() };
@@ -234,26 +286,19 @@ impl World {
 
     fn arrive(&mut self, node: usize, life: u64, append: &Append, tell: bool) {
         let index = self.nodes[node].region;
-        let length = self.logs[index].len() as u64;
-        let fits =
-            length == append.expected || (self.broken == Broken::NoCompare && length > append.expected);
-        let answer = if fits {
-            self.logs[index].extend(append.records.iter().cloned());
-            self.publish(index, length as usize);
-            Appended::Committed
-        } else {
-            let there = self.logs[index].get(append.expected as usize);
-            Appended::Conflict { found: there.map(|record| (record.incarnation, record.append)) }
-        };
+        if self.engine == Engine::Segments {
+            return self.stage(node, life, append, tell);
+        }
+        let (answer, events) = self.logs[index].append(append, self.broken != Broken::NoCompare);
+        self.publish(index, &events);
         let incarnation = append.records.first().map_or(0, |record| record.incarnation);
         if tell {
             self.after(1, 8, Happening::Appended { node, life, incarnation, answer });
         }
     }
 
-    /// The events from an entry on go to every node, and some do not arrive.
-    fn publish(&mut self, from: usize, entry: usize) {
-        let events: Vec<Arc<Event>> = self.logs[from][entry..].iter().filter_map(event_of).cloned().collect();
+    /// Events go to every node, and some do not arrive.
+    pub(super) fn publish(&mut self, from: usize, events: &[Arc<Event>]) {
         for event in events {
             for node in 0..NODES {
                 let Node { region, life, .. } = self.nodes[node];
@@ -264,7 +309,7 @@ impl World {
                 };
                 for _ in 0..if self.connected(from, region) { copies } else { 0 } {
                     let (low, high) = if from == region { (1, 15) } else { (40, 140) };
-                    self.after(low, high, Happening::Learn { node, life, event: Arc::clone(&event) });
+                    self.after(low, high, Happening::Learn { node, life, event: Arc::clone(event) });
                 }
             }
         }
@@ -295,7 +340,7 @@ impl World {
         };
         // A node that crashed and is back owns nothing that it remembers.
         let forgotten = self.claims[index].0 == Some(node) && self.nodes[node].owner.is_none();
-        if vacant || forgotten {
+        if (vacant || forgotten) && self.logs[index].is_open() {
             self.take_over(node);
         }
         let now = self.moment(node);
@@ -309,17 +354,13 @@ impl World {
     }
 
     /// A new owner reads the log, or what a lagging copy has of it, from a checkpoint on, or whole.
-    fn take_over(&mut self, node: usize) {
+    pub(super) fn take_over(&mut self, node: usize) {
         let index = self.nodes[node].region;
         self.claims[index].1 += 1;
         self.claims[index].0 = Some(node);
         let incarnation = self.claims[index].1;
         let lag = if self.random.chance(0.3) && !self.is_quiet() { 1 + self.pick(2) } else { 0 };
-        let log = &self.logs[index][..self.logs[index].len().saturating_sub(lag)];
-        let (early, rest) = log.split_at(log.len() / 2);
-        let mut state = State::new(region(index), 1);
-        early.iter().for_each(|record| state.replay(record));
-        let state = State::restore(&state.checkpoint()).expect("a checkpoint that was just written is read");
+        let (state, rest) = self.logs[index].read(lag as u64);
         let mut owner = Partition::new(state, incarnation, false, Limits::default());
         rest.iter().for_each(|record| owner.replay(record));
         let now = self.moment(node);
@@ -333,7 +374,7 @@ impl World {
     }
 
     /// Carries out what an owner wants.
-    fn pump(&mut self, node: usize) {
+    pub(super) fn pump(&mut self, node: usize) {
         while let Some(output) = self.nodes[node].owner.as_mut().and_then(Partition::poll_output) {
             match output {
                 Output::Answer { connection, request, answer } => {
@@ -353,7 +394,7 @@ impl World {
         }
     }
 
-    fn depose(&mut self, node: usize) {
+    pub(super) fn depose(&mut self, node: usize) {
         self.tally.fences += 1;
         let there = &mut self.nodes[node];
         there.owner = None;
@@ -363,7 +404,7 @@ impl World {
         }
     }
 
-    fn learn(&mut self, node: usize, event: &Arc<Event>) {
+    pub(super) fn learn(&mut self, node: usize, event: &Arc<Event>) {
         let there = &mut self.nodes[node];
         if !there.learn(&self.lineage, event) {
             return;
@@ -398,7 +439,7 @@ impl World {
         let here = self.nodes[node].region;
         let mut found: Vec<Arc<Event>> = Vec::new();
         for log in (0..REGIONS).filter(|log| self.connected(*log, here)) {
-            found.extend(self.logs[log].iter().filter_map(event_of).cloned());
+            found.extend(self.logs[log].events().cloned());
         }
         for other in self.nodes.iter().filter(|other| other.alive && self.connected(other.region, here)) {
             found.extend(other.known.values().cloned());
@@ -406,10 +447,37 @@ impl World {
         let known = &self.nodes[node].known;
         found.retain(|event| !known.contains_key(&event.id));
         found.iter().for_each(|event| self.learn(node, event));
+        if self.is_overtaken(node) {
+            self.end_node(node);
+            self.revive(node);
+        }
+    }
+
+    /// Was something trimmed that this node has not got from anywhere?
+    fn is_overtaken(&self, node: usize) -> bool {
+        let applied = self.nodes[node].causal.applied();
+        let is_below = |(index, log): (usize, &RegionLog)| {
+            log.floor().is_some_and(|floor| applied.place(region(index)).is_none_or(|place| place < floor))
+        };
+        self.logs.iter().enumerate().any(is_below)
+    }
+
+    /// A process begins: with what the logs have, or where they begin.
+    pub(super) fn revive(&mut self, node: usize) {
+        let log = &self.logs[self.nodes[node].region];
+        if self.nodes[node].alive {
+            return;
+        }
+        if !log.is_open() {
+            return self.after(100, 300, Happening::Restart { node });
+        }
+        let is_trimmed = self.logs.iter().any(|log| log.floor().is_some());
+        let base = if is_trimmed { log.base(&room()) } else { Cursor::default() };
+        self.nodes[node].begin(&self.lineage, &base);
     }
 
     /// Hands a session what the node delivered and it has not got.
-    fn feed(&mut self, node: usize, connection: u64) {
+    pub(super) fn feed(&mut self, node: usize, connection: u64) {
         let now = self.moment(node).at;
         let there = &mut self.nodes[node];
         let Some(stream) = there.streams.get_mut(&connection) else { return };
@@ -427,7 +495,7 @@ impl World {
         }
     }
 
-    fn command(&mut self, node: usize, connection: u64, mut command: Command) {
+    pub(super) fn command(&mut self, node: usize, connection: u64, mut command: Command) {
         let there = &self.nodes[node];
         let stream = there.streams.get(&connection);
         let delivered = stream.and_then(|stream| stream.session.delivered(&command.channel).cloned());
@@ -448,195 +516,17 @@ impl World {
         }
     }
 
-    // Clients.
-
-    fn act(&mut self, client: usize) {
-        self.after(120, 280, Happening::Client { client });
-        let luck = self.random.share();
-        let Some(connection) = self.clients[client].connection else {
-            if self.now >= self.clients[client].ready {
-                self.connect(client);
-            }
-            return;
-        };
-        let oldest = self.clients[client].pending.front().map(|pending| pending.since);
-        if !self.is_quiet() && luck < 0.05 {
-            self.disconnect(client);
-        } else if oldest.is_some_and(|since| self.now > since + 1_500) {
-            self.resend(client, connection);
-        } else if !self.is_quiet() && luck < 0.25 && self.clients[client].pending.len() < 3 {
-            let csn = self.clients[client].compose(self.now);
-            self.lines.push(Line { client, act: Act::Sent(message(client, csn)) });
-            let last = self.clients[client].pending.len() - 1;
-            self.transmit(client, connection, last);
-        }
-    }
-
-    fn transmit(&mut self, client: usize, connection: u64, at: usize) {
-        let Some((_, node)) = self.connections.get(&connection).copied() else { return };
-        let forget = self.broken == Broken::ForgetSeen;
-        let who = &self.clients[client];
-        let command = who.command(connection, &who.pending[at], forget);
-        // A connection keeps the order of what is sent on it.
-        let delay = 5 + at as u64;
-        self.at(self.now + delay, Happening::Command { node, connection, command });
-    }
-
-    fn resend(&mut self, client: usize, connection: u64) {
-        let now = self.now;
-        let count = self.clients[client].pending.len();
-        self.tally.retries += count as u64;
-        self.clients[client].pending.iter_mut().for_each(|pending| pending.since = now);
-        (0..count).for_each(|at| self.transmit(client, connection, at));
-    }
-
-    /// To any node that is alive, of another region often enough.
-    fn connect(&mut self, client: usize) {
-        let node = self.pick(NODES);
-        if !self.nodes[node].alive {
-            return;
-        }
-        let who = &self.clients[client];
-        let mut session = Session::new(user(client), session::Limits::default());
-        let (floor, head) = (Vector::default(), self.nodes[node].causal.cursor());
-        let view = View { lineage: &self.lineage, floor: &floor, head: &head, members: CLIENTS };
-        session.subscribe(self.moment(node).at, &ChannelId::new("room"), &who.cursor, true, view);
-        self.happenings += 1;
-        let connection = self.happenings;
-        self.tally.moves += u64::from(who.node.is_some_and(|last| last != node));
-        let stream = Stream { client, session, next: 0, arrives: self.now };
-        self.nodes[node].streams.insert(connection, stream);
-        self.connections.insert(connection, (client, node));
-        let who = &mut self.clients[client];
-        (who.connection, who.node) = (Some(connection), Some(node));
-        self.lines.push(Line { client, act: Act::Stream });
-        self.feed(node, connection);
-        self.resend(client, connection);
-    }
-
-    fn disconnect(&mut self, client: usize) {
-        let pause = self.between(20, 900);
-        let who = &mut self.clients[client];
-        who.ready = self.now + pause;
-        if let Some(connection) = who.connection.take()
-            && let Some((_, node)) = self.connections.remove(&connection)
-        {
-            self.nodes[node].streams.remove(&connection);
-        }
-    }
-
-    fn answer(&mut self, connection: u64, request: u64, answer: &Answer) {
-        let Some((client, _)) = self.connections.get(&connection).copied() else { return };
-        match answer {
-            Answer::Sent { event, token } => {
-                if self.clients[client].accepted(request, token) {
-                    self.lines.push(Line { client, act: Act::Accepted(message(client, request), *event) });
-                }
-            }
-            Answer::Refused(refusal) => {
-                if let Code::CsnGap(last) = refusal.code {
-                    let gap =
-                        self.clients[client].pending.front().is_some_and(|pending| pending.csn == request);
-                    self.clients[client].gap(last);
-                    // The first of several says it all.
-                    if gap {
-                        self.resend(client, connection);
-                    }
-                } else if refusal.retry_after.is_none() {
-                    panic!("client {client} was refused for good, and did nothing wrong: {refusal:?}");
-                }
-            }
-            Answer::Done | Answer::Marked(_) => {}
-        }
-    }
-
-    fn frame(&mut self, connection: u64, frame: Frame) {
-        let Some((client, _)) = self.connections.get(&connection).copied() else { return };
-        match frame {
-            Frame::Items { items, cursor, .. } => {
-                for item in &items {
-                    match item {
-                        Item::Event(delivery) => self.got(client, delivery),
-                        Item::Fold(fold) => {
-                            panic!("nothing is sent that would be folded, and {} was", fold.id)
-                        }
-                    }
-                }
-                self.clients[client].cursor = cursor;
-            }
-            Frame::Reset { .. } | Frame::Removed { .. } | Frame::Goaway { .. } => {
-                self.lines.push(Line { client, act: Act::Reset });
-            }
-            Frame::Soft(_) => {}
-        }
-    }
-
-    fn got(&mut self, client: usize, delivery: &Delivery) {
-        self.tally.deliveries += 1;
-        self.tally.late += u64::from(delivery.late);
-        let event = &delivery.event;
-        let hole = match event.content {
-            Content::Hole { region, upto, .. } if delivery.shown => Some((region, upto)),
-            _ => None,
-        };
-        let message = message_of(event).filter(|message| sender(*message) < CLIENTS);
-        let (prev, clock, late) = (event.prev, event.clock, delivery.late);
-        let got = Got { id: event.id, prev, clock, message, hole, late };
-        self.lines.push(Line { client, act: Act::Got(got) });
-    }
-
-    // Faults.
-
-    fn fault(&mut self) {
-        if self.now + 4_000 >= TROUBLE {
-            return self.heal();
-        }
-        self.after(800, 3_000, Happening::Fault);
-        match self.pick(5) {
-            0 | 1 => self.crash(),
-            2 => {
-                // Somebody is taken for dead, and is not.
-                let node = self.pick(NODES);
-                if self.nodes[node].alive && self.claims[self.nodes[node].region].0 != Some(node) {
-                    self.take_over(node);
-                }
-            }
-            3 if self.cut.is_none() => {
-                self.cut = Some(self.pick(REGIONS));
-                self.after(1_000, 9_000, Happening::Heal);
-            }
-            _ => (0..CLIENTS / 2).for_each(|client| self.disconnect(client)),
-        }
-    }
-
-    fn crash(&mut self) {
-        let node = self.pick(NODES);
-        if !self.nodes[node].alive {
-            return;
-        }
-        self.tally.crashes += 1;
-        let clients: Vec<usize> = self.nodes[node].streams.values().map(|stream| stream.client).collect();
-        clients.into_iter().for_each(|client| self.disconnect(client));
-        let was_owner = self.nodes[node].owner.is_some();
-        self.nodes[node].crash(self.now);
-        if self.broken == Broken::LosesTail && was_owner {
-            self.logs[self.nodes[node].region].pop();
-        }
-        self.after(500, 5_000, Happening::Restart { node });
-    }
-
-    fn heal(&mut self) {
-        self.cut = None;
-        (0..NODES).for_each(|node| self.nodes[node].alive = true);
-    }
-
     // The end.
 
     pub fn end(&self) -> End {
-        let committed = self.logs.iter().flatten().filter_map(event_of).map(|event| event.id).collect();
+        let committed = self.logs.iter().flat_map(RegionLog::committed).collect();
         let connected =
             self.clients.iter().filter(|client| client.connection.is_some()).map(|client| client.index);
-        End { committed, connected: connected.collect(), lineage: self.lineage.clone() }
+        let mut provoked = BTreeSet::new();
+        if self.tally.trims > 0 {
+            provoked.insert(messaging::causal::Reset::Retention);
+        }
+        End { committed, connected: connected.collect(), lineage: self.lineage.clone(), provoked }
     }
 
     /// Guarantee 8 to senders: nobody waits for an answer any more.
@@ -646,11 +536,9 @@ impl World {
             None => Ok(()),
         }
     }
-}
 
-fn event_of(record: &Record) -> Option<&Arc<Event>> {
-    match &record.entry {
-        Entry::Event { event } => Some(event),
-        _ => None,
+    /// Guarantee 3 to logs: each came back.
+    pub fn logs_came_back(&self) -> Result<(), String> {
+        self.failed.clone().map_or(Ok(()), Err)
     }
 }
