@@ -1,11 +1,8 @@
 //! Stock clients against the running server: `tests/e2e` brings its own runner, whose last line is its result.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
-use super::report::Tally;
-use super::{Context, Outcome};
+use super::{Context, Outcome, suite};
 use crate::{demo, prerequisites, run};
 
 const STEP: &str = "browsers";
@@ -37,24 +34,12 @@ pub fn tests(context: &Context) -> Outcome {
     let xtask =
         std::env::current_exe().map_err(|e| format!("this program does not know where it is: {e}"))?;
     let xtask = xtask.to_string_lossy();
-    let suite = run::program("npm")
+    let program = run::program("npm")
         .args(["--prefix", DIRECTORY, "test", "--silent"])
         .env("STOA_BIN", &server)
         .env("XTASK_BIN", &xtask)
         .env("TEST_FULL", if context.full { "1" } else { "" });
-    let mut last = String::new();
-    let ended_well = suite.echo().lines(|line| {
-        let shown = std::mem::replace(&mut last, line.to_owned());
-        if !shown.is_empty() {
-            println!("   {shown}");
-        }
-    })?;
-    let tally =
-        read(&last).ok_or_else(|| format!("the suite ended without a result; its last line: {last}"))?;
-    if !ended_well && tally.failed == 0 {
-        return Err("the suite failed, and no test of it".into());
-    }
-    Ok(tally)
+    suite::run(STEP, program.echo())
 }
 
 /// Where cargo put the server.
@@ -64,38 +49,4 @@ fn server() -> Result<String, String> {
     let metadata: Value = serde_json::from_str(&text).map_err(|e| format!("cargo metadata: {e}"))?;
     let target = metadata["target_directory"].as_str().ok_or("cargo metadata names no target directory")?;
     Ok(format!("{target}/debug/stoa"))
-}
-
-/// `{"passed":12,"failed":0,"tests":[{"name":"…","ms":8123}]}`; a test that failed says `"failed":true` where it can.
-fn read(line: &str) -> Option<Tally> {
-    let result: Value = serde_json::from_str(line).ok()?;
-    let count = |key: &str| result[key].as_u64().and_then(|n| usize::try_from(n).ok());
-    let mut tally = Tally::default();
-    for test in result["tests"].as_array()? {
-        let time = Duration::from_millis(test["ms"].as_u64().unwrap_or(0));
-        tally.test(STEP, test["name"].as_str()?, test["failed"] != true, time);
-    }
-    (tally.passed, tally.failed) = (count("passed")?, count("failed")?);
-    Some(tally)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_last_line_of_the_suite_is_its_result() {
-        let line =
-            r#"{"passed":1,"failed":1,"tests":[{"name":"a","ms":8123},{"name":"b","ms":5,"failed":true}]}"#;
-        let tally = read(line).expect("a result");
-        assert_eq!((tally.passed, tally.failed), (1, 1));
-        assert_eq!(tally.failures, ["browsers: b"]);
-        assert_eq!(tally.slowest(1), [("browsers: a", Duration::from_millis(8_123))]);
-    }
-
-    #[test]
-    fn a_suite_that_dies_has_no_result() {
-        assert!(read("Error: cannot find chromium").is_none());
-        assert!(read(r#"{"passed":3}"#).is_none());
-    }
 }

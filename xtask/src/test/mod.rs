@@ -7,6 +7,8 @@ mod browsers;
 mod deny;
 mod report;
 mod rust;
+mod sdk;
+mod suite;
 mod web;
 
 use std::time::Instant;
@@ -32,7 +34,7 @@ struct Step {
 }
 
 /// Cheap and most often broken first; what others stand on before them.
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 13] = [
     Step {
         name: "machine",
         what: "what this machine has",
@@ -48,6 +50,7 @@ const STEPS: [Step; 12] = [
         run: |_| check(demo::build_page()),
     },
     Step { name: "web", what: "unit tests of the meeting page", needs: &["page"], run: web::unit_tests },
+    Step { name: "sdk", what: "the JavaScript client of messaging", needs: &[], run: sdk::tests },
     Step { name: "lint", what: "clippy, warnings are errors", needs: &[], run: |_| check(lint()) },
     Step {
         name: "deny",

@@ -1,0 +1,14 @@
+export { Calls } from "./calls.js";
+export { Channel, type ChannelEvents, type ChannelStatus, type SendOptions } from "./channel.js";
+export { Client, type ClientEvents, type ClientOptions, directId, type NewChannel } from "./client.js";
+export type { Encoding } from "./codec.js";
+export type { ConnectionState, Problem } from "./connection.js";
+export { type EndReason, MessagingError } from "./errors.js";
+export type { Outcome, Settled } from "./outbox.js";
+export type { Platform, Socket, SocketEvents } from "./platform.js";
+export type { Presence } from "./presence.js";
+export type * from "./protocol.js";
+export type { Receipt } from "./receipts.js";
+export type { Sent } from "./sender.js";
+export { memoryStorage, type Storage, type WebStorage, webStorage } from "./storage.js";
+export type { Message, Status } from "./timeline.js";
