@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use crate::clock::Hlc;
 use crate::event::{Content, Event};
-use crate::format::encoded_struct;
+use crate::format::{Encoded, Malformed, Reader};
 use crate::place::{Cursor, EventId, Lineage, Mark, Place, Region, Vector};
 
 /// Events of one region that may wait here. More are in the log, and come back as a gap: a bound on memory, not on what is delivered.
@@ -32,12 +32,41 @@ const CROSSED: usize = 64;
 pub struct Causal {
     applied: Vector,
     clock: Hlc,
+    /// `None` rather than empty: every stream of every connection has a value like this, and most have nothing more.
+    more: Option<Box<More>>,
+}
+
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
+struct More {
     /// Holes that left and are not filled: how far they reach.
     crossed: BTreeMap<Region, Vec<Place>>,
     waiting: BTreeMap<Region, BTreeMap<Place, Arc<Event>>>,
 }
 
-encoded_struct!(Causal { applied, clock, crossed, waiting });
+static NOTHING: More = More { crossed: BTreeMap::new(), waiting: BTreeMap::new() };
+
+impl Default for More {
+    fn default() -> Self {
+        NOTHING.clone()
+    }
+}
+
+impl Encoded for Causal {
+    fn put(&self, out: &mut Vec<u8>) {
+        self.applied.put(out);
+        self.clock.put(out);
+        self.more().crossed.put(out);
+        self.more().waiting.put(out);
+    }
+
+    fn get(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
+        let (applied, clock) = (Encoded::get(reader)?, Encoded::get(reader)?);
+        let more = More { crossed: Encoded::get(reader)?, waiting: Encoded::get(reader)? };
+        let mut causal = Self { applied, clock, more: Some(Box::new(more)) };
+        causal.tidy();
+        Ok(causal)
+    }
+}
 
 /// What became of an event that was offered.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -122,6 +151,17 @@ impl Causal {
         Ok(causal)
     }
 
+    fn more(&self) -> &More {
+        self.more.as_deref().unwrap_or(&NOTHING)
+    }
+
+    /// Nothing more is no allocation.
+    fn tidy(&mut self) {
+        if self.more.as_deref() == Some(&NOTHING) {
+            self.more = None;
+        }
+    }
+
     /// What has left.
     pub fn applied(&self) -> &Vector {
         &self.applied
@@ -129,7 +169,7 @@ impl Causal {
 
     /// Where a stream that is delivered here stands.
     pub fn cursor(&self) -> Cursor {
-        Cursor { at: self.applied.clone(), clock: self.clock, holes: self.crossed.clone() }
+        Cursor { at: self.applied.clone(), clock: self.clock, holes: self.more().crossed.clone() }
     }
 
     /// The highest clock that has left.
@@ -139,17 +179,17 @@ impl Causal {
 
     /// How many events wait.
     pub fn waiting(&self) -> usize {
-        self.waiting.values().map(BTreeMap::len).sum()
+        self.more().waiting.values().map(BTreeMap::len).sum()
     }
 
     /// Does this event wait?
     pub fn holds(&self, id: EventId) -> bool {
-        self.waiting.get(&id.region).is_some_and(|queue| queue.contains_key(&id.place))
+        self.more().waiting.get(&id.region).is_some_and(|queue| queue.contains_key(&id.place))
     }
 
     /// Do events of `region` wait?
     pub fn waits_in(&self, region: Region) -> bool {
-        self.waiting.contains_key(&region)
+        self.more().waiting.contains_key(&region)
     }
 
     /// Places that the first waiting event of each region depends on and that are neither here nor declared missing.
@@ -157,7 +197,7 @@ impl Causal {
         &'a self,
         lineage: &'a Lineage,
     ) -> impl Iterator<Item = (Region, Place)> + 'a {
-        let first = self.waiting.values().filter_map(|queue| queue.values().next());
+        let first = self.more().waiting.values().filter_map(|queue| queue.values().next());
         let unmet = move |(region, mark): &(Region, Mark)| !self.satisfies(lineage, *region, mark.place);
         first.flat_map(|event| event.depends.iter()).filter(unmet).map(|(region, mark)| (region, mark.place))
     }
@@ -166,7 +206,7 @@ impl Causal {
     pub fn satisfies(&self, lineage: &Lineage, region: Region, place: Place) -> bool {
         let reached = |at: Place| lineage.covers(region, at, place);
         self.applied.place(region).is_some_and(reached)
-            || self.crossed.get(&region).is_some_and(|holes| holes.iter().any(|hole| reached(*hole)))
+            || self.more().crossed.get(&region).is_some_and(|holes| holes.iter().any(|hole| reached(*hole)))
     }
 
     /// The first of these places that is neither here nor declared missing.
@@ -178,7 +218,7 @@ impl Causal {
     pub fn depends(&self, region: Region) -> Vector {
         let mut depends = self.applied.clone();
         depends.remove(region);
-        for (other, holes) in &self.crossed {
+        for (other, holes) in &self.more().crossed {
             let reach = holes.iter().max().copied();
             let ahead = reach.filter(|reach| depends.place(*other).is_none_or(|place| *reach > place));
             if let Some(place) = ahead.filter(|_| *other != region) {
@@ -200,7 +240,7 @@ impl Causal {
         if self.applied.place(region).is_some_and(|at| forked(at) || at.epoch > place.epoch) {
             return Offer::Lost;
         }
-        let queue = self.waiting.entry(region).or_default();
+        let queue = self.more.get_or_insert_default().waiting.entry(region).or_default();
         if queue.contains_key(&place) {
             return Offer::Known;
         }
@@ -219,7 +259,7 @@ impl Causal {
     /// rule lets go.
     pub fn next(&mut self, lineage: &Lineage, mut hold: impl FnMut(&Event) -> Hold) -> Option<Delivery> {
         let mut best: Option<(Arc<Event>, Hold)> = None;
-        for event in self.waiting.values().filter_map(|queue| queue.values().next()) {
+        for event in self.more().waiting.values().filter_map(|queue| queue.values().next()) {
             if !self.follows(lineage, event)
                 || best.as_ref().is_some_and(|(best, _)| best.key() < event.key())
             {
@@ -242,13 +282,16 @@ impl Causal {
 
     fn leave(&mut self, lineage: &Lineage, event: Arc<Event>, unmet: bool) -> Delivery {
         let EventId { region, place } = event.id;
-        if let Some(queue) = self.waiting.get_mut(&region) {
+        if let Some(more) = &mut self.more
+            && let Some(queue) = more.waiting.get_mut(&region)
+        {
             queue.remove(&place);
             if queue.is_empty() {
-                self.waiting.remove(&region);
+                more.waiting.remove(&region);
             }
         }
         let late = self
+            .more()
             .crossed
             .get(&region)
             .is_some_and(|holes| holes.iter().any(|h| lineage.covers(region, *h, place)));
@@ -259,6 +302,7 @@ impl Causal {
             Content::Hole { region, upto, .. } => self.cross(lineage, *region, *upto),
             _ => true,
         };
+        self.tidy();
         Delivery { event, late, unmet, shown }
     }
 
@@ -268,7 +312,7 @@ impl Causal {
         if here {
             return false;
         }
-        let holes = self.crossed.entry(region).or_default();
+        let holes = self.more.get_or_insert_default().crossed.entry(region).or_default();
         if !holes.iter().any(|hole| lineage.covers(region, *hole, upto)) {
             holes.retain(|hole| !lineage.covers(region, upto, *hole));
             holes.truncate(CROSSED - 1);
@@ -279,12 +323,23 @@ impl Causal {
 
     /// Forgets holes that what is here reaches.
     fn fill(&mut self, lineage: &Lineage, region: Region, place: Place) {
-        if let Some(holes) = self.crossed.get_mut(&region) {
+        if let Some(more) = &mut self.more
+            && let Some(holes) = more.crossed.get_mut(&region)
+        {
             holes.retain(|hole| !lineage.covers(region, place, *hole));
             if holes.is_empty() {
-                self.crossed.remove(&region);
+                more.crossed.remove(&region);
             }
         }
+    }
+
+    /// An event that follows what is here at once, while nothing waits: it has left then. It is what [`Causal::offer`] and [`Causal::next`]
+    /// would do, without a place to wait in.
+    pub fn pass(&mut self, lineage: &Lineage, event: &Arc<Event>) -> Option<Delivery> {
+        let EventId { region, place } = event.id;
+        let next = self.applied.place(region).is_none_or(|at| at.epoch == place.epoch && at.n < place.n);
+        let alone = self.more().waiting.is_empty();
+        (alone && next && self.follows(lineage, event)).then(|| self.leave(lineage, Arc::clone(event), false))
     }
 
     /// Takes an event that the owner of its log appends right behind all that is here: it leaves at once.
@@ -294,7 +349,7 @@ impl Causal {
 
     /// What is missing before the first that waits, by region.
     pub fn gaps(&self) -> impl Iterator<Item = Gap> + '_ {
-        self.waiting.iter().filter_map(|(region, queue)| {
+        self.more().waiting.iter().filter_map(|(region, queue)| {
             let first = queue.values().next()?;
             let after = self.applied.place(*region);
             (first.prev != after).then_some(Gap { region: *region, after, upto: first.prev })
@@ -304,10 +359,13 @@ impl Causal {
     /// Drops what waits and can no longer leave, because it was covered by other means.
     pub fn prune(&mut self, lineage: &Lineage) {
         let applied = &self.applied;
-        self.waiting.retain(|_, queue| {
-            queue.retain(|_, event| !applied.covers(lineage, event.id));
-            !queue.is_empty()
-        });
+        if let Some(more) = &mut self.more {
+            more.waiting.retain(|_, queue| {
+                queue.retain(|_, event| !applied.covers(lineage, event.id));
+                !queue.is_empty()
+            });
+        }
+        self.tidy();
     }
 }
 

@@ -74,7 +74,7 @@ impl Folder {
     /// Takes the next delivery of the stream, in a channel of so many members; gives what is to be told now, in order.
     pub fn push(&mut self, now: Instant, delivery: Delivery, members: usize) -> Vec<Item> {
         let mut out = Vec::new();
-        let Some(about) = self.folded(&delivery, members) else {
+        let Some(about) = folded(&self.own, &delivery, members) else {
             out.extend(self.flush());
             out.push(Item::Event(delivery));
             return out;
@@ -114,18 +114,6 @@ impl Folder {
         self.run.take().map(Item::Fold)
     }
 
-    /// What a delivery would change the totals of; `None`: it is told as it is.
-    fn folded(&self, delivery: &Delivery, members: usize) -> Option<About> {
-        match &delivery.event.content {
-            _ if delivery.unmet => None,
-            Content::Reaction { target, emoji, .. } => {
-                Some(About::Reactions(BTreeSet::from([(*target, Arc::clone(emoji))])))
-            }
-            Content::Member { user, .. } if members > JOINS && *user != self.own => Some(About::Members),
-            _ => None,
-        }
-    }
-
     fn extends(&self, delivery: &Delivery, about: &About) -> bool {
         let Some(run) = &self.run else { return true };
         let Event { id, prev, .. } = &*delivery.event;
@@ -136,6 +124,23 @@ impl Folder {
             _ => false,
         };
         follows && alike
+    }
+}
+
+/// Would a delivery be part of a run?
+pub fn is_folded(own: &UserId, delivery: &Delivery, members: usize) -> bool {
+    folded(own, delivery, members).is_some()
+}
+
+/// What a delivery would change the totals of; `None`: it is told as it is.
+fn folded(own: &UserId, delivery: &Delivery, members: usize) -> Option<About> {
+    match &delivery.event.content {
+        _ if delivery.unmet => None,
+        Content::Reaction { target, emoji, .. } => {
+            Some(About::Reactions(BTreeSet::from([(*target, Arc::clone(emoji))])))
+        }
+        Content::Member { user, .. } if members > JOINS && user != own => Some(About::Members),
+        _ => None,
     }
 }
 

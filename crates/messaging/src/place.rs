@@ -143,59 +143,117 @@ pub struct Mark {
 encoded_struct!(Mark { place, count });
 
 /// How far something reaches, by region. A region that is not named is not covered at all.
-#[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
-pub struct Vector(BTreeMap<Region, Mark>);
+///
+/// Every stream of every connection has one, and most deployments are one region: the first needs no allocation.
+#[derive(Clone, PartialEq, Eq, Hash, Default)]
+pub struct Vector {
+    /// That of the lowest region.
+    first: Slot,
+    /// `None` rather than empty, so that equal vectors are alike.
+    rest: Option<Box<BTreeMap<Region, Mark>>>,
+}
+
+/// A region's mark in 32 bytes, or none: a region without a name.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Default)]
+struct Slot {
+    region: [u8; REGION_BYTES],
+    epoch: u32,
+    n: u64,
+    count: u64,
+}
+
+impl Slot {
+    fn new(region: Region, mark: Mark) -> Self {
+        Self { region: region.0, epoch: mark.place.epoch, n: mark.place.n, count: mark.count }
+    }
+
+    fn get(&self) -> Option<(Region, Mark)> {
+        let place = Place { epoch: self.epoch, n: self.n };
+        (self.region[0] != 0).then_some((Region(self.region), Mark { place, count: self.count }))
+    }
+}
+
+impl fmt::Debug for Vector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_map().entries(self.iter()).finish()
+    }
+}
 
 /// Most regions in a vector: what a foreign one may claim, and more than a deployment has.
 pub const REGIONS: usize = 16;
 
 impl Encoded for Vector {
     fn put(&self, out: &mut Vec<u8>) {
-        self.0.put(out);
+        (self.len() as u64).put(out);
+        self.iter().for_each(|entry| entry.put(out));
     }
 
     fn get(reader: &mut Reader<'_>) -> Result<Self, Malformed> {
         let marks = <BTreeMap<_, _> as Encoded>::get(reader)?;
-        if marks.len() > REGIONS { Err(Malformed::Broken) } else { Ok(Self(marks)) }
+        if marks.len() > REGIONS { Err(Malformed::Broken) } else { Ok(marks.into_iter().collect()) }
     }
 }
 
 impl Vector {
     /// Its mark in `region`.
     pub fn get(&self, region: Region) -> Option<Mark> {
-        self.0.get(&region).copied()
+        if self.first.region == region.0 {
+            return self.first.get().map(|(_, mark)| mark);
+        }
+        self.rest.as_ref()?.get(&region).copied()
     }
 
     /// Its place in `region`.
     pub fn place(&self, region: Region) -> Option<Place> {
-        self.0.get(&region).map(|mark| mark.place)
+        self.get(region).map(|mark| mark.place)
     }
 
     /// All marks, by region.
     pub fn iter(&self) -> impl Iterator<Item = (Region, Mark)> + '_ {
-        self.0.iter().map(|(region, mark)| (*region, *mark))
+        let rest = self.rest.iter().flat_map(|rest| rest.iter());
+        self.first.get().into_iter().chain(rest.map(|(region, mark)| (*region, *mark)))
+    }
+
+    fn len(&self) -> usize {
+        usize::from(!self.is_empty()) + self.rest.as_ref().map_or(0, |rest| rest.len())
     }
 
     /// Reaches nowhere?
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.first.get().is_none()
     }
 
     /// Stands at `mark` in `region` from now on, whatever stood there.
     pub fn set(&mut self, region: Region, mark: Mark) {
-        self.0.insert(region, mark);
+        match self.first.get() {
+            Some((first, _)) if first < region => {
+                self.rest.get_or_insert_default().insert(region, mark);
+            }
+            Some((first, old)) if first > region => {
+                self.rest.get_or_insert_default().insert(first, old);
+                self.first = Slot::new(region, mark);
+            }
+            _ => self.first = Slot::new(region, mark),
+        }
     }
 
     /// Stands nowhere in `region` from now on.
     pub fn remove(&mut self, region: Region) {
-        self.0.remove(&region);
+        if self.first.region == region.0 {
+            let next = self.rest.as_mut().and_then(|rest| rest.pop_first());
+            self.first = next.map_or_else(Slot::default, |(region, mark)| Slot::new(region, mark));
+        } else if let Some(rest) = &mut self.rest {
+            rest.remove(&region);
+        }
+        if self.rest.as_ref().is_some_and(|rest| rest.is_empty()) {
+            self.rest = None;
+        }
     }
 
     /// Reaches to `mark` at least.
     pub fn raise(&mut self, region: Region, mark: Mark) {
-        let old = self.0.entry(region).or_insert(mark);
-        if mark.place > old.place {
-            *old = mark;
+        if self.get(region).is_none_or(|old| mark.place > old.place) {
+            self.set(region, mark);
         }
     }
 
@@ -217,7 +275,9 @@ impl Vector {
 
 impl FromIterator<(Region, Mark)> for Vector {
     fn from_iter<I: IntoIterator<Item = (Region, Mark)>>(marks: I) -> Self {
-        Self(marks.into_iter().collect())
+        let mut vector = Self::default();
+        marks.into_iter().for_each(|(region, mark)| vector.set(region, mark));
+        vector
     }
 }
 
@@ -333,6 +393,30 @@ mod tests {
         assert!(!lineage.follow(region("eu"), 2, at(2, 1)));
         assert!(!lineage.follow(region("eu"), 2, at(3, 1)));
         assert_eq!(lineage, Lineage::default());
+    }
+
+    #[test]
+    fn a_vector_is_the_same_in_whichever_order_it_was_made() {
+        let mark = |n| Mark { place: at(1, n), count: n };
+        let regions = ["b", "a", "d", "c"].map(region);
+        let ordered = ["a", "b", "c", "d"].map(region);
+        let mut vector: Vector = regions.iter().map(|region| (*region, mark(1))).collect();
+        let other: Vector = ordered.iter().map(|region| (*region, mark(1))).collect();
+        assert_eq!((&vector, crate::format::encode(&vector)), (&other, crate::format::encode(&other)));
+        assert_eq!(crate::format::decode(&crate::format::encode(&vector)), Ok(other));
+        vector.raise(ordered[0], mark(7));
+        vector.raise(ordered[3], mark(0));
+        let marks: Vec<_> = vector.iter().collect();
+        assert_eq!(
+            marks,
+            [(ordered[0], mark(7)), (ordered[1], mark(1)), (ordered[2], mark(1)), (ordered[3], mark(1))]
+        );
+        for region in [ordered[0], ordered[2], ordered[1], ordered[3]] {
+            assert!(!vector.is_empty());
+            vector.remove(region);
+            assert_eq!(vector.get(region), None);
+        }
+        assert_eq!(vector, Vector::default());
     }
 
     #[test]

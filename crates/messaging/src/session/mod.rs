@@ -15,7 +15,6 @@ mod queue;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,7 +22,7 @@ use base::{ChannelId, UserId};
 
 use crate::causal::{Causal, Delivery, Hold, Offer, Reset};
 use crate::event::{Change, Content, Event};
-use crate::fold::{Folder, Item};
+use crate::fold::{Folder, Item, is_folded};
 use crate::place::{Cursor, EventId, Lineage, Vector};
 use queue::Queue;
 pub use queue::{Frame, Soft};
@@ -53,26 +52,67 @@ impl Default for Limits {
 pub struct Session {
     user: UserId,
     limits: Limits,
-    streams: BTreeMap<ChannelId, Stream>,
+    streams: Streams,
     queue: Queue,
     /// Something waits for another channel.
     holding: bool,
     over: bool,
 }
 
+/// There are as many of these as connections have channels: what most do not need is behind a pointer.
 struct Stream {
     causal: Causal,
-    /// Where it stood after its last delivery.
-    last: Cursor,
-    folder: Folder,
+    /// A run that has not left.
+    run: Option<Box<Folder>>,
+    /// Another channel's event waits for it, since it moved last.
+    awaited: Option<Box<Awaited>>,
+    members: u32,
     open: bool,
-    /// When it moved last.
-    moved: Instant,
-    /// Since when another channel's event waits for it.
-    awaited: Option<Instant>,
-    /// It was waited for in vain, and has not moved since.
+}
+
+struct Awaited {
+    since: Instant,
+    /// In vain.
     given_up: bool,
-    members: usize,
+}
+
+/// Streams by channel.
+#[derive(Default)]
+struct Streams(Vec<(ChannelId, Stream)>);
+
+/// Room for so many more streams is made at a time: a connection has some tens of them, and of connections there are many.
+const GROWTH: usize = 4;
+
+impl Streams {
+    fn find(&self, channel: &ChannelId) -> Result<usize, usize> {
+        self.0.binary_search_by(|(other, _)| other.cmp(channel))
+    }
+
+    fn get(&self, channel: &ChannelId) -> Option<&Stream> {
+        self.find(channel).ok().map(|at| &self.0[at].1)
+    }
+
+    fn get_mut(&mut self, channel: &ChannelId) -> Option<&mut Stream> {
+        self.find(channel).ok().map(|at| &mut self.0[at].1)
+    }
+
+    fn insert(&mut self, channel: &ChannelId, stream: Stream) {
+        match self.find(channel) {
+            Ok(at) => self.0[at].1 = stream,
+            Err(at) => {
+                if self.0.len() == self.0.capacity() {
+                    self.0.reserve_exact(GROWTH);
+                }
+                self.0.insert(at, (channel.clone(), stream));
+            }
+        }
+    }
+
+    fn remove(&mut self, channel: &ChannelId) {
+        if let Ok(at) = self.find(channel) {
+            self.0.remove(at);
+        }
+    }
 }
 
 /// What a channel looks like to who subscribes.
@@ -91,7 +131,14 @@ pub struct View<'a> {
 impl Session {
     /// The connection of this person.
     pub fn new(user: UserId, limits: Limits) -> Self {
-        Self { user, limits, streams: BTreeMap::new(), queue: Queue::default(), holding: false, over: false }
+        Self {
+            user,
+            limits,
+            streams: Streams::default(),
+            queue: Queue::default(),
+            holding: false,
+            over: false,
+        }
     }
 
     /// Begins a stream, or goes on with it, from `from`; a channel that is not `open` is only told to have changed. The answer is where the
@@ -99,13 +146,12 @@ impl Session {
     /// the head. `None`: too many channels.
     pub fn subscribe(
         &mut self,
-        now: Instant,
         channel: &ChannelId,
         from: &Cursor,
         open: bool,
         view: View<'_>,
     ) -> Option<Cursor> {
-        if self.streams.len() >= self.limits.channels && !self.streams.contains_key(channel) {
+        if self.streams.0.len() >= self.limits.channels && self.streams.get(channel).is_none() {
             return None;
         }
         let resumed = if behind(from, view.head) > TOO_FAR {
@@ -120,12 +166,8 @@ impl Session {
             Causal::resume(view.lineage, view.head, &none, &none).unwrap_or_default()
         });
         let cursor = causal.cursor();
-        let folder = Folder::new(self.user.clone());
-        let members = view.members;
-        let last = cursor.clone();
-        let stream =
-            Stream { causal, last, folder, open, moved: now, awaited: None, given_up: false, members };
-        self.streams.insert(channel.clone(), stream);
+        let stream = Stream { causal, run: None, awaited: None, members: count(view.members), open };
+        self.streams.insert(channel, stream);
         Some(cursor)
     }
 
@@ -139,7 +181,7 @@ impl Session {
 
     /// Which channels, and where their streams stand.
     pub fn cursors(&self) -> impl Iterator<Item = (&ChannelId, Cursor)> {
-        self.streams.iter().map(|(channel, stream)| (channel, stream.causal.cursor()))
+        self.streams.0.iter().map(|(channel, stream)| (channel, stream.causal.cursor()))
     }
 
     /// What was delivered of a channel: joined to what its sends say they have seen.
@@ -150,16 +192,27 @@ impl Session {
     /// How many members a channel has now.
     pub fn resized(&mut self, channel: &ChannelId, members: usize) {
         if let Some(stream) = self.streams.get_mut(channel) {
-            stream.members = members;
+            stream.members = count(members);
         }
     }
 
     /// A committed event. False: it could not be taken; it is in the log, and is offered again with what is before it.
     pub fn offer(&mut self, now: Instant, lineage: &Lineage, event: Arc<Event>) -> bool {
+        let Some(stream) = self.streams.get_mut(&event.channel) else { return true };
         let channel = event.channel.clone();
-        let Some(stream) = self.streams.get_mut(&channel) else { return true };
         if !stream.open {
             self.queue.push_soft(Soft::Touch { channel });
+            return true;
+        }
+        // Most events follow at once what was sent last, and wait for nothing.
+        let before = stream.run.is_some().then(|| stream.causal.cursor());
+        if event.after.is_empty()
+            && let Some(delivery) = stream.causal.pass(lineage, &event)
+        {
+            stream.awaited = None;
+            self.leave(now, &channel, before, delivery);
+            while self.holding && self.drain_all(now, lineage) {}
+            self.shed(now);
             return true;
         }
         match stream.causal.offer(lineage, event) {
@@ -195,7 +248,7 @@ impl Session {
     /// True: something left somewhere.
     fn drain_all(&mut self, now: Instant, lineage: &Lineage) -> bool {
         self.holding = false;
-        let waiting = self.streams.iter().filter(|(_, stream)| stream.causal.waiting() > 0);
+        let waiting = self.streams.0.iter().filter(|(_, stream)| stream.causal.waiting() > 0);
         let names: Vec<ChannelId> = waiting.map(|(channel, _)| channel.clone()).collect();
         names.iter().filter(|channel| self.drain(now, lineage, channel)).count() > 0
     }
@@ -203,31 +256,38 @@ impl Session {
     /// True: something left.
     fn drain(&mut self, now: Instant, lineage: &Lineage, channel: &ChannelId) -> bool {
         let mut moved = false;
-        // The stream is taken out, so that holds may look at all others.
-        while let Some(mut stream) = self.streams.remove(channel) {
-            let Some(delivery) = stream.causal.next(lineage, |event| self.hold(now, lineage, event)) else {
-                self.streams.insert(channel.clone(), stream);
-                return moved;
-            };
-            (stream.moved, stream.awaited, stream.given_up, moved) = (now, None, false, true);
-            let gone = self.removal(&delivery.event);
-            self.queue_item(now, channel, &mut stream, delivery);
-            if let Some(id) = gone {
-                self.queue.push(Frame::Removed { channel: channel.clone(), id });
+        while let Some(stream) = self.streams.get_mut(channel) {
+            let before = stream.causal.cursor();
+            // It is taken out, so that holds may look at all others.
+            let mut causal = std::mem::take(&mut stream.causal);
+            let delivery = causal.next(lineage, |event| self.hold(now, lineage, event));
+            let Some(stream) = self.streams.get_mut(channel) else { return moved };
+            stream.causal = causal;
+            let Some(delivery) = delivery else { return moved };
+            (stream.awaited, moved) = (None, true);
+            if self.leave(now, channel, Some(before), delivery) {
                 return true;
             }
-            self.streams.insert(channel.clone(), stream);
         }
         moved
     }
 
-    /// The cursor of a frame covers what was told, and not the run that is just beginning.
-    fn queue_item(&mut self, now: Instant, channel: &ChannelId, stream: &mut Stream, delivery: Delivery) {
-        let cursor = stream.causal.cursor();
-        let before = std::mem::replace(&mut stream.last, cursor.clone());
-        let items = stream.folder.push(now, delivery, stream.members);
-        let begins = matches!(items.last(), Some(Item::Fold(_)));
-        self.queue.push_items(channel, items, if begins { &before } else { &cursor });
+    /// Queues what leaves. `before`: where the stream stood, where a run may begin. True: it is the last of its stream.
+    fn leave(
+        &mut self,
+        now: Instant,
+        channel: &ChannelId,
+        before: Option<Cursor>,
+        delivery: Delivery,
+    ) -> bool {
+        let gone = self.removal(&delivery.event);
+        let Some(stream) = self.streams.get_mut(channel) else { return true };
+        stream.queue_item(now, &self.user, channel, before, delivery, &mut self.queue);
+        if let Some(id) = gone {
+            self.streams.remove(channel);
+            self.queue.push(Frame::Removed { channel: channel.clone(), id });
+        }
+        gone.is_some()
     }
 
     /// Is this the end of the person's own membership?
@@ -253,9 +313,10 @@ impl Session {
             if stream.causal.unsatisfied(lineage, wanted).is_none() {
                 continue;
             }
-            let since = *stream.awaited.get_or_insert(now);
-            if stream.given_up || now >= since.max(stream.moved) + UNMET {
-                stream.given_up = true;
+            let awaited =
+                stream.awaited.get_or_insert_with(|| Box::new(Awaited { since: now, given_up: false }));
+            if awaited.given_up || now >= awaited.since + UNMET {
+                awaited.given_up = true;
                 verdict = Hold::Unmet;
             } else {
                 self.holding = true;
@@ -285,10 +346,11 @@ impl Session {
     fn reset(&mut self, now: Instant, channel: &ChannelId, why: Reset) {
         self.queue.forget(channel);
         if let Some(stream) = self.streams.get_mut(channel) {
-            stream.moved = now;
-            stream.folder = Folder::new(self.user.clone());
-            stream.last = stream.causal.cursor();
-            self.queue.push(Frame::Reset { channel: channel.clone(), why, cursor: stream.last.clone() });
+            stream.run = None;
+            if let Some(awaited) = &mut stream.awaited {
+                awaited.since = now;
+            }
+            self.queue.push(Frame::Reset { channel: channel.clone(), why, cursor: stream.causal.cursor() });
         }
     }
 
@@ -304,28 +366,63 @@ impl Session {
 
     /// When to be called again.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        let unmet = |stream: &Stream| {
-            stream.awaited.filter(|_| !stream.given_up).map(|since| since.max(stream.moved) + UNMET)
-        };
-        let all = self.streams.values().flat_map(|stream| [unmet(stream), stream.folder.poll_timeout()]);
+        let all = self.streams.0.iter().flat_map(|(_, stream)| {
+            let awaited = stream.awaited.as_ref().filter(|awaited| !awaited.given_up);
+            let unmet = awaited.map(|awaited| awaited.since + UNMET);
+            [unmet, stream.run.as_ref().and_then(|run| run.poll_timeout())]
+        });
         all.flatten().min()
     }
 
     /// Its time has come.
     pub fn handle_timeout(&mut self, now: Instant, lineage: &Lineage) {
-        for (channel, stream) in &mut self.streams {
-            let item = stream.folder.handle_timeout(now);
-            self.queue.push_items(channel, item, &stream.last);
+        for (channel, stream) in &mut self.streams.0 {
+            if let Some(item) = stream.run.as_mut().and_then(|run| run.handle_timeout(now)) {
+                stream.run = None;
+                self.queue.push_items(channel, [item], &stream.causal.cursor());
+            }
         }
         while self.drain_all(now, lineage) {}
         self.shed(now);
         // What was waited for and is not any more.
-        let due =
-            |stream: &Stream| stream.awaited.is_some_and(|since| now >= since.max(stream.moved) + UNMET);
-        for stream in self.streams.values_mut().filter(|stream| !stream.given_up && due(stream)) {
-            stream.awaited = None;
+        let due = |awaited: &Awaited| !awaited.given_up && now >= awaited.since + UNMET;
+        for (_, stream) in &mut self.streams.0 {
+            if stream.awaited.as_ref().is_some_and(|awaited| due(awaited)) {
+                stream.awaited = None;
+            }
         }
     }
+}
+
+impl Stream {
+    /// `before`: where the stream stood before this delivery, where a run may have to end there.
+    fn queue_item(
+        &mut self,
+        now: Instant,
+        own: &UserId,
+        channel: &ChannelId,
+        before: Option<Cursor>,
+        delivery: Delivery,
+        queue: &mut Queue,
+    ) {
+        let members = self.members as usize;
+        if self.run.is_none() && !is_folded(own, &delivery, members) {
+            queue.push_items(channel, [Item::Event(delivery)], &self.causal.cursor());
+            return;
+        }
+        let run = self.run.get_or_insert_with(|| Box::new(Folder::new(own.clone())));
+        let items = run.push(now, delivery, members);
+        if run.poll_timeout().is_none() {
+            self.run = None;
+        }
+        // The cursor of a frame covers what was told, and not the run that is just beginning.
+        let begins = matches!(items.last(), Some(Item::Fold(_)));
+        queue.push_items(channel, items, &before.filter(|_| begins).unwrap_or_else(|| self.causal.cursor()));
+    }
+}
+
+fn count(members: usize) -> u32 {
+    members.try_into().unwrap_or(u32::MAX)
 }
 
 /// How many messages a cursor is behind.

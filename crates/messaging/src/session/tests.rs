@@ -31,7 +31,7 @@ impl Desk {
     fn subscribe(&mut self, room: &str, from: &Cursor, head: &Cursor, open: bool) -> Option<Cursor> {
         let floor = Vector::default();
         let view = View { lineage: &self.lineage, floor: &floor, head, members: 10 };
-        self.session.subscribe(self.now, &channel(room), from, open, view)
+        self.session.subscribe(&channel(room), from, open, view)
     }
 
     fn offer(&mut self, event: Event) {
@@ -213,4 +213,20 @@ fn a_session_has_as_many_channels_as_it_may() {
     let mut desk = Desk::with(&["a"], Limits { channels: 1, bytes: 10_000 });
     assert_eq!(desk.subscribe("b", &Cursor::default(), &Cursor::default(), true), None);
     assert!(desk.subscribe("a", &Cursor::default(), &Cursor::default(), true).is_some());
+}
+
+/// 6 KB is the budget of an idle connection with twenty channels, of which the socket takes one, and names the rest of what is not here.
+#[test]
+fn twenty_idle_streams_fit_into_three_kilobytes() {
+    let mut desk = Desk::new(&[]);
+    for room in 0..20 {
+        let room = room.to_string();
+        desk.subscribe(&room, &Cursor::default(), &Cursor::default(), true);
+        desk.offer(event(&room, 1));
+    }
+    assert_eq!(desk.sent().len(), 20);
+    let streams = &desk.session.streams.0;
+    let boxed = streams.iter().filter(|(_, stream)| stream.run.is_some() || stream.awaited.is_some()).count();
+    let bytes = streams.capacity() * size_of::<(ChannelId, Stream)>() + size_of::<Session>();
+    assert!(bytes <= 3_000 && boxed == 0, "{bytes} bytes, {boxed} with more");
 }

@@ -63,7 +63,7 @@ impl World {
         let mut session = Session::new(user(client), session::Limits::default());
         let (floor, head) = (self.nodes[node].base.clone(), self.nodes[node].causal.cursor());
         let view = View { lineage: &self.lineage, floor: &floor, head: &head, members: CLIENTS };
-        session.subscribe(self.moment(node).at, &room(), &who.cursor, true, view);
+        session.subscribe(&room(), &who.cursor, true, view);
         self.happenings += 1;
         let connection = self.happenings;
         self.tally.moves += u64::from(who.node.is_some_and(|last| last != node));
