@@ -126,7 +126,7 @@ fn a_wanted_frame_rate_chooses_the_temporal_layer() {
             stage.take_requests();
             play(&mut stage, &mut encoders, ms(800));
             assert_eq!(top(&checked(&stage, shape)), (spatial, layer), "{shape:?} {settings:?}");
-            assert_eq!(stage.requested_layers(), [], "temporal layers need no keyframe: {shape:?}");
+            assert!(stage.requested_layers().is_empty(), "temporal layers need no keyframe: {shape:?}");
         }
     }
 }
@@ -160,7 +160,7 @@ fn down_is_at_once_where_the_lower_layers_were_sent_all_along() {
         let frames = checked(&stage, shape);
         let above = frames[before..].iter().filter(|frame| frame.spatial > 0).map(|frame| frame.timestamp);
         assert!(above.collect::<BTreeSet<_>>().len() <= 4, "{shape:?}");
-        assert_eq!(stage.requested_layers(), [], "{shape:?}");
+        assert!(stage.requested_layers().is_empty(), "{shape:?}");
     }
 }
 

@@ -130,7 +130,7 @@ fn the_first_keyframe_of_a_relayed_track_is_not_missed() {
     let got = two.far.take(BEN);
     assert!(got[0].truth.expect("a packet").keyframe_start);
     assert_eq!(got.len(), 2, "and nobody was asked for another");
-    assert_eq!(two.near.requested_layers(), []);
+    assert!(two.near.requested_layers().is_empty());
 }
 
 #[test]
