@@ -51,6 +51,21 @@ pub trait Log: Clone + Send + Sync + 'static {
         events: usize,
     ) -> impl Future<Output = Result<Vec<Event>, Failed>> + Send;
 
+    /// The committed events of these numbers, in the order given; those that retention removed, or that are not there yet, are left out.
+    fn pick(
+        &self,
+        partition: u16,
+        numbers: Vec<u64>,
+    ) -> impl Future<Output = Result<Vec<Event>, Failed>> + Send {
+        async move {
+            let mut picked = Vec::with_capacity(numbers.len());
+            for n in numbers {
+                picked.extend(self.read(partition, n, 1).await?.into_iter().filter(|event| event.at.n == n));
+            }
+            Ok(picked)
+        }
+    }
+
     /// Follows a partition from the event after number `after` on.
     fn follow(&self, partition: u16, after: u64) -> Self::Follower;
 

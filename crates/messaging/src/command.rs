@@ -4,9 +4,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Instant;
 
-use base::{ChannelId, DeviceId, UnixMillis, UserId};
+use base::{CallId, ChannelId, DeviceId, UnixMillis, UserId};
 
-use crate::event::{Body, Change, Content, Kind, ReadMark, Settings};
+use crate::event::{Body, CallStage, Change, Content, Kind, ReadMark, Settings};
 use crate::place::{Cursor, EventId, Token, Vector};
 use crate::roles::Role;
 
@@ -73,6 +73,13 @@ pub enum Ask {
     },
     /// A send.
     Send(Box<Send>),
+    /// A step of a call, which whoever rings for this channel has decided: nobody else may ask for it. Who asks is who did it.
+    Call {
+        /// Which call.
+        call: CallId,
+        /// Which step. Whoever invites needs the right to send.
+        stage: CallStage,
+    },
     /// Marks to move.
     Read {
         /// Read up to.
@@ -175,6 +182,8 @@ pub enum Code {
     Exists,
     /// Not in the channel.
     NotMember,
+    /// Not in the channel any more; this event says so, and is the last that this person receives.
+    Removed(EventId),
     /// In the channel, and not allowed.
     Forbidden,
     /// Kept from sending for a time.

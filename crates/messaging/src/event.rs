@@ -217,6 +217,8 @@ encoded_enum!(Kind { 1 => Direct {}, 2 => Group {}, 3 => Live {}, 4 => Inbox {} 
 /// How a channel is set up.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]
 pub struct Settings {
+    /// What people call it. Empty: nothing.
+    pub name: Arc<str>,
     /// Anybody may join.
     pub public: bool,
     /// Who (re-)joined reads from there on; otherwise everything.
@@ -229,9 +231,23 @@ pub struct Settings {
     pub slow_mode: u64,
     /// Every region takes sends for it; otherwise only its home.
     pub active_active: bool,
+    /// Events older than this may be removed, in milliseconds; 0: none.
+    pub keep_for: u64,
+    /// Events before so many of the newest messages may be removed; 0: none.
+    pub keep_newest: u64,
 }
 
-encoded_struct!(Settings { public, since_join, guests_send, frozen, slow_mode, active_active });
+encoded_struct!(Settings {
+    name,
+    public,
+    since_join,
+    guests_send,
+    frozen,
+    slow_mode,
+    active_active,
+    keep_for,
+    keep_newest
+});
 
 /// What changed about a member.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -278,10 +294,13 @@ encoded_enum!(Change {
 });
 
 /// The steps of a call that its channel remembers.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[derive(Clone, PartialEq, Eq, Hash, Debug)]
 pub enum CallStage {
     /// People were rung.
-    Invited,
+    Invited {
+        /// Who, so that whoever owns the channel next goes on ringing them.
+        users: Vec<UserId>,
+    },
     /// The first of them answered.
     Accepted,
     /// It is over.
@@ -289,9 +308,14 @@ pub enum CallStage {
         /// Milliseconds from the first answer; 0 when nobody answered.
         talked: u64,
     },
+    /// These people were rung and did not answer.
+    Missed {
+        /// They.
+        users: Vec<UserId>,
+    },
 }
 
-encoded_enum!(CallStage { 1 => Invited {}, 2 => Accepted {}, 3 => Ended { talked } });
+encoded_enum!(CallStage { 1 => Invited { users }, 2 => Accepted {}, 3 => Ended { talked }, 4 => Missed { users } });
 
 /// An entry of a partition's log, with the proof of who appended it.
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
@@ -333,6 +357,40 @@ pub enum Entry {
 }
 
 encoded_enum!(Entry { 1 => Barrier {}, 2 => Event { event }, 3 => Marks { channel, marks } });
+
+impl Entry {
+    /// How many bytes it takes in a log, about and rather more.
+    pub fn weight(&self) -> usize {
+        const MARK: usize = 40;
+        let vector = |vector: &Vector| vector.iter().count() * MARK;
+        let names = |users: &[UserId]| users.iter().map(|user| user.as_str().len() + 2).sum::<usize>();
+        match self {
+            Self::Barrier => MARK,
+            Self::Marks { marks, .. } => {
+                let mark = |(user, mark): &(UserId, ReadMark)| {
+                    user.as_str().len() + 8 + vector(&mark.read) + vector(&mark.delivered)
+                };
+                512 + marks.iter().map(mark).sum::<usize>()
+            }
+            Self::Event { event } => {
+                let after = event.after.iter().map(|(channel, at)| channel.as_str().len() + 8 + vector(at));
+                let content = match &event.content {
+                    Content::Created { members, .. } => {
+                        members.iter().map(|(user, _)| user.as_str().len() + 8).sum()
+                    }
+                    Content::Message { body, mentions, .. } => body.len() + names(mentions),
+                    Content::Edit { body, .. } | Content::Custom { body, .. } => body.len(),
+                    Content::Call { stage, .. } => match stage {
+                        CallStage::Invited { users } | CallStage::Missed { users } => names(users),
+                        CallStage::Accepted | CallStage::Ended { .. } => 0,
+                    },
+                    _ => 0,
+                };
+                1_024 + vector(&event.depends) + vector(&event.read) + after.sum::<usize>() + content
+            }
+        }
+    }
+}
 
 /// How far somebody's devices received, and how far the person read.
 #[derive(Clone, PartialEq, Eq, Hash, Debug, Default)]

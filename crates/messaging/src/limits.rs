@@ -31,6 +31,8 @@ pub struct Limits {
     pub staged: usize,
     /// Entries of one append.
     pub batch: usize,
+    /// Bytes of one append, about; one entry beyond is in it.
+    pub batch_bytes: usize,
     /// How long a command waits for events of another region before a hole stands in for them.
     pub hole_after: Duration,
     /// Read marks that move in this time are one record.
@@ -53,6 +55,7 @@ impl Default for Limits {
             waiting: 1_024,
             staged: 8_192,
             batch: 512,
+            batch_bytes: 4 << 20,
             hole_after: Duration::from_secs(5),
             mark_window: Duration::from_millis(200),
         }

@@ -107,8 +107,8 @@ impl Ring {
             return None;
         }
         let mut ring = Self { call, caller, people, until: now + TIMEOUT, began: None, over: false };
-        let mut notices = vec![Notice::Event { stage: CallStage::Invited }];
         let users: Vec<UserId> = ring.people.keys().cloned().collect();
+        let mut notices = vec![Notice::Event { stage: CallStage::Invited { users: users.clone() } }];
         for user in users {
             if busy(&user) {
                 ring.settle(&user, Callee::Busy, &mut notices);
@@ -262,7 +262,7 @@ mod tests {
 
     fn stages(notices: &[Notice]) -> Vec<CallStage> {
         let stages = notices.iter().filter_map(|notice| match notice {
-            Notice::Event { stage } => Some(*stage),
+            Notice::Event { stage } => Some(stage.clone()),
             _ => None,
         });
         stages.collect()

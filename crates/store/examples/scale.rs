@@ -16,13 +16,13 @@ impl Extract for First8 {
         1
     }
 
-    fn event(&self, _: u16, event: &Event, _: bool, changes: &mut Changes) {
+    fn event(&self, _: u16, event: &Event, _: bool, changes: &mut Changes<'_>) {
         if let Some(channel) = event.payload.first_chunk::<8>().and_then(Name::new) {
             changes.place(channel, event.at.n);
         }
     }
 
-    fn checkpoint(&self, _: u16, _: Position, _: &[u8], _: &mut Changes) {}
+    fn checkpoint(&self, _: u16, _: Position, _: &[u8], _: &mut Changes<'_>) {}
 }
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -12,7 +12,7 @@
 //! ```
 
 use std::collections::BTreeMap;
-use std::ops::Range;
+use std::ops::{Bound, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{fmt, fs, io};
@@ -56,40 +56,77 @@ pub trait Extract {
 
     /// An event of the partition. One that `is_covered` is covered by the checkpoint that was shown before: its places are wanted, but
     /// what it says of state is in the checkpoint already, and older.
-    fn event(&self, partition: u16, event: &Event, is_covered: bool, changes: &mut Changes);
+    fn event(&self, partition: u16, event: &Event, is_covered: bool, changes: &mut Changes<'_>);
 
     /// The state of the partition at a position, when what came before is not all there.
-    fn checkpoint(&self, partition: u16, at: Position, state: &[u8], changes: &mut Changes);
+    fn checkpoint(&self, partition: u16, at: Position, state: &[u8], changes: &mut Changes<'_>);
+
+    /// An event that is about to be removed from the log: takes away what was noted of it alone. Its places go by themselves where this
+    /// is not said otherwise.
+    fn forget(&self, partition: u16, event: &Event, changes: &mut Changes<'_>) {
+        let mut noted = Changes::of(changes.entries);
+        self.event(partition, event, true, &mut noted);
+        let places = noted.changes.into_keys().filter(|key| key.first() == Some(&PLACE));
+        changes.changes.extend(places.map(|key| (key, None)));
+    }
 }
 
-/// Changes to an index, in order.
-#[derive(Default)]
-pub struct Changes(Vec<(Vec<u8>, Option<Vec<u8>>)>);
+/// Changes to an index; they become part of it all at once. Of several to one key the last counts.
+pub struct Changes<'a> {
+    entries: &'a Keyspace,
+    changes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+}
 
-impl Changes {
+impl<'a> Changes<'a> {
+    fn of(entries: &'a Keyspace) -> Self {
+        Self { entries, changes: BTreeMap::new() }
+    }
+
+    fn set(&mut self, key: Vec<u8>, value: Option<Vec<u8>>) {
+        self.changes.insert(key, value);
+    }
+
+    /// What a key's value will be with these changes. What depends on it has to come out the same when the latest events are taken once
+    /// more, in their order.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn get(&self, key: Name<'_>) -> Result<Option<Vec<u8>>, IndexError> {
+        let key = value_key(key);
+        match self.changes.get(&key) {
+            Some(value) => Ok(value.clone()),
+            None => Ok(self.entries.get(key)?.map(|value| value.to_vec())),
+        }
+    }
+
     /// The event `n` is one of the channel.
     pub fn place(&mut self, channel: Name<'_>, n: u64) {
-        self.0.push((place_key(channel, n), Some(Vec::new())));
+        self.set(place_key(channel, n), Some(Vec::new()));
+    }
+
+    /// The event `n` of the channel is not there any more.
+    pub fn displace(&mut self, channel: Name<'_>, n: u64) {
+        self.set(place_key(channel, n), None);
     }
 
     /// The user is in the channel.
     pub fn join(&mut self, user: Name<'_>, channel: Name<'_>, value: &[u8]) {
-        self.0.push((member_key(user, channel.0), Some(value.to_vec())));
+        self.set(member_key(user, channel.0), Some(value.to_vec()));
     }
 
     /// The user is in the channel no more.
     pub fn leave(&mut self, user: Name<'_>, channel: Name<'_>) {
-        self.0.push((member_key(user, channel.0), None));
+        self.set(member_key(user, channel.0), None);
     }
 
     /// The value of a key.
     pub fn put(&mut self, key: Name<'_>, value: &[u8]) {
-        self.0.push((value_key(key), Some(value.to_vec())));
+        self.set(value_key(key), Some(value.to_vec()));
     }
 
     /// The key has no value any more.
     pub fn remove(&mut self, key: Name<'_>) {
-        self.0.push((value_key(key), None));
+        self.set(value_key(key), None);
     }
 }
 
@@ -101,6 +138,9 @@ pub struct Membership {
     /// What was said of it when the user joined, or later.
     pub value: Vec<u8>,
 }
+
+/// The rest of a key, and its value.
+pub type Entry = (Vec<u8>, Vec<u8>);
 
 /// The index cannot be used.
 #[derive(Debug)]
@@ -198,7 +238,7 @@ impl Index {
         extract: &impl Extract,
     ) -> Result<u64, IndexError> {
         let mut progress = self.progress();
-        let mut changes = Changes::default();
+        let mut changes = Changes::of(&self.entries);
         let mut covered = 0;
         if !progress.applied.contains_key(&partition)
             && let Some((at, state)) = reader.checkpoint(partition).map_err(IndexError::Log)?
@@ -213,7 +253,7 @@ impl Index {
             for event in &events {
                 extract.event(partition, event, event.at.n <= covered, &mut changes);
             }
-            self.write(std::mem::take(&mut changes))?;
+            self.write(std::mem::replace(&mut changes, Changes::of(&self.entries)))?;
             let Some(last) = events.last() else { break };
             progress.applied.insert(partition, last.at);
             progress.unsaved += events.len() as u64;
@@ -230,7 +270,43 @@ impl Index {
         Ok(taken)
     }
 
-    /// Removes the places of events of the partition below number `first`: to be called before they are trimmed from the log. What a
+    /// Takes events that were committed a moment ago, from whoever has them at hand: what `fill` says of them all, at once, and that the index
+    /// now reaches to these positions, each behind the one before of its partition; `events` is how many they are.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn apply(
+        &self,
+        upto: impl IntoIterator<Item = (u16, Position)>,
+        events: u64,
+        fill: impl FnOnce(&mut Changes<'_>),
+    ) -> Result<(), IndexError> {
+        let mut progress = self.progress();
+        let mut changes = Changes::of(&self.entries);
+        fill(&mut changes);
+        self.write(changes)?;
+        progress.applied.extend(upto);
+        progress.unsaved += events;
+        if progress.unsaved >= SAVE_AFTER { self.save_progress(&mut progress) } else { Ok(()) }
+    }
+
+    /// Up to which position of the partition the index reaches.
+    pub fn applied(&self, partition: u16) -> Position {
+        self.progress().applied.get(&partition).copied().unwrap_or(Position { epoch: 0, n: 0 })
+    }
+
+    /// Changes values beside what the log says; the caller makes sure that losing them does no harm.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn note(&self, fill: impl FnOnce(&mut Changes<'_>)) -> Result<(), IndexError> {
+        let _alone = self.progress();
+        let mut changes = Changes::of(&self.entries);
+        fill(&mut changes);
+        self.write(changes)
+    }
+
+    /// Removes what was noted of events of the partition below number `first`: to be called before they are trimmed from the log. What a
     /// crash leaves of them does no harm, lookups are given a beginning.
     ///
     /// # Errors
@@ -247,12 +323,11 @@ impl Index {
             let events = reader.read(partition, from, EVENTS, BYTES).map_err(IndexError::Log)?;
             let Some(last) = events.last() else { break };
             from = last.at.n + 1;
-            let mut changes = Changes::default();
+            let mut changes = Changes::of(&self.entries);
             for event in events.iter().filter(|event| event.at.n < first) {
-                extract.event(partition, event, true, &mut changes);
+                extract.forget(partition, event, &mut changes);
             }
-            let places = changes.0.into_iter().filter(|(key, _)| key.first() == Some(&PLACE));
-            self.write(Changes(places.map(|(key, _)| (key, None)).collect()))?;
+            self.write(changes)?;
         }
         Ok(())
     }
@@ -309,6 +384,41 @@ impl Index {
             found.push(Membership { channel: channel.to_vec(), value: value.to_vec() });
         }
         Ok(found)
+    }
+
+    /// Keys with values that begin with `prefix` and lie in `within` behind it, the lowest first, or the highest when `is_newest_first`, without
+    /// the prefix; up to `max`.
+    ///
+    /// # Errors
+    /// See [`IndexError`].
+    pub fn scan(
+        &self,
+        prefix: Name<'_>,
+        within: (Bound<&[u8]>, Bound<&[u8]>),
+        is_newest_first: bool,
+        max: usize,
+    ) -> Result<Vec<Entry>, IndexError> {
+        let start = value_key(prefix);
+        let at = |rest: &[u8]| [&start[..], rest].concat();
+        let from = within.0.map(at);
+        let from = if from == Bound::Unbounded { Bound::Included(start.clone()) } else { from };
+        let upto = within.1.map(at);
+        // Behind all that begin with the prefix: its last byte is raised, and it never is the highest, for keys begin with their kind.
+        let mut end = start.clone();
+        while end.last() == Some(&u8::MAX) {
+            end.pop();
+        }
+        if let Some(last) = end.last_mut() {
+            *last += 1;
+        }
+        let upto = if upto == Bound::Unbounded { Bound::Excluded(end) } else { upto };
+        let mut found = self.entries.range((from, upto));
+        let next = || if is_newest_first { found.next_back() } else { found.next() };
+        let entries = std::iter::from_fn(next).take(max).map(|entry| {
+            let (key, value) = entry.into_inner()?;
+            Ok((key.get(start.len()..).unwrap_or_default().to_vec(), value.to_vec()))
+        });
+        entries.collect()
     }
 
     /// The value of a key.
@@ -368,12 +478,12 @@ impl Index {
         Ok(Self { database, entries, progress: Mutex::default() })
     }
 
-    fn write(&self, changes: Changes) -> Result<(), IndexError> {
-        if changes.0.is_empty() {
+    fn write(&self, changes: Changes<'_>) -> Result<(), IndexError> {
+        if changes.changes.is_empty() {
             return Ok(());
         }
         let mut batch: OwnedWriteBatch = self.database.batch();
-        for (key, value) in changes.0 {
+        for (key, value) in changes.changes {
             match value {
                 Some(value) => batch.insert(&self.entries, key, value),
                 None => batch.remove(&self.entries, key),

@@ -19,7 +19,7 @@ impl Extract for Words {
         self.0
     }
 
-    fn event(&self, _: u16, event: &Event, is_covered: bool, changes: &mut Changes) {
+    fn event(&self, _: u16, event: &Event, is_covered: bool, changes: &mut Changes<'_>) {
         let text = std::str::from_utf8(&event.payload).expect("it is text");
         let words: Vec<&str> = text.split(' ').collect();
         changes.place(name(words[0]), event.at.n);
@@ -31,7 +31,7 @@ impl Extract for Words {
         }
     }
 
-    fn checkpoint(&self, _: u16, _: Position, state: &[u8], changes: &mut Changes) {
+    fn checkpoint(&self, _: u16, _: Position, state: &[u8], changes: &mut Changes<'_>) {
         for line in std::str::from_utf8(state).expect("it is text").lines() {
             let words: Vec<&str> = line.split(' ').collect();
             changes.join(name(words[1]), name(words[0]), words[2].as_bytes());

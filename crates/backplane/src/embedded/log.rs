@@ -225,6 +225,20 @@ impl<D: Disk + Sync> Log for EmbeddedLog<D> {
         .await
     }
 
+    async fn pick(&self, partition: u16, numbers: Vec<u64>) -> Result<Vec<Event>, Failed> {
+        self.check_partition(partition)?;
+        self.read_with(move |reader| {
+            let mut picked = Vec::with_capacity(numbers.len());
+            for n in numbers {
+                let found = reader.read(partition, n, 1, READ_BYTES).map_err(failed)?;
+                let found = found.into_iter().filter(|event| event.at.n == n);
+                picked.extend(found.map(|event| Event { at: event.at, payload: event.payload.into() }));
+            }
+            Ok(picked)
+        })
+        .await
+    }
+
     fn follow(&self, partition: u16, after: u64) -> EmbeddedFollower<D> {
         let head = self.0.heads.get(usize::from(partition)).cloned();
         EmbeddedFollower { log: self.clone(), partition, after, head }

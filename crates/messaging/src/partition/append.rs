@@ -46,7 +46,7 @@ impl Partition {
     pub fn poll_append(&mut self) -> Option<Append> {
         if self.flight.is_none() && !self.staged.is_empty() {
             self.appends += 1;
-            let count = self.staged.len().min(self.limits.batch);
+            let count = self.fitting();
             let (incarnation, append) = (self.incarnation, self.appends);
             let records =
                 self.staged.drain(..count).map(|entry| Record { incarnation, append, entry }).collect();
@@ -58,20 +58,31 @@ impl Partition {
         Some(flight.append.clone())
     }
 
+    /// How many entries the next append takes.
+    fn fitting(&self) -> usize {
+        let mut bytes = 0;
+        let fits = |entry: &&Entry| {
+            let before = bytes;
+            bytes += entry.weight();
+            before < self.limits.batch_bytes
+        };
+        self.staged.iter().take(self.limits.batch).take_while(fits).count()
+    }
+
     /// The fate of what [`Self::poll_append`] gave.
     pub fn appended(&mut self, answer: Appended) {
         let Some(flight) = self.flight.as_mut().filter(|flight| flight.pending) else { return };
         let own = Some((self.incarnation, self.appends));
         match answer {
             Appended::Unknown => (flight.pending, flight.doubtful) = (false, true),
-            Appended::Committed => self.committed(),
+            Appended::Committed => self.settle(),
             // The retry met the first try: it had arrived.
-            Appended::Conflict { found } if flight.doubtful && found == own => self.committed(),
+            Appended::Conflict { found } if flight.doubtful && found == own => self.settle(),
             Appended::Conflict { .. } => self.depose(),
         }
     }
 
-    fn committed(&mut self) {
+    fn settle(&mut self) {
         if let Some(flight) = self.flight.take() {
             self.committed += flight.append.records.len() as u64;
         }

@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
-use base::{ChannelId, UnixMillis, UserId};
+use base::{CallId, ChannelId, UnixMillis, UserId};
 
 use super::state::State;
 use crate::channel::{Channel, Right};
 use crate::command::{Answer, Ask, Code, Command, Now, Original, Refusal, Send};
-use crate::event::{Body, Change, Content, Kind, ReadMark, Sender, Settings};
+use crate::event::{Body, CallStage, Change, Content, Kind, ReadMark, Sender, Settings};
 use crate::limits::Limits;
 use crate::place::{EventId, Mark, Region, Token, Vector};
 use crate::roles::{Action, Role};
@@ -99,6 +99,7 @@ impl Case<'_> {
             Ask::Leave => self.leave(),
             Ask::Member { user, change } => self.member(user, change),
             Ask::Send(send) => self.send(send),
+            Ask::Call { call, stage } => self.call(call, stage),
             Ask::Read { .. } => self.read(),
             Ask::Ephemeral { name, body } => self.ephemeral(name, body),
         }
@@ -145,13 +146,18 @@ impl Case<'_> {
         let Some(user) = &self.command.origin.user else { return Ok(()) };
         match channel.right(self.now.wall, user, action) {
             Right::Yes => Ok(()),
-            Right::NotMember => {
-                Err(self.refuse(Code::NotMember, "you are not in this channel: join it first"))
-            }
+            Right::NotMember => Err(self.not_member(channel, user)),
             Right::Forbidden => {
                 Err(self.refuse(Code::Forbidden, "your role in this channel does not allow this"))
             }
             Right::Muted(_) => Err(self.refuse(Code::Muted, "you are muted in this channel")),
+        }
+    }
+
+    fn not_member(&self, channel: &Channel, user: &UserId) -> Refusal {
+        match channel.outsider(user).and_then(|outsider| outsider.removed) {
+            Some(id) => self.refuse(Code::Removed(id), "you are not in this channel any more"),
+            None => self.refuse(Code::NotMember, "you are not in this channel: join it first"),
         }
     }
 
@@ -171,6 +177,7 @@ impl Case<'_> {
         if self.state.channels.len() >= self.limits.channels {
             return Err(Refusal::later(Code::Busy, "this partition has as many channels as it may", 60_000));
         }
+        self.check_settings(settings)?;
         let members = created_members(kind, user, members)?;
         let fits = |name: &str| !name.is_empty() && name.len() <= self.limits.name;
         if members.len() > self.limits.created_members || !members.iter().all(|(user, _)| fits(user.as_str()))
@@ -184,8 +191,16 @@ impl Case<'_> {
         self.append(Content::Created { kind, home, settings: settings.clone(), members })
     }
 
+    fn check_settings(&self, settings: &Settings) -> Result<(), Refusal> {
+        if settings.name.len() <= self.limits.name {
+            return Ok(());
+        }
+        Err(Refusal::last(Code::TooLarge, "the name of the channel is too long"))
+    }
+
     fn update(&self, settings: &Settings) -> Verdict {
         let channel = self.at_home()?;
+        self.check_settings(settings)?;
         let mut kept = settings.clone();
         // Who keeps order may freeze and slow down; all else is the owner's.
         kept.frozen = channel.settings().frozen;
@@ -352,7 +367,8 @@ impl Case<'_> {
         let device = &self.command.origin.device;
         let unknown = Sends::default();
         let sends = channel.sends(user, device);
-        if sends.is_none() && channel.devices(self.now.wall, user) >= self.limits.devices {
+        let is_person = self.command.origin.user.is_some();
+        if is_person && sends.is_none() && channel.devices(self.now.wall, user) >= self.limits.devices {
             return Err(Refusal::last(Code::TooLarge, "you send from too many devices in this channel"));
         }
         Ok(sends.unwrap_or(&unknown).judge(self.now.wall, send.csn, follows, send.content.fingerprint()))
@@ -473,7 +489,7 @@ impl Case<'_> {
             return Err(Refusal::last(Code::Malformed, "a server reads nothing: name the user"));
         };
         if !channel.members().contains_key(&user) {
-            return Err(self.refuse(Code::NotMember, "you are not in this channel: join it first"));
+            return Err(self.not_member(channel, &user));
         }
         let seen = presented(self.command);
         self.check_head(&seen)?;
@@ -502,6 +518,18 @@ impl Case<'_> {
             ));
         }
         Ok(Decision::Tell { name: Arc::clone(name), body: Arc::clone(body) })
+    }
+
+    /// What people may is decided when they are rung; how it went on is so.
+    fn call(&self, call: &CallId, stage: &CallStage) -> Verdict {
+        let channel = self.channel()?;
+        if matches!(stage, CallStage::Invited { .. }) {
+            self.check(channel, Action::Send)?;
+        }
+        if call.as_str().is_empty() || call.as_str().len() > self.limits.name {
+            return Err(Refusal::last(Code::TooLarge, "the call has no name, or one that is too long"));
+        }
+        self.append(Content::Call { call: call.clone(), stage: stage.clone() })
     }
 
     /// An event without a number: asking for it twice is harmless.

@@ -39,6 +39,9 @@ use append::Flight;
 use decide::Decision;
 use waiting::Waiting;
 
+/// Marks in one record: a log limits what one may take.
+const MARKS: usize = 512;
+
 /// What leaves an owner.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
@@ -181,6 +184,11 @@ impl Partition {
     /// The state, when nothing in it is uncommitted: what may be checkpointed.
     pub fn checkpoint(&self) -> Option<Vec<u8>> {
         (self.committed == self.state.head.n).then(|| self.state.checkpoint())
+    }
+
+    /// The last number that the log is known to have.
+    pub fn committed(&self) -> u64 {
+        self.committed
     }
 
     /// Holes that this owner appended.
@@ -428,7 +436,9 @@ impl Partition {
             if let Some(state) = self.state.channels.get_mut(&channel) {
                 marks.iter().for_each(|(user, mark)| state.raise_mark(&self.state.lineage, user, mark));
             }
-            self.stage(Entry::Marks { channel: channel.clone(), marks: marks.clone() });
+            for marks in marks.chunks(MARKS) {
+                self.stage(Entry::Marks { channel: channel.clone(), marks: marks.to_vec() });
+            }
             self.output(Output::Marks { channel, marks });
         }
         for (origin, channel, user) in std::mem::take(&mut self.readers) {

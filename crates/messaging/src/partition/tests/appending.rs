@@ -1,6 +1,49 @@
 use super::*;
 
 #[test]
+fn a_burst_of_long_messages_is_many_appends_that_a_log_takes() {
+    let mut desk = Desk::with_group("eu");
+    let body = "x".repeat(32 * 1024);
+    for csn in 1..=400 {
+        desk.hand("ann", Ask::Send(Box::new(numbered(csn, text(&body)))));
+    }
+    let mut appends = 0;
+    while let Some(append) = desk.owner.poll_append() {
+        let bytes: usize = append.records.iter().map(|record| crate::format::encode(record).len()).sum();
+        assert!(bytes <= 5 << 20, "{bytes} bytes are more than a log takes at once");
+        desk.log.extend(append.records);
+        desk.owner.appended(Appended::Committed);
+        appends += 1;
+    }
+    assert!(appends >= 3);
+    desk.settle();
+    assert_eq!(desk.answers.len(), 401);
+}
+
+#[test]
+fn two_thousand_marks_of_a_window_are_records_that_a_log_takes() {
+    let mut desk = Desk::new("eu");
+    desk.create(Settings { public: true, ..Settings::default() });
+    let event = desk.sent("ann", 1, text("hello"));
+    for index in 0..2_000 {
+        assert_eq!(desk.ask(&format!("u{index}"), Ask::Join), Answer::Done);
+    }
+    let after = desk.log.len();
+    let at = std::iter::once((event.region, Mark { place: event.place, count: 1 })).collect();
+    let cursor = Cursor { at, ..Cursor::default() };
+    let joined = desk.sent("ann", 2, text("again"));
+    let at = std::iter::once((joined.region, Mark { place: joined.place, count: 2 })).collect();
+    let later = Cursor { at, ..Cursor::default() };
+    for index in 0..2_000 {
+        desk.hand(&format!("u{index}"), Ask::Read { read: later.clone(), delivered: cursor.clone() });
+    }
+    desk.pass(Duration::from_secs(1));
+    let largest = desk.log[after..].iter().map(|record| crate::format::encode(record).len()).max();
+    assert!(largest.is_some_and(|largest| largest < 1 << 18), "{largest:?}");
+    assert_eq!(desk.room().unread(&user("u1999")), 0);
+}
+
+#[test]
 fn nothing_is_told_before_the_log_has_it() {
     let mut desk = Desk::with_group("eu");
     desk.told.clear();

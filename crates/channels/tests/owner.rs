@@ -1,0 +1,97 @@
+//! Owners on a real log: what is answered lasts, and what is told was committed.
+
+mod desk;
+
+use std::sync::Arc;
+
+use channels::{Listener, Told};
+use desk::{Desk, channel, sent, text, user};
+use messaging::command::{Ask, Code};
+use messaging::event::{Change, Content, Event};
+use messaging::place::Cursor;
+
+/// The next event that is told.
+async fn event(listener: &Listener) -> Arc<Event> {
+    loop {
+        if let Told::Event(event) = listener.next().await {
+            return event;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_answered_is_there_after_a_crash_and_after_an_orderly_end() {
+    let mut desk = Desk::new().await;
+    desk.group("room").await;
+    let mut ids = Vec::new();
+    for round in 0..3 {
+        ids.push(desk.say("ann", "room", round * 2 + 1, "hello").await);
+        desk = desk.crash().await;
+        ids.push(desk.say("ann", "room", round * 2 + 2, "hello").await);
+        desk = desk.restart().await;
+    }
+    let events = desk.handle.events(&channel("room"), &Cursor::default(), 100).await.expect("it answers");
+    let said: Vec<_> =
+        events.iter().filter(|event| event.content.is_countable()).map(|event| event.id).collect();
+    assert_eq!(said, ids);
+    let look = desk.handle.look(&channel("room"), Some(&user("bob")), None).await.expect("bob is in it");
+    assert_eq!((look.unread, look.members), (6, 3));
+    let own =
+        desk.handle.look(&channel("room"), Some(&user("ann")), Some(&base::DeviceId::new("phone"))).await;
+    assert_eq!(own.expect("ann is in it").csn, 6);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_follows_and_then_reads_misses_nothing_and_nothing_is_told_before_it_can_be_read() {
+    let desk = Desk::new().await;
+    desk.group("room").await;
+    let listener = desk.handle.listen();
+    let pending: Vec<_> =
+        (1..=50).map(|csn| desk.start("ann", "room", desk::sending(csn, text("one")))).collect();
+    listener.follow(&channel("room"));
+    let read = desk.handle.events(&channel("room"), &Cursor::default(), 1_000).await.expect("it answers");
+    let mut seen: Vec<u64> = read.iter().map(|event| event.id.place.n).collect();
+    for answer in pending {
+        sent(answer.await);
+    }
+    while seen.len() < 51 {
+        let event = event(&listener).await;
+        if !seen.contains(&event.id.place.n) {
+            assert_eq!(event.prev.map(|place| place.n), seen.last().copied(), "a gap");
+            seen.push(event.id.place.n);
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn commands_that_are_not_waited_for_keep_their_order_though_an_edit_is_looked_up() {
+    let desk = Desk::new().await;
+    desk.group("room").await;
+    let first = desk.say("ann", "room", 1, "hello").await;
+    let desk = desk.restart().await;
+    let body: Arc<[u8]> = Arc::from(&b"\"bye\""[..]);
+    let edit = Content::Edit { target: first, body };
+    let edited = desk.start("ann", "room", desk::sending(2, edit));
+    let said = desk.start("ann", "room", desk::sending(3, text("and")));
+    let (edited, said) = (sent(edited.await), sent(said.await));
+    assert!(edited.place < said.place);
+    let other = Content::Edit { target: first, body: Arc::from(&b"\"no\""[..]) };
+    assert_eq!(desk.refused("bob", "room", desk::sending(1, other)).await, Code::Forbidden);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_hears_it_last_and_cannot_look_any_more() {
+    let desk = Desk::new().await;
+    desk.group("room").await;
+    let listener = desk.handle.listen();
+    listener.follow(&channel("room"));
+    let ask = Ask::Member { user: user("bob"), change: Change::Removed };
+    desk.ask("ann", "room", ask).await;
+    let removed = event(&listener).await;
+    let look = desk.handle.look(&channel("room"), Some(&user("bob")), None).await;
+    assert_eq!(look.expect_err("bob is out").code, Code::Removed(removed.id));
+    let look = desk.handle.look(&channel("room"), Some(&user("joe")), None).await;
+    assert_eq!(look.expect_err("joe never was in it").code, Code::NotMember);
+    let look = desk.handle.look(&channel("elsewhere"), None, None).await;
+    assert_eq!(look.expect_err("there is none").code, Code::NoChannel);
+}
