@@ -148,6 +148,7 @@ fn failed(error: impl fmt::Display) -> ConfigError {
 pub struct Config {
     certificate: Certificate,
     dtls: Arc<dimpl::Config>,
+    dtls_with_rsa: Arc<dimpl::Config>,
     versions: DtlsVersions,
 }
 
@@ -163,22 +164,29 @@ pub enum DtlsVersions {
     Only13,
 }
 
+fn builder() -> dimpl::ConfigBuilder {
+    dimpl::Config::builder()
+        // Sources are validated by ICE before a byte of DTLS is answered: a cookie would cost a round trip for
+        // nothing.
+        .use_server_cookie(false)
+        .mtu(crate::dtls::MTU)
+        .max_queue_tx(64)
+        .max_queue_rx(64)
+        .flight_start_rto(Duration::from_millis(200))
+        .flight_retries(8)
+        .handshake_timeout(Duration::from_secs(30))
+}
+
 impl Config {
-    /// Checks the cryptography provider (takes about a millisecond).
+    /// Checks the cryptography provider (takes about two milliseconds).
     pub fn new(certificate: Certificate) -> Result<Self, ConfigError> {
-        let dtls = dimpl::Config::builder()
-            // Sources are validated by ICE before a byte of DTLS is answered: a cookie would cost a round trip for
-            // nothing.
-            .use_server_cookie(false)
-            .mtu(crate::dtls::MTU)
-            .max_queue_tx(64)
-            .max_queue_rx(64)
-            .flight_start_rto(Duration::from_millis(200))
-            .flight_retries(8)
-            .handshake_timeout(Duration::from_secs(30))
-            .build()
-            .map_err(failed)?;
-        Ok(Self { certificate, dtls: Arc::new(dtls), versions: DtlsVersions::Automatic })
+        let with_rsa = builder().with_crypto_provider(crate::dtls::rsa::provider());
+        Ok(Self {
+            certificate,
+            dtls: Arc::new(builder().build().map_err(failed)?),
+            dtls_with_rsa: Arc::new(with_rsa.build().map_err(failed)?),
+            versions: DtlsVersions::Automatic,
+        })
     }
 
     /// The same, restricted to some DTLS versions.
@@ -198,5 +206,10 @@ impl Config {
 
     pub(crate) fn dimpl(&self) -> Arc<dimpl::Config> {
         self.dtls.clone()
+    }
+
+    /// For a server of DTLS 1.2.
+    pub(crate) fn dimpl_with_rsa(&self) -> Arc<dimpl::Config> {
+        self.dtls_with_rsa.clone()
     }
 }

@@ -9,7 +9,6 @@ import { NativePlayer, NativePublisher } from "./http.mjs";
 const PYTHON = "/usr/bin/python3";
 const NEEDED = "import numpy, gi.repository.GstWebRTC";
 const PACKAGES = "gstreamer1.0-tools gstreamer1.0-plugins-base gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-nice gir1.2-gst-plugins-bad-1.0 python3-gi python3-numpy";
-const CERTIFICATE = "with a certificate for ECDSA: its own is for RSA, which the server's DTLS does not take";
 const NO_RESTART = "it has no restart of ICE, and goes on with the pair of candidates that it has";
 
 const run = promisify(execFile);
@@ -23,6 +22,6 @@ async function missing() {
 
 /** Rows of the matrix. */
 export const GSTREAMER = [
-  { name: "WHIP, GStreamer", identity: "pia", open: async (asked) => new NativePublisher(asked, start), remarks: { join: CERTIFICATE, "path cut": NO_RESTART }, missing },
-  { name: "WHEP, GStreamer", identity: "pia", open: async (asked) => new NativePlayer(asked, start), remarks: { join: CERTIFICATE, "path cut": NO_RESTART }, missing },
+  { name: "WHIP, GStreamer", identity: "pia", open: async (asked) => new NativePublisher(asked, start), remarks: { "path cut": NO_RESTART }, missing },
+  { name: "WHEP, GStreamer", identity: "pia", open: async (asked) => new NativePlayer(asked, start), remarks: { "path cut": NO_RESTART }, missing },
 ];

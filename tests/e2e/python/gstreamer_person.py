@@ -6,10 +6,6 @@ Python of the system, whose packages have the bindings.
 """
 
 import asyncio
-import hashlib
-import re
-import ssl
-import subprocess
 import sys
 
 import gi
@@ -50,10 +46,6 @@ class Person:
         self.bin = Gst.parse_bin_from_description(description, False)
         self.pipeline.add(self.bin)
         self.peer = self.bin.get_by_name("peer")
-        # Its own certificate is one for RSA, which the server's DTLS does not know. It takes another, but hashes certificate and key.
-        pem = certificate()
-        self.fingerprint = fingerprint(pem)
-        self.pipeline.connect("deep-element-added", lambda _pipeline, _bin, element: certify(element, pem))
         # Both come from threads of GStreamer's.
         self.peer.connect("on-ice-candidate", lambda _peer, _line, candidate: self.candidates.append(f"a={candidate}"))
         self.peer.connect("pad-added", self.decode)
@@ -69,7 +61,7 @@ class Person:
         reply = self.ask("create-offer", None)
         offer = reply.get_value("offer")
         self.ask("set-local-description", offer)
-        text = re.sub("a=fingerprint:.*", f"a=fingerprint:sha-256 {self.fingerprint}", offer.sdp.as_text())
+        text = offer.sdp.as_text()
         answer = self.session.begin(url, text)
         _, parsed = GstSdp.SDPMessage.new_from_text(answer)
         self.ask("set-remote-description", GstWebRTC.WebRTCSessionDescription.new(GstWebRTC.WebRTCSDPType.ANSWER, parsed))
@@ -102,24 +94,6 @@ class Person:
 
     def report(self) -> dict:
         return {"connection": self.peer.get_property("connection-state").value_nick, "seen": self.seen.report()}
-
-
-def certificate() -> str:
-    """One for ECDSA with the curve that all of WebRTC knows, and its key."""
-    command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -subj /CN=webrtc -keyout - -out -"
-    return subprocess.run(command.split(), check=True, capture_output=True, text=True).stdout
-
-
-def fingerprint(pem: str) -> str:
-    """SHA-256 of the certificate in it (RFC 8122)."""
-    begin = pem.index("-----BEGIN CERTIFICATE-----")
-    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem[begin:])).digest().hex(":").upper()
-
-
-def certify(element: Gst.Element, pem: str) -> None:
-    factory = element.get_factory()
-    if factory and factory.get_name() == "dtlsdec":
-        element.set_property("pem", pem)
 
 
 def data(sample: Gst.Sample) -> bytes:

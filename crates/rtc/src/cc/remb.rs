@@ -2,14 +2,16 @@
 //!
 //! A receiver estimates no more than about 1.5 times what reaches it. While little is sent, a REMB therefore tells of our
 //! sending and not of the path; it counts as a limit only when it is below what was sent. While nothing is sent it is not
-//! repeated (aiortc): then the reports of loss decide alone, by the classic rule. Who never said one gets the start rate.
+//! repeated (aiortc): then the reports of loss decide alone, by the classic rule, as they do of who never said one.
 //!
-//! What is told right after an outage tells of the outage: neither counts then. Receivers come back from one, and from a pause,
-//! with a low word that rises for many seconds; to obey that would pause the picture again, for ever.
+//! A receiver that sees a queue lowers its word. So one that falls is obeyed at once, and one that rises says, however low it is,
+//! that the path carries what is sent: receivers begin, and come back from an outage, a pause or a fright, with a low word that
+//! rises for many seconds, and to obey that would pause the picture again, for ever.
 
 /// A REMB caps a rate of our own for so long.
 const VALID_US: i64 = 10_000_000;
-/// One that is not repeated for so long says nothing of the path any more: receivers repeat it each second.
+/// One that is not repeated for so long says nothing of the path any more: receivers repeat it each second. The next is the first of
+/// a new run.
 const FRESH_US: i64 = 2_000_000;
 /// Growth per second towards the start rate while no REMB shows a limit.
 const GROWTH: f64 = 1.15;
@@ -18,7 +20,7 @@ const MUCH: f64 = 0.10;
 const LITTLE: f64 = 0.02;
 const RECOVERY: f64 = 1.05;
 /// Growth per second beyond the start rate where reports without loss are all that comes: at first, and once the path has shown
-/// its limit. How many times what is sent it may reach: as far as the first probes would go.
+/// its limit, or where nobody has ever said a REMB. How many times what is sent it may reach: as far as the first probes would go.
 const FIRST_GROWTH: f64 = 1.25;
 const UNTOLD_GROWTH: f64 = 1.08;
 const UNTOLD_SHARE: f64 = 6.0;
@@ -26,14 +28,19 @@ const UNTOLD_SHARE: f64 = 6.0;
 const OUTAGE_US: i64 = 3_000_000;
 const OUTAGE_TIMES: i64 = 3;
 const AFTERMATH_US: i64 = 2_000_000;
-/// After one, or after a pause in which nothing was told, a low word may rise for so long before it is obeyed: by 8 % a second, as
-/// receivers let it rise, threefold.
-const RETURN_US: i64 = 15_000_000;
+/// A word rises when it has not fallen for so long and grew by so much a second: receivers let it rise by 8 % and more.
+const RISE_US: i64 = 1_000_000;
+const RISE: f64 = 1.02;
+/// How many times what is sent the path then carries: what is allotted keeps a reserve.
+const RISE_SHARE: f64 = 1.2;
+/// The first word of a run may be low, and those after it as low, for so long before it is taken for a limit.
+const BEGINNING_US: i64 = 3_000_000;
 
 /// The receiver's word.
 #[derive(Clone, Debug)]
 pub(super) struct Remb {
     last: Option<(i64, f64)>,
+    run: Run,
     /// Bytes sent from the start, until the last REMB, and until the last report.
     sent: u64,
     sent_until_remb: u64,
@@ -44,9 +51,20 @@ pub(super) struct Remb {
     /// The path has shown its limit.
     limited: bool,
     hearing: Hearing,
-    returning_until_us: i64,
     /// When the last report came.
     reported_us: i64,
+}
+
+/// Words that come one soon after the other and do not fall.
+#[derive(Clone, Copy, Debug, Default)]
+struct Run {
+    since_us: i64,
+    /// The first of them.
+    low: f64,
+    /// It began because one fell, and not because none was fresh.
+    fell: bool,
+    /// Bits sent per second since then.
+    sent: f64,
 }
 
 /// When something is heard of the receiver.
@@ -72,10 +90,30 @@ impl Hearing {
     }
 }
 
+impl Run {
+    fn goes_on(self, seconds: f64, sent: f64) -> Self {
+        // Smoothed over about a second: pictures come in bursts.
+        let weight = seconds.min(1.0);
+        Self { sent: self.sent + weight * (sent - self.sent), ..self }
+    }
+
+    /// The receiver sees no queue: `bps` is what it says now.
+    fn rises(&self, now_us: i64, bps: f64) -> bool {
+        let lasts_us = now_us - self.since_us;
+        lasts_us >= RISE_US && bps >= self.low * RISE.powf(lasts_us as f64 / 1_000_000.0)
+    }
+
+    /// It has not been heard for long enough.
+    fn begins(&self, now_us: i64) -> bool {
+        !self.fell && now_us - self.since_us < BEGINNING_US
+    }
+}
+
 impl Remb {
     pub(super) fn new() -> Self {
         Self {
             last: None,
+            run: Run::default(),
             sent: 0,
             sent_until_remb: 0,
             sent_until_report: 0,
@@ -83,7 +121,6 @@ impl Remb {
             loss_factor: 1.0,
             limited: false,
             hearing: Hearing::default(),
-            returning_until_us: 0,
             reported_us: 0,
         }
     }
@@ -102,19 +139,22 @@ impl Remb {
         let before = self.rate.unwrap_or(floor);
         let explained = bps >= sent && sent < before;
         let grown = (before * GROWTH.powf(seconds.min(1.0))).min(floor);
-        // A receiver that sees a queue lowers its word. One whose word rises, from what little reached it after a pause or an
-        // outage, is on its way up to what is sent.
-        if of_outage || self.last.is_some_and(|(at, _)| now_us - at >= FRESH_US) {
-            self.returning_until_us = now_us + RETURN_US;
-        }
-        let rising = now_us < self.returning_until_us && self.last.is_some_and(|(_, last)| bps >= last);
+        let fresh = self.last.filter(|(at, _)| !of_outage && now_us - at < FRESH_US);
+        self.last = Some((now_us, bps));
+        self.run = match fresh {
+            None => Run { since_us: now_us, low: bps, fell: false, sent },
+            Some((_, last)) if bps < last => Run { since_us: now_us, low: bps, fell: true, sent },
+            Some(_) => self.run.goes_on(seconds, sent),
+        };
+        let (rises, begins) = (self.run.rises(now_us, bps), self.run.begins(now_us));
         self.rate = Some(match () {
-            () if of_outage || rising => bps.max(before),
+            () if rises && self.run.sent > bps => before.max(RISE_SHARE * self.run.sent),
+            () if rises => bps.max(before),
+            () if begins => bps.max(before),
             () if explained => bps.max(grown),
             () => bps,
         });
-        self.limited |= !of_outage && !explained && !rising;
-        self.last = Some((now_us, bps));
+        self.limited |= !rises && !begins && !explained;
     }
 
     /// A receiver report. `floor` as for a REMB.
@@ -137,14 +177,13 @@ impl Remb {
 
     /// Where no REMB tells a limit, and nothing is lost.
     fn grow_untold(&mut self, now_us: i64, seconds: f64, sent: f64, floor: f64) {
-        // Of who has never said one nothing is known: the start rate has to do.
-        let told = self.last.is_none_or(|(at, _)| now_us - at < FRESH_US);
+        let told = self.last.is_some_and(|(at, _)| now_us - at < FRESH_US);
         if told || self.loss_factor < 1.0 {
             return;
         }
         let rate = self.rate.unwrap_or(floor);
         let back = (rate * GROWTH.powf(seconds)).min(floor);
-        let growth: f64 = if self.limited { UNTOLD_GROWTH } else { FIRST_GROWTH };
+        let growth = if self.limited || self.last.is_none() { UNTOLD_GROWTH } else { FIRST_GROWTH };
         let beyond = (rate * growth.powf(seconds)).min(UNTOLD_SHARE * sent);
         self.rate = Some(rate.max(back).max(beyond));
     }
@@ -213,18 +252,18 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_has_never_said_a_remb_gets_the_start_rate_and_one_that_stopped_gets_more() {
+    fn a_receiver_that_has_never_said_a_remb_gets_slowly_more_and_one_that_stopped_gets_it_faster() {
         let mut remb = Remb::new();
         let mut rate = FLOOR;
         for now in 1..=8 {
             rate = reported(&mut remb, now, rate, 0.0);
         }
-        assert_eq!(rate, FLOOR);
+        assert!((1.5 * FLOOR..2.0 * FLOOR).contains(&rate), "{rate}");
         second(&mut remb, 9, rate, 400_000.0);
         for now in 10..=18 {
             rate = reported(&mut remb, now, rate, 0.0);
         }
-        assert!(rate > 700_000.0, "{rate}");
+        assert!(rate > 3.0 * FLOOR, "{rate}");
         let shown = rate;
         for now in 19..=60 {
             rate = reported(&mut remb, now, 100_000.0, 0.0);
@@ -233,13 +272,20 @@ mod tests {
         for now in 61..=70 {
             rate = reported(&mut remb, now, rate, 0.3);
         }
-        assert!(rate < 500_000.0, "{rate}");
+        assert!(rate < 0.2 * shown, "{rate}");
+    }
+
+    #[test]
+    fn a_picture_that_needs_more_than_the_start_rate_does_not_wait_for_a_remb_that_only_it_would_bring() {
+        let mut remb = Remb::new();
+        let rates: Vec<f64> = (1..=8).map(|now| reported(&mut remb, now, 63_000.0, 0.0)).collect();
+        assert!(rates.last().is_some_and(|rate| (340_000.0..380_000.0).contains(rate)), "{rates:?}");
     }
 
     #[test]
     fn a_remb_that_is_not_repeated_does_not_keep_a_picture_paused_for_ever() {
         let mut remb = Remb::new();
-        reported(&mut remb, 1, 250_000.0, 0.0);
+        second(&mut remb, 1, 250_000.0, 300_000.0);
         second(&mut remb, 2, 250_000.0, 70_000.0);
         assert_eq!(remb.fallback(), Some(70_000.0));
         assert_eq!(reported(&mut remb, 3, 20_000.0, 0.0), 70_000.0, "it was told just now");
@@ -267,9 +313,10 @@ mod tests {
     fn a_remb_that_rises_from_a_pause_does_not_pause_the_picture_again_and_one_that_falls_does() {
         let mut remb = Remb::new();
         for now in 1..=10 {
-            reported(&mut remb, now, 300_000.0, 0.0);
+            second(&mut remb, now, 300_000.0, 400_000.0);
         }
         second(&mut remb, 11, 300_000.0, 121_000.0);
+        assert_eq!(remb.fallback(), Some(121_000.0));
         for now in 12..=21 {
             reported(&mut remb, now, 20_000.0, 0.0);
         }
@@ -296,6 +343,51 @@ mod tests {
             })
             .collect();
         assert_eq!(rates.last(), Some(&120_040.0), "{rates:?}");
+    }
+
+    /// aiortc begins with what came in a second, however little, and rises by 8 % a second: two runs of it as they were.
+    #[test]
+    fn the_first_remb_of_a_receiver_does_not_pause_the_picture_however_low_it_is() {
+        for (first, then) in [(122_730.0, 1.08), (145_750.0, 1.08)] {
+            let mut remb = Remb::new();
+            let (mut told, mut rates) = (first, Vec::new());
+            for half in 0..40 {
+                remb.on_sent(20_000);
+                remb.on_remb(14_000_000 + half * 500_000, told, FLOOR);
+                rates.extend(remb.fallback());
+                told *= f64::sqrt(then);
+            }
+            assert!(rates.iter().all(|rate| *rate >= FLOOR), "{rates:?}");
+        }
+    }
+
+    /// A receiver that is short of time takes its own delay for a queue, once, and then lets its word rise.
+    #[test]
+    fn a_remb_that_fell_once_and_rises_again_gives_back_what_is_sent_within_2_seconds() {
+        let mut remb = Remb::new();
+        for now in 1..=10 {
+            second(&mut remb, now, 320_000.0, 400_000.0);
+        }
+        let mut rates = Vec::new();
+        for (half, told) in (0..6).zip([210_000.0, 210_000.0, 220_000.0, 231_000.0, 242_000.0, 253_000.0]) {
+            remb.on_sent(20_000);
+            remb.on_remb(10_500_000 + half * 500_000, told, FLOOR);
+            rates.extend(remb.fallback());
+        }
+        assert_eq!(rates[0], 210_000.0, "it may be a queue");
+        assert!(rates[3] >= 330_000.0 && rates[5] >= 330_000.0, "{rates:?}");
+    }
+
+    #[test]
+    fn a_remb_that_falls_again_and_again_is_obeyed_all_the_time() {
+        let mut remb = Remb::new();
+        second(&mut remb, 1, 400_000.0, 500_000.0);
+        for half in 0..40 {
+            remb.on_sent(25_000);
+            let told = 255_000.0 + f64::from([4, 2, 0, 3][half % 4]) * 1_000.0;
+            remb.on_remb(1_500_000 + half as i64 * 500_000, told, FLOOR);
+            assert!(remb.fallback() <= Some(260_000.0), "{half}: {remb:?}");
+        }
     }
 
     #[test]

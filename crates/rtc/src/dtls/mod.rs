@@ -4,6 +4,7 @@
 //! fatal), so each such call here ends in [`Dtls::drain`].
 
 mod hello;
+pub(crate) mod rsa;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -61,6 +62,8 @@ pub(crate) struct Dtls {
     finished: bool,
     connected: bool,
     restarts: u32,
+    /// Of who has no key for ECDSA.
+    asks_for_rsa: bool,
     early: Vec<Bytes>,
     /// Outgoing datagrams that found no room, not yet counted.
     dropped: u64,
@@ -83,6 +86,7 @@ impl Dtls {
             finished: false,
             connected: false,
             restarts: 0,
+            asks_for_rsa: false,
             early: Vec::new(),
             dropped: 0,
             next: None,
@@ -109,7 +113,7 @@ impl Dtls {
         if self.role != Some(DtlsRole::Client) || !matches!(self.state, State::Listening(_)) {
             return;
         }
-        let mut dtls = self.instance(now, self.config.versions());
+        let mut dtls = self.instance(now, self.config.versions(), DtlsRole::Client);
         dtls.set_active(true);
         let started = dtls.handle_timeout(now).is_ok();
         self.run(dtls, started);
@@ -176,15 +180,19 @@ impl Dtls {
 
     fn accept(&mut self, now: Instant, versions: DtlsVersions, hello: &[Vec<u8>], counters: &mut Counters) {
         self.role = Some(DtlsRole::Server);
-        let mut dtls = self.instance(now, versions);
+        let mut dtls = self.instance(now, versions, DtlsRole::Server);
+        self.asks_for_rsa = versions == DtlsVersions::Only12;
         let fine = dtls.handle_timeout(now).is_ok() && hello.iter().all(|d| dtls.handle_packet(d).is_ok());
         self.state = State::Running(Box::new(dtls));
         self.after(fine, counters);
     }
 
-    fn instance(&self, now: Instant, versions: DtlsVersions) -> dimpl::Dtls {
+    fn instance(&self, now: Instant, versions: DtlsVersions, role: DtlsRole) -> dimpl::Dtls {
         let (config, certificate) = (self.config.dimpl(), self.config.certificate().dimpl());
         match versions {
+            DtlsVersions::Only12 if role == DtlsRole::Server => {
+                dimpl::Dtls::new_12(self.config.dimpl_with_rsa(), certificate, now)
+            }
             DtlsVersions::Automatic => dimpl::Dtls::new_auto(config, certificate, now),
             DtlsVersions::Only12 => dimpl::Dtls::new_12(config, certificate, now),
             DtlsVersions::Only13 => dimpl::Dtls::new_13(config, certificate, now),
@@ -233,7 +241,11 @@ impl Dtls {
                         self.out.pop_front();
                         self.dropped += 1;
                     }
-                    self.out.push_back(packet.to_vec());
+                    let mut packet = packet.to_vec();
+                    if self.asks_for_rsa && !self.finished {
+                        rsa::ask_for_rsa(&mut packet);
+                    }
+                    self.out.push_back(packet);
                 }
                 Output::Connected => self.finished = true,
                 Output::PeerCert(certificate) => self.presented = Some(fingerprint_of(certificate)),
@@ -330,6 +342,42 @@ fn profile_of(profile: dimpl::SrtpProfile) -> Option<Profile> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Certificate;
+
+    fn side(serial: u8) -> Dtls {
+        let certificate = Certificate::generate([serial; 16]).expect("a certificate");
+        let config = Config::new(certificate).expect("a configuration").with_versions(DtlsVersions::Only12);
+        Dtls::new(Arc::new(config))
+    }
+
+    /// Hands over everything that waits; returns it.
+    fn carry(now: Instant, from: &mut Dtls, to: &mut Dtls) -> Vec<u8> {
+        let (mut all, mut datagram) = (Vec::new(), Vec::new());
+        while from.poll_transmit(&mut datagram) {
+            to.receive(now, &datagram, &mut Counters::default());
+            all.append(&mut datagram);
+        }
+        all
+    }
+
+    /// The library's request has to look as `rsa` expects it.
+    #[test]
+    fn a_server_of_dtls_12_asks_for_certificates_for_rsa_too_and_connects_with_one_for_ecdsa() {
+        let now = Instant::now();
+        let (mut client, mut server) = (side(1), side(2));
+        client.set_remote(server.config.certificate().fingerprint(), DtlsRole::Client);
+        server.set_remote(client.config.certificate().fingerprint(), DtlsRole::Server);
+        client.start(now);
+        carry(now, &mut client, &mut server);
+        let flight = carry(now, &mut server, &mut client);
+        let request = [1, 64, 0, 4, 4, 3, 4, 1, 0, 0];
+        assert!(flight.windows(request.len()).any(|bytes| bytes == request), "{flight:02x?}");
+        carry(now, &mut client, &mut server);
+        carry(now, &mut server, &mut client);
+        for side in [&mut client, &mut server] {
+            assert!(matches!(side.poll_event(), Some(DtlsEvent::Connected { .. })));
+        }
+    }
 
     #[test]
     fn the_version_is_chosen_for_the_sake_of_an_aead() {

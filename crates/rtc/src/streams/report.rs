@@ -67,6 +67,9 @@ pub(super) struct Reports {
     next: usize,
     reception: Reception,
     heard: bool,
+    /// The highest sequence number of the last report, and whether it was that of the one before, too.
+    highest: Option<u32>,
+    stood: bool,
 }
 
 impl Reports {
@@ -92,7 +95,11 @@ impl Reports {
     pub(super) fn receive(&mut self, now: Instant, block: &ReportBlock, clock_rate: u32) {
         self.heard = true;
         self.reception.at = Some(now);
-        self.reception.loss = f32::from(block.fraction_lost) / 256.0;
+        let stands = self.highest.replace(block.highest_sequence) == Some(block.highest_sequence);
+        // After a report in which nothing new had come, what is missing may have been sent before that: a stream that was paused
+        // in an outage is told to have lost half of its packets when it goes on.
+        let silent = std::mem::replace(&mut self.stood, stands);
+        self.reception.loss = if silent { 0.0 } else { f32::from(block.fraction_lost) / 256.0 };
         self.reception.cumulative_lost = block.cumulative_lost;
         let micros = u64::from(block.jitter) * 1_000_000 / u64::from(clock_rate.max(1));
         self.reception.jitter = Duration::from_micros(micros);
@@ -127,6 +134,23 @@ impl Reports {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_lost_before_a_pause_is_no_loss_of_the_time_after_it() {
+        let mut reports = Reports::default();
+        let mut now = Instant::now();
+        let mut loss = |highest_sequence, fraction_lost| {
+            now += Duration::from_secs(1);
+            let block = ReportBlock { highest_sequence, fraction_lost, ..ReportBlock::default() };
+            reports.receive(now, &block, 90_000);
+            reports.reception().loss
+        };
+        assert_eq!(loss(100, 0), 0.0);
+        assert_eq!(loss(130, 64), 0.25);
+        assert_eq!(loss(130, 0), 0.0, "paused");
+        assert_eq!(loss(190, 125), 0.0, "it goes on");
+        assert_eq!(loss(220, 64), 0.25);
+    }
 
     const MS: Duration = Duration::from_millis(1);
 
