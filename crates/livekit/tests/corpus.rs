@@ -62,7 +62,8 @@ fn mutant(dice: &mut Dice, seed: &[u8], other: &[u8]) -> Vec<u8> {
 
 fn replay(target: &str, run: impl Fn(&[u8])) {
     let seeds = corpus(target);
-    let mut dice = Dice(target.bytes().fold(1, |sum, byte| sum * 31 + u64::from(byte)));
+    let mut dice =
+        Dice(target.bytes().fold(1u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))));
     for (name, seed) in &seeds {
         // With the name in the output of a test that fails.
         println!("{target}/{name}");
@@ -98,4 +99,14 @@ fn tokens() {
 #[test]
 fn bodies_of_whip_and_whep() {
     replay("whip_body", |bytes| whip::fuzz::body(Instant::now(), bytes));
+}
+
+#[test]
+fn what_messaging_stores_is_read_whatever_the_bytes() {
+    replay("messaging_formats", messaging::fuzz::formats);
+}
+
+#[test]
+fn frames_of_messaging_are_read_whatever_the_bytes() {
+    replay("messaging_frame", wire::fuzz::messaging);
 }

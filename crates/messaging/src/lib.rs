@@ -14,6 +14,7 @@ pub mod command;
 pub mod event;
 pub mod fold;
 pub mod format;
+pub mod fuzz;
 pub mod history;
 pub mod limits;
 pub mod partition;

@@ -1,18 +1,21 @@
-//! Frames, counted exactly: one message and its receipts in a channel of N, through the real owner and the real folding.
+//! Frames, counted exactly: one message and its receipts in a channel of N, and many joins and reactions, through the real owner and the real
+//! folding.
 //!
 //! What is counted is frames on clients' connections, up and down, in the dearest case that the protocol allows: every member has one
 //! connection with the channel open, and tells its mark in a frame of its own.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use base::{ChannelId, DeviceId, UnixMillis, UserId};
-use messaging::command::{Ask, Command, Now, Origin, Send};
+use messaging::command::{Ask, Command, Now, Origin, Original, Send};
 use messaging::event::{Content, Kind, ReadMark, Settings};
 use messaging::limits::Limits;
 use messaging::partition::{Appended, Output, Partition, State};
-use messaging::place::{Cursor, Mark, Vector};
+use messaging::place::{Cursor, EventId, Lineage, Mark, Vector};
 use messaging::receipts::Receipts;
 use messaging::roles::Role;
+use messaging::session::{self, Frame, Session, View};
 
 /// Frames of one message, by what they are for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -38,9 +41,16 @@ pub fn naive(members: u64) -> u64 {
     (members - 1) * (2 * members + 1)
 }
 
+/// What it takes when each of `events` is told to each of `listeners` in a frame.
+pub fn naive_events(listeners: u64, events: u64) -> u64 {
+    listeners * events
+}
+
 /// A channel with `members`, and the people's connections.
 pub struct Channel {
     owner: Partition,
+    /// The stream of one member, which is like that of all others.
+    stream: Session,
     receipts: Receipts,
     now: Now,
     members: usize,
@@ -53,6 +63,11 @@ pub struct Channel {
 impl Channel {
     /// Makes it; its first member sends.
     pub fn new(members: usize) -> Self {
+        Self::of(Kind::Group, members)
+    }
+
+    /// Makes one of this kind.
+    pub fn of(kind: Kind, members: usize) -> Self {
         let region = "eu".parse().expect("it is a region's name");
         let limits = Limits { created_members: members, ..Limits::default() };
         let mut owner = Partition::new(State::new(region, 1), 1, true, limits);
@@ -61,9 +76,12 @@ impl Channel {
         let mut receipts = Receipts::default();
         (0..members).for_each(|index| receipts.joined(user(index), ReadMark::default()));
         let (frames, cursor) = (Frames::default(), Vector::default());
-        let mut channel = Self { owner, receipts, now, members, sent: 0, frames, cursor };
+        let stream = listener(members);
+        let mut channel = Self { owner, stream, receipts, now, members, sent: 0, frames, cursor };
         let others = (1..members).map(|index| (user(index), Role::Member)).collect();
-        channel.ask(0, Ask::Create { kind: Kind::Group, settings: Settings::default(), members: others });
+        let settings = Settings { public: kind == Kind::Live, ..Settings::default() };
+        channel.ask(0, Ask::Create { kind, settings, members: others });
+        channel.told();
         channel.frames = Frames::default();
         channel
     }
@@ -96,6 +114,7 @@ impl Channel {
             Output::Deliver(event) => {
                 self.frames.deliveries += self.members as u64 - 1;
                 self.receipts.sent(&event);
+                self.stream.offer(self.now.at, &Lineage::default(), Arc::clone(&event));
                 self.cursor.raise(event.id.region, Mark { place: event.id.place, count: event.count });
             }
             Output::Marks { marks, .. } => {
@@ -147,10 +166,47 @@ impl Channel {
         self.advance(end);
     }
 
+    /// Items that one member was told since it was last asked.
+    fn told(&mut self) -> u64 {
+        let frames = std::iter::from_fn(|| self.stream.poll_frame());
+        let items = frames.map(|frame| match frame {
+            Frame::Items { items, .. } => items.len() as u64,
+            _ => 0,
+        });
+        items.sum()
+    }
+
+    /// One event after the other, all within ten seconds; how many items each member is told of them, and that they end where the log does.
+    fn within_ten_seconds(&mut self, events: u64, mut ask: impl FnMut(&mut Self, u64)) -> u64 {
+        self.told();
+        let mut told = 0;
+        for event in 0..events {
+            ask(self, event);
+            self.pass(Duration::from_secs(10) / events as u32);
+            told += self.told();
+        }
+        self.pass(Duration::from_secs(2));
+        told += self.told();
+        let stands = self.stream.delivered(&ChannelId::new("room")).cloned();
+        assert_eq!(stands.as_ref(), Some(&self.cursor), "the streams end where the log does");
+        told
+    }
+
     fn advance(&mut self, to: Instant) {
         self.now.wall.0 += (to - self.now.at).as_millis() as u64;
         self.now.at = to;
+        self.stream.handle_timeout(to, &Lineage::default());
     }
+}
+
+/// One member's connection, which has the channel open.
+fn listener(members: usize) -> Session {
+    let limits = session::Limits { bytes: usize::MAX, ..session::Limits::default() };
+    let mut stream = Session::new(user(1), limits);
+    let (lineage, floor, head) = (Lineage::default(), Vector::default(), Cursor::default());
+    let view = View { lineage: &lineage, floor: &floor, head: &head, members };
+    stream.subscribe(&ChannelId::new("room"), &Cursor::default(), true, view);
+    stream
 }
 
 fn user(index: usize) -> UserId {
@@ -183,6 +239,29 @@ pub fn receipts_at(members: usize, rate: u64) -> u64 {
     }
     channel.pass(Duration::from_secs(10));
     channel.frames.up + channel.frames.down
+}
+
+/// What each member is told of `joins` within ten seconds, in a channel of `members`.
+pub fn joins(members: usize, joins: u64) -> u64 {
+    let mut channel = Channel::of(Kind::Live, members);
+    channel.within_ten_seconds(joins, |channel, index| channel.ask(members + index as usize, Ask::Join))
+}
+
+/// What each member is told of `reactions` to one message within ten seconds, each of somebody else, in a channel of so many.
+pub fn reactions(members: usize, reactions: u64) -> u64 {
+    let mut channel = Channel::of(Kind::Live, members);
+    channel.send();
+    let (region, target) =
+        channel.cursor.iter().map(|(region, mark)| (region, mark.place)).next().expect("it was sent");
+    let event = EventId { region, place: target };
+    channel.within_ten_seconds(reactions, |channel, index| {
+        let content = Content::Reaction { target: event, emoji: "+1".into(), on: true };
+        let original = Some(Original { event, author: Some(user(0)), is_message: true });
+        let (seen, after, delivered) = (Vec::new(), Vec::new(), Vector::default());
+        let csn = 1 + u64::from(index == 0);
+        let send = Send { csn, follows: None, content, seen, delivered, after, original };
+        channel.ask(index as usize % members, Ask::Send(Box::new(send)));
+    })
 }
 
 #[cfg(test)]
@@ -220,6 +299,16 @@ mod tests {
         let (slow, fast) = (receipts_at(1_000, 1), receipts_at(1_000, 20));
         println!("receipts of 1,000 members in 10 s: {slow} frames at 1 message/s, {fast} at 20");
         assert_eq!(slow, fast);
+    }
+
+    #[test]
+    fn ten_thousand_joins_and_ten_thousand_reactions_are_told_as_ten_items() {
+        const MANY: u64 = 10_000;
+        for (what, told) in [("joins", joins(10_000, MANY)), ("reactions", reactions(10_000, MANY))] {
+            let (all, naive) = (told * MANY, naive_events(MANY, MANY));
+            println!("{MANY} {what} in 10 s, told to {MANY}: {told} items each, {all} in all, naive {naive}");
+            assert!((10..=11).contains(&told), "{told} items for {what}");
+        }
     }
 
     #[test]

@@ -125,9 +125,10 @@ pub struct End {
 /// Judges a recording; each violation begins with the number of a guarantee, those of `docs/messaging.md`.
 pub fn check(lines: &[Line], end: &End) -> Result<(), String> {
     let before = causes(lines);
+    let copies = copies(lines);
     ids(lines)?;
     for (client, own) in by_client(lines) {
-        streams(client, &own, &before, end)?;
+        streams(client, &own, &before, &copies, end)?;
         lasting(client, &own, end)?;
     }
     display(lines)
@@ -241,8 +242,21 @@ impl Stream {
     }
 }
 
+/// By message: all the events that it became.
+type Copies = BTreeMap<Message, BTreeSet<EventId>>;
+
+fn copies(lines: &[Line]) -> Copies {
+    let mut copies = Copies::new();
+    for line in lines {
+        if let Act::Accepted(message, id) | Act::Got(Got { id, message: Some(message), .. }) = &line.act {
+            copies.entry(*message).or_default().insert(*id);
+        }
+    }
+    copies
+}
+
 /// Guarantees 1, 2 and 4, on one client.
-fn streams(client: usize, own: &[&Act], before: &Causes, end: &End) -> Result<(), String> {
+fn streams(client: usize, own: &[&Act], before: &Causes, copies: &Copies, end: &End) -> Result<(), String> {
     let lineage = &end.lineage;
     let mut stream = Stream::default();
     for act in own {
@@ -276,7 +290,10 @@ fn streams(client: usize, own: &[&Act], before: &Causes, end: &End) -> Result<()
         };
         for (cause, ids) in before.get(&message).into_iter().flatten() {
             let covered = |id: &EventId| stream.crossed(lineage, *id) || stream.paged.covers(lineage, *id);
-            let missing = !stream.messages.contains(cause) && (ids.is_empty() || !ids.iter().all(covered));
+            // Of an own message that had no answer yet: whatever became of it.
+            let all = if ids.is_empty() { copies.get(cause) } else { Some(ids) };
+            let is_covered = all.is_some_and(|all| all.iter().all(covered));
+            let missing = !stream.messages.contains(cause) && !is_covered;
             if missing && *cause != message && is_stored(cause, ids, own) {
                 return Err(format!(
                     "1: client {client} received message {message} before {cause}, which came before it"
@@ -431,6 +448,23 @@ mod tests {
         assert_eq!(verdict(&with(late(true))), Ok(()));
         assert_eq!(broken(&with(late(false))), '1');
         assert_eq!(broken(&talk(&[late(true)])), '1', "nothing was crossed");
+    }
+
+    #[test]
+    fn a_hole_stands_for_an_own_message_that_had_no_answer_when_the_next_was_sent() {
+        let lines = [
+            sent(0, 1),
+            sent(0, 2),
+            Line { client: 0, act: Act::Accepted(1, id("eu.1.1")) },
+            hole(2, "us.1.1", "eu.1.1"),
+            got(2, "us.1.2", 2),
+        ];
+        assert_eq!(verdict(&lines), Ok(()));
+        let Act::Got(base) = got(2, "eu.1.1", 1).act else { unreachable!() };
+        let late = Line { client: 2, act: Act::Got(Got { late: true, ..base }) };
+        assert_eq!(verdict(&[&lines[..], &[late]].concat()), Ok(()));
+        let without = [sent(0, 1), sent(0, 2), got(2, "us.1.1", 2), got(2, "eu.1.1", 1)];
+        assert_eq!(broken(&without), '1');
     }
 
     #[test]

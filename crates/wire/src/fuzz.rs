@@ -3,7 +3,9 @@
 
 use base::{CodecKind, Extension, ExtensionMap};
 
+use crate::messaging::{Encoding, Incoming, Request, cbor};
 use crate::rtcp::Packet;
+use crate::websocket;
 use crate::{dd, ext, keyframe, red, rtcp, rtp, vp8, vp9};
 
 /// Everything below.
@@ -110,4 +112,72 @@ pub fn descriptor(bytes: &[u8], known: Option<&dd::Structure>) {
     if let Some(again) = again {
         assert_eq!((again.frame, again.mandatory.frame_number), (read.frame, 0x1234));
     }
+}
+
+/// The frames of messaging, in the encoding that the first byte chooses, as either side reads them; and the same bytes as those of a
+/// WebSocket, in pieces.
+pub fn messaging(bytes: &[u8]) {
+    let Some((choice, rest)) = bytes.split_first() else { return };
+    match choice % 4 {
+        0 => frame(Encoding::Json, rest),
+        1 => frame(Encoding::Cbor, rest),
+        side => framing(if side == 2 { websocket::Side::Server } else { websocket::Side::Client }, rest),
+    }
+}
+
+fn frame(encoding: Encoding, bytes: &[u8]) {
+    if let Ok(Request { id, command: Ok(command) }) = Request::read(encoding, bytes) {
+        let mut out = Vec::new();
+        Request::write(encoding, id, &command, &mut out);
+        let again = Request::read(encoding, &out);
+        assert_eq!(again, Ok(Request { id, command: Ok(command) }), "it is not what was read");
+    }
+    if let Ok(Incoming::Push(push)) = Incoming::read(encoding, bytes) {
+        let (mut first, mut second) = (Vec::new(), Vec::new());
+        push.write(encoding, &mut first);
+        let Ok(Incoming::Push(again)) = Incoming::read(encoding, &first) else {
+            panic!("what was written is no push")
+        };
+        again.write(encoding, &mut second);
+        assert_eq!(first, second, "it is not what was read");
+    }
+    let (mut other, mut back) = (Vec::new(), Vec::new());
+    if encoding == Encoding::Json && cbor::from_json(bytes, &mut other).is_ok() {
+        cbor::to_json(&other, &mut back).expect("what was written can be read");
+    }
+}
+
+/// However the bytes are cut, the messages are the same; none is longer than the limit.
+fn framing(side: websocket::Side, bytes: &[u8]) {
+    const LIMIT: u32 = 1_000;
+    let read = |piece: usize| {
+        let mut reader = websocket::Reader::new(side, LIMIT);
+        let mut got: Vec<Vec<u8>> = Vec::new();
+        let mut bytes = bytes.to_vec();
+        let mut is_open = true;
+        for part in bytes.chunks_mut(piece) {
+            let outcome = reader.read(part, |message| {
+                let payload = match message {
+                    websocket::Message::Text(text) => text.as_bytes(),
+                    websocket::Message::Binary(bytes)
+                    | websocket::Message::Ping(bytes)
+                    | websocket::Message::Pong(bytes) => bytes,
+                    websocket::Message::Close(_) => {
+                        is_open = false;
+                        b"close"
+                    }
+                };
+                assert!(payload.len() <= LIMIT as usize);
+                got.push(payload.to_vec());
+                is_open
+            });
+            if outcome.is_err() || !is_open {
+                break;
+            }
+        }
+        got
+    };
+    let whole = read(bytes.len().max(1));
+    assert_eq!(read(1), whole);
+    assert_eq!(read(7), whole);
 }

@@ -1,0 +1,4 @@
+//! See `fuzz/README.md`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| wire::fuzz::messaging(bytes));
