@@ -13,11 +13,13 @@
 
 mod extract;
 mod handle;
+pub mod history;
 pub mod hook;
 mod indexer;
 mod keys;
 mod library;
 mod listen;
+pub mod lists;
 mod node;
 mod owner;
 mod presence;

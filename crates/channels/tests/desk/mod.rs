@@ -67,6 +67,14 @@ impl Desk {
         self.reopen().await
     }
 
+    /// The index is lost with the process.
+    pub async fn without_index(mut self) -> Self {
+        self.node.take().expect("it runs").close().await;
+        self.log.close().await;
+        std::fs::remove_dir_all(self.directory.path().join("index")).expect("it is there");
+        self.reopen().await
+    }
+
     async fn reopen(self) -> Self {
         let Self { directory, log, handle, .. } = self;
         drop((log, handle));
