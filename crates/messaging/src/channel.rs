@@ -1,6 +1,7 @@
 //! One channel as its log says it is: a state that any replica builds from the same events.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use base::{DeviceId, UnixMillis, UserId};
@@ -104,6 +105,11 @@ impl Channel {
     /// What is known of somebody who is not in it.
     pub fn outsider(&self, user: &UserId) -> Option<&Outsider> {
         self.others.get(user)
+    }
+
+    /// How many people it knows something of who are not in it.
+    pub fn outsiders(&self) -> usize {
+        self.others.len()
     }
 
     /// What is applied here.
@@ -234,6 +240,19 @@ impl Channel {
         devices.retain(|_, sends| !sends.is_forgotten(at));
         let sends = devices.entry(from.device.clone()).or_default();
         sends.accept(at, from.csn, event.content.fingerprint(), event.id, event.count);
+        self.sweep(&from.user, at);
+    }
+
+    /// Forgets the numbers of the next person after this one, where all their devices have been silent for too long: of a huge audience, of
+    /// which each says something once, the table would only grow.
+    fn sweep(&mut self, after: &UserId, at: UnixMillis) {
+        let next = self.sends.range::<UserId, _>((Bound::Excluded(after), Bound::Unbounded)).next();
+        if let Some((user, devices)) = next
+            && devices.values().all(|sends| sends.is_forgotten(at))
+        {
+            let user = user.clone();
+            self.sends.remove(&user);
+        }
     }
 
     fn message(&mut self, event: &Event, mentions: &[UserId], everyone: bool) {

@@ -15,6 +15,8 @@ pub struct Limits {
     pub group_members: usize,
     /// Members of a live channel.
     pub live_members: usize,
+    /// Invitations and bans of people who are not in a channel.
+    pub outsiders: usize,
     /// Members that one creation names.
     pub created_members: usize,
     /// Channels of a partition.
@@ -29,6 +31,8 @@ pub struct Limits {
     pub waiting: usize,
     /// Entries that may wait for the log.
     pub staged: usize,
+    /// Bytes, about, of the entries that may wait for the log.
+    pub staged_bytes: usize,
     /// Entries of one append.
     pub batch: usize,
     /// Bytes of one append, about; one entry beyond is in it.
@@ -47,6 +51,7 @@ impl Default for Limits {
             mentions: 50,
             group_members: 10_000,
             live_members: 1_000_000,
+            outsiders: 10_000,
             created_members: 1_000,
             channels: 1_000_000,
             devices: 32,
@@ -54,6 +59,7 @@ impl Default for Limits {
             seen: 8,
             waiting: 1_024,
             staged: 8_192,
+            staged_bytes: 32 << 20,
             batch: 512,
             batch_bytes: 4 << 20,
             hole_after: Duration::from_secs(5),

@@ -39,6 +39,7 @@ pub(super) struct Flight {
 impl Partition {
     pub(super) fn stage(&mut self, entry: Entry) {
         self.state.head.n += 1;
+        self.staged_bytes += entry.weight();
         self.staged.push_back(entry);
     }
 
@@ -48,8 +49,9 @@ impl Partition {
             self.appends += 1;
             let count = self.fitting();
             let (incarnation, append) = (self.incarnation, self.appends);
-            let records =
-                self.staged.drain(..count).map(|entry| Record { incarnation, append, entry }).collect();
+            let entries: Vec<Entry> = self.staged.drain(..count).collect();
+            self.staged_bytes -= entries.iter().map(Entry::weight).sum::<usize>();
+            let records = entries.into_iter().map(|entry| Record { incarnation, append, entry }).collect();
             let append = Append { expected: self.committed, records };
             self.flight = Some(Flight { append, pending: false, doubtful: false });
         }
@@ -93,6 +95,7 @@ impl Partition {
         self.standing = Standing::Deposed;
         self.flight = None;
         self.staged.clear();
+        self.staged_bytes = 0;
         let committed = self.committed;
         self.held.retain(|(n, _)| *n <= committed);
         self.state.head.n = committed;

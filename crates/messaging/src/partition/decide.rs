@@ -39,6 +39,9 @@ pub(super) struct Draft {
     pub seen: Vector,
 }
 
+/// As whom the server sends.
+const SERVER: &str = "server";
+
 /// How soon to try again what another region has to decide or bring, in milliseconds.
 const ELSEWHERE: u64 = 1_000;
 
@@ -107,7 +110,10 @@ impl Case<'_> {
 
     fn check_names(&self) -> Result<(), Refusal> {
         let Command { origin, channel, .. } = self.command;
-        let user = origin.user.as_ref().map_or("server", UserId::as_str);
+        if origin.user.as_ref().is_some_and(|user| user.as_str() == SERVER) {
+            return Err(Refusal::last(Code::Forbidden, "the name of the server is no name of a user"));
+        }
+        let user = origin.user.as_ref().map_or(SERVER, UserId::as_str);
         let fits = |name: &str| !name.is_empty() && name.len() <= self.limits.name;
         if [user, origin.device.as_str(), channel.as_str()].into_iter().all(fits) {
             Ok(())
@@ -281,6 +287,10 @@ impl Case<'_> {
         }
         match change {
             Change::Joined { .. } => self.check_room(channel)?,
+            Change::Invited { .. } | Change::Banned { .. } if self.is_one_too_many(channel, user) => {
+                let reason = "the channel remembers as many invitations and bans as it may";
+                return Err(Refusal::last(Code::TooLarge, reason));
+            }
             Change::Muted { .. } | Change::Role { .. } | Change::Removed
                 if !channel.members().contains_key(user) =>
             {
@@ -289,6 +299,12 @@ impl Case<'_> {
             _ => {}
         }
         self.append(Content::Member { user: user.clone(), change: change.clone() })
+    }
+
+    /// Somebody of whom nothing is known, beside all those who are not in the channel and of whom something is.
+    fn is_one_too_many(&self, channel: &Channel, user: &UserId) -> bool {
+        let is_known = channel.outsider(user).is_some() || channel.members().contains_key(user);
+        !is_known && channel.outsiders() >= self.limits.outsiders
     }
 
     /// Nobody acts on somebody who stands as high, or gives more than they have.
@@ -318,7 +334,7 @@ impl Case<'_> {
         let channel = self.channel()?;
         let seen = presented(self.command);
         self.check_head(&seen)?;
-        let user = self.command.origin.user.clone().unwrap_or_else(|| UserId::new("server"));
+        let user = self.command.origin.user.clone().unwrap_or_else(|| UserId::new(SERVER));
         let device = self.command.origin.device.clone();
         match self.judge(channel, &user, send)? {
             Numbered::Again(event, count) => {
@@ -421,6 +437,7 @@ impl Case<'_> {
         if send.content.named().any(beyond) {
             return Err(Refusal::last(Code::NoTarget, "the message named does not exist"));
         }
+        self.check_named(channel, send)?;
         match &send.content {
             Content::Message { everyone, .. } => {
                 self.check(channel, Action::Send)?;
@@ -453,6 +470,24 @@ impl Case<'_> {
         }
     }
 
+    /// An id is what anybody can write; what a command waits for, and a hole is appended for, is what was proved to have been seen.
+    fn check_named(&self, channel: &Channel, send: &Send) -> Result<(), Refusal> {
+        let seen = presented(self.command);
+        let is_known = |id: EventId| {
+            id.region == self.state.region
+                || channel.causal().satisfies(&self.state.lineage, id.region, id.place)
+                || seen.covers(&self.state.lineage, id)
+        };
+        if send.content.named().all(is_known) {
+            Ok(())
+        } else if self.alone {
+            Err(Refusal::last(Code::NoTarget, "the message named does not exist"))
+        } else {
+            let reason = "the message named has not come here: say what you have seen of it, or try again";
+            Err(Refusal::later(Code::NoTarget, reason, ELSEWHERE))
+        }
+    }
+
     fn original<'a>(&self, send: &'a Send, target: EventId) -> Result<&'a Original, Refusal> {
         let found = send.original.as_ref().filter(|original| original.event == target && original.is_message);
         found.ok_or(Refusal::last(Code::NoTarget, "the message named does not exist in this channel"))
@@ -460,15 +495,13 @@ impl Case<'_> {
 
     fn check_slow(&self, channel: &Channel, user: &UserId, send: &Send) -> Result<(), Refusal> {
         let next = channel.next_message(user);
-        if channel.settings().slow_mode == 0 || !send.content.is_countable() || self.now.wall >= next {
+        let slow = channel.settings().slow_mode;
+        let wait = next.0.saturating_sub(self.now.wall.0);
+        // Longer than the mode's own time: the last message's clock was ahead of the wall here, and says nothing about when it was.
+        if slow == 0 || !send.content.is_countable() || wait == 0 || wait > slow {
             return Ok(());
         }
-        let wait = next.0 - self.now.wall.0;
-        Err(Refusal::later(
-            Code::SlowMode,
-            "this channel is in slow mode",
-            wait.min(channel.settings().slow_mode),
-        ))
+        Err(Refusal::later(Code::SlowMode, "this channel is in slow mode", wait))
     }
 
     /// What `seen` reaches beyond the sender's mark, as far as it is applied here.

@@ -42,6 +42,9 @@ use waiting::Waiting;
 /// Marks in one record: a log limits what one may take.
 const MARKS: usize = 512;
 
+/// Answers that may wait for the log, in as many as entries may: more are refused at once. Most commands make one of each.
+const HELD: usize = 4;
+
 /// What leaves an owner.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Output {
@@ -108,9 +111,13 @@ pub struct Partition {
     /// The last number that the log is known to have.
     committed: u64,
     staged: VecDeque<Entry>,
+    /// What is staged takes about so many bytes.
+    staged_bytes: usize,
     flight: Option<Flight>,
     /// What leaves when the log has the number beside it.
     held: VecDeque<(u64, Output)>,
+    /// Refusals that stand on nothing, for when too much is held.
+    hasty: VecDeque<Output>,
     waiting: Waiting,
     marks: BTreeMap<ChannelId, BTreeMap<UserId, ReadMark>>,
     readers: Vec<(Origin, ChannelId, UserId)>,
@@ -130,8 +137,10 @@ impl Partition {
             standing: Standing::Starting,
             appends: 0,
             staged: VecDeque::new(),
+            staged_bytes: 0,
             flight: None,
             held: VecDeque::new(),
+            hasty: VecDeque::new(),
             waiting: Waiting::default(),
             marks: BTreeMap::new(),
             readers: Vec::new(),
@@ -214,8 +223,14 @@ impl Partition {
         if self.standing != Standing::Started {
             return self.answer(&command.origin, busy("this node does not own the channel now: try again"));
         }
-        if self.staged.len() >= self.limits.staged {
-            return self.answer(&command.origin, busy("the log does not keep up: try again"));
+        // What the log does not take, and the answers that wait for it, are bounded; the answer that says so must not wait itself.
+        let is_full = self.staged.len() >= self.limits.staged
+            || self.staged_bytes >= self.limits.staged_bytes
+            || self.held.len() >= HELD * self.limits.staged;
+        if is_full {
+            let Origin { connection, request, .. } = command.origin;
+            let answer = busy("the log does not keep up: try again");
+            return self.hasty.push_back(Output::Answer { connection, request, answer });
         }
         if self.waiting.is_behind_another(&command) {
             return self.wait(now, command);
@@ -418,6 +433,14 @@ impl Partition {
 
     fn mark(&mut self, now: Now, command: Command, user: UserId, mark: ReadMark) {
         let Command { origin, channel, .. } = command;
+        let before = self.state.channels.get(&channel).map(|state| state.mark(&user)).unwrap_or_default();
+        let is_pending = self.marks.get(&channel).is_some_and(|marks| marks.contains_key(&user));
+        let mut after = before.clone();
+        after.join(&mark);
+        if after == before && !is_pending {
+            // Nothing moves: nothing is written.
+            return self.answer(&origin, Answer::Marked(before));
+        }
         let marks = self.marks.entry(channel.clone()).or_default();
         marks.entry(user.clone()).or_default().join(&mark);
         self.readers.push((origin, channel, user));
@@ -473,6 +496,9 @@ impl Partition {
 
     /// The next thing to tell.
     pub fn poll_output(&mut self) -> Option<Output> {
+        if let Some(hasty) = self.hasty.pop_front() {
+            return Some(hasty);
+        }
         let (n, _) = self.held.front()?;
         if *n <= self.committed { self.held.pop_front().map(|(_, output)| output) } else { None }
     }

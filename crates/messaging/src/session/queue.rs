@@ -13,6 +13,9 @@ use crate::{receipts, typing};
 /// Soft frames that may wait: one of each kind for what fits on a few screens.
 const SOFT: usize = 256;
 
+/// Marks, counts and people in all of them together.
+const ENTRIES: usize = 2_048;
+
 /// Something to send.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Frame {
@@ -118,10 +121,11 @@ impl Queue {
             _ => false,
         };
         self.soft.retain(|old| !replaced(old));
-        if self.soft.len() >= SOFT {
-            self.soft.pop_front();
-        }
         self.soft.push_back(soft);
+        let mut entries: usize = self.soft.iter().map(entries_of).sum();
+        while self.soft.len() > 1 && (self.soft.len() > SOFT || entries > ENTRIES) {
+            entries -= self.soft.pop_front().as_ref().map_or(0, entries_of);
+        }
     }
 
     /// With half of what may wait in use, soft state goes.
@@ -158,6 +162,14 @@ impl Queue {
     pub fn forget(&mut self, channel: &ChannelId) {
         self.hard.retain(|frame| !matches!(frame, Frame::Items { channel: of, .. } if of == channel));
         self.bytes = self.hard.iter().map(size).sum();
+    }
+}
+
+fn entries_of(soft: &Soft) -> usize {
+    match soft {
+        Soft::Touch { .. } | Soft::Typing { .. } => 1,
+        Soft::Receipts { frame, .. } => frame.marks.len() + frame.counts.len(),
+        Soft::Presence { changes } => changes.len(),
     }
 }
 

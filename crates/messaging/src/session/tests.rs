@@ -230,3 +230,15 @@ fn twenty_idle_streams_fit_into_three_kilobytes() {
     let bytes = streams.capacity() * size_of::<(ChannelId, Stream)>() + size_of::<Session>();
     assert!(bytes <= 3_000 && boxed == 0, "{bytes} bytes, {boxed} with more");
 }
+
+#[test]
+fn soft_state_that_waits_is_bounded_by_what_is_in_it() {
+    let mut desk = Desk::new(&["a"]);
+    let mark = |index: usize| (crate::testing::user(&index.to_string()), crate::event::ReadMark::default());
+    for _ in 0..100 {
+        let marks = (0..512).map(mark).collect();
+        let frame = crate::receipts::Frame { to: None, marks, counts: Vec::new() };
+        desk.session.push_soft(Soft::Receipts { channel: channel("a"), frame });
+    }
+    assert_eq!(desk.sent().len(), 4);
+}

@@ -184,3 +184,38 @@ fn a_log_that_does_not_keep_up_takes_no_more_than_its_bound() {
     let answer = &desk.answers[&last.expect("there were some")];
     assert!(matches!(answer, Answer::Refused(Refusal { code: Code::Busy, retry_after: Some(_), .. })));
 }
+
+#[test]
+fn bodies_that_the_log_does_not_take_are_bounded_in_bytes_and_the_refusal_does_not_wait() {
+    let mut desk = Desk::with_group("eu");
+    desk.hand("ann", Ask::Send(Box::new(numbered(1, text("first")))));
+    desk.owner.poll_append().expect("it is never answered");
+    let body = "x".repeat(Limits::default().body);
+    let most = 2 + Limits::default().staged_bytes / body.len();
+    for csn in 2..=most as u64 {
+        desk.hand("ann", Ask::Send(Box::new(numbered(csn, text(&body)))));
+    }
+    let busy = desk.owner.poll_output();
+    let Some(Output::Answer { answer: Answer::Refused(refusal), .. }) = busy else {
+        panic!("nothing was refused: {busy:?}")
+    };
+    assert_eq!(refusal.code, Code::Busy);
+    desk.owner.appended(Appended::Committed);
+    while desk.owner.poll_append().is_some() {
+        desk.owner.appended(Appended::Committed);
+    }
+    assert_eq!(desk.owner.staged_bytes, 0);
+}
+
+#[test]
+fn answers_that_wait_for_the_log_are_bounded() {
+    let mut desk = Desk::with_group("eu");
+    desk.hand("ann", Ask::Send(Box::new(numbered(1, text("first")))));
+    desk.owner.poll_append().expect("it is never answered");
+    let limit = HELD * Limits::default().staged;
+    let refused = (0..2 * limit).find(|_| {
+        desk.hand("joe", Ask::Leave);
+        desk.owner.poll_output().is_some()
+    });
+    assert!(refused.is_some_and(|at| at <= limit), "{refused:?}");
+}

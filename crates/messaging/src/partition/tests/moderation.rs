@@ -76,3 +76,36 @@ fn the_event_that_removed_somebody_is_remembered_as_the_last_they_receive() {
     assert_eq!(desk.change("ann", "bob", Change::Removed), Answer::Done);
     assert_eq!(desk.log.len(), length, "once is enough");
 }
+
+#[test]
+fn slow_mode_does_not_keep_people_out_for_as_long_as_another_regions_clock_is_ahead() {
+    let mut desk = Desk::new("eu");
+    desk.create(Settings { slow_mode: 5_000, ..Settings::default() });
+    desk.now.wall.0 += 3_600_000;
+    desk.sent("bob", 1, text("an hour ahead"));
+    desk.now.wall.0 -= 3_600_000;
+    desk.pass(Duration::from_secs(6));
+    desk.sent("bob", 2, text("the clock is right again"));
+}
+
+#[test]
+fn invitations_of_people_who_do_not_exist_are_bounded() {
+    let mut desk = Desk::with_group("eu");
+    for index in 0..Limits::default().outsiders {
+        let change = Change::Invited { role: Role::Guest };
+        desk.hand("bob", Ask::Member { user: user(&format!("nobody{index}")), change });
+        desk.settle();
+    }
+    let change = Change::Invited { role: Role::Guest };
+    assert_eq!(desk.refused("bob", Ask::Member { user: user("joe"), change }), Code::TooLarge);
+}
+
+#[test]
+fn nobody_is_the_server_by_name() {
+    let mut desk = Desk::with_group("eu");
+    let origin = Origin { connection: 9, request: 0, user: Some(user("server")), device: device("phone") };
+    desk.owner.handle(desk.now, Command { origin, channel: channel("room"), ask: Ask::Join });
+    desk.settle();
+    let Some(Answer::Refused(refusal)) = desk.answers.get(&0) else { panic!("it was not refused") };
+    assert_eq!(refusal.code, Code::Forbidden);
+}

@@ -78,3 +78,16 @@ fn what_was_presented_is_in_the_token_and_so_is_the_event() {
 }
 
 use crate::place::Lineage;
+
+#[test]
+fn the_numbers_of_who_has_been_silent_for_too_long_are_forgotten_while_others_send() {
+    let mut desk = Desk::with_group("eu");
+    desk.sent("bob", 1, text("x"));
+    desk.sent("eve", 1, text("x"));
+    desk.now.wall.0 += crate::sends::FORGOTTEN + 1;
+    desk.sent("ann", 1, text("x"));
+    desk.sent("ann", 2, text("x"));
+    let known = ["ann", "bob", "eve"].map(|who| desk.room().sends(&user(who), &device("phone")).is_some());
+    assert_eq!(known, [true, false, false]);
+    desk.assert_rebuilds();
+}

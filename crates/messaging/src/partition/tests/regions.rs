@@ -222,3 +222,26 @@ fn a_channel_that_is_made_after_a_loss_has_a_hole_for_what_it_may_have_been() {
     eu.settle();
     assert_eq!(holes(&eu), [Place { epoch: 1, n: u64::MAX }]);
 }
+
+#[test]
+fn nobody_makes_a_hole_by_writing_an_id_that_they_have_not_seen() {
+    let reply = |to: &str| Content::Message {
+        body: Arc::from(&b"x"[..]),
+        reply_to: Some(id(to)),
+        thread: None,
+        mentions: Vec::new(),
+        everyone: false,
+    };
+    let (_, mut us) = two();
+    let Answer::Refused(refusal) = us.send("bob", 1, reply("eu.1.999999999")) else {
+        panic!("it is nowhere")
+    };
+    assert_eq!((refusal.code, refusal.retry_after.is_some()), (Code::NoTarget, true));
+    let mut alone = Desk::with_group("eu");
+    let Answer::Refused(refusal) = alone.send("bob", 1, reply("zz.1.5")) else { panic!("it is nowhere") };
+    assert_eq!((refusal.code, refusal.retry_after), (Code::NoTarget, None));
+    for mut desk in [us, alone] {
+        desk.pass(Duration::from_secs(10));
+        assert_eq!((desk.owner.holes(), desk.owner.waiting()), (0, 0));
+    }
+}

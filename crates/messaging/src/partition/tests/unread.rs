@@ -138,3 +138,15 @@ fn what_retention_removed_is_neither_unread_nor_mentioned() {
     desk.owner.forget(&channel("room"), &floor);
     assert_eq!(desk.unread("bob"), 2);
 }
+
+#[test]
+fn marks_that_do_not_move_are_answered_and_write_nothing() {
+    let mut desk = Desk::with_group("eu");
+    desk.sent("ann", 1, text("x"));
+    let mark = read(&mut desk, "bob", "eu.1.3");
+    let length = desk.log.len();
+    for _ in 0..3 {
+        assert_eq!(read(&mut desk, "bob", "eu.1.3"), mark);
+    }
+    assert_eq!(desk.log.len(), length);
+}
