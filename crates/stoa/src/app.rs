@@ -64,6 +64,7 @@ async fn token(
     }
     let mut claims = Claims::join(identity, room).valid_for(time::unix_millis(), LIFE);
     claims.name = name.to_owned();
+    claims.messaging = Some(auth::MessagingGrants::default());
     if let Some(grants) = &mut claims.video {
         grants.can_update_own_metadata = Some(true);
     }

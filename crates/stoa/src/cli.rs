@@ -62,9 +62,9 @@ pub struct Dev {
     /// Send webhooks to this address; may be repeated.
     #[arg(long = "webhook", value_name = "URL")]
     pub webhooks: Vec<String>,
-    /// Where what is to last is kept; made when something is.
-    #[arg(long, value_name = "DIRECTORY", default_value = crate::config::DATA_DIRECTORY)]
-    pub data: PathBuf,
+    /// Where what is to last is kept; made when something is. Without it webhooks wait in stoa-data, and messages are gone at the end.
+    #[arg(long, value_name = "DIRECTORY")]
+    pub data: Option<PathBuf>,
 }
 
 /// What to do with dead letters.

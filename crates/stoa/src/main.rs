@@ -9,6 +9,7 @@ mod http;
 mod letters;
 mod load;
 mod log;
+mod messages;
 mod page;
 mod prefix;
 mod server;
@@ -84,7 +85,11 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
             urls: config.webhook_urls,
             api_key: config.webhook_api_key,
             bytes: config.webhook_megabytes << 20,
-            directory: config.data_directory,
+            directory: config.data_directory.clone(),
+        },
+        messages: match config.messaging_enabled {
+            true => messages::Settings::Kept(config.data_directory),
+            false => messages::Settings::Off,
         },
         debug_token: config.admin_debug_token,
         development: false,
@@ -133,7 +138,12 @@ fn dev(options: &Dev) -> Result<(), String> {
             urls: options.webhooks.clone(),
             api_key: None,
             bytes: Config::default().webhook_megabytes << 20,
-            directory: options.data.clone(),
+            directory: options.data.clone().unwrap_or_else(|| config::DATA_DIRECTORY.into()),
+        },
+        // Without a place of its own it is gone at the end: several of these may run beside each other.
+        messages: match &options.data {
+            Some(directory) => messages::Settings::Kept(directory.clone()),
+            None => messages::Settings::Temporary,
         },
         debug_token: None,
         development: true,

@@ -22,6 +22,7 @@ use tokio::time::timeout;
 use webhook::Webhooks;
 use worker::WorkerConfig;
 
+use crate::messages::{self, Messages};
 use crate::tls::TlsListener;
 use crate::{app, hooks, http, page, prefix, time};
 
@@ -50,6 +51,8 @@ pub struct Settings {
     pub keys: ApiKeys,
     /// Webhooks.
     pub hooks: hooks::Settings,
+    /// Messaging.
+    pub messages: messages::Settings,
     /// Opens `/debug`.
     pub debug_token: Option<String>,
     /// With the meeting page, and a token for everybody who asks.
@@ -102,6 +105,7 @@ pub struct Running {
     pub candidates: Vec<SocketAddr>,
     control: Control,
     hooks: Option<Webhooks<EmbeddedQueue>>,
+    messages: Option<Messages>,
     livekit: livekit::State,
     health: Health,
     workers: Workers,
@@ -124,6 +128,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let mut room_events = RoomEvents::default();
     let hooks = hooks::start(&settings.hooks, &settings.keys, &mut room_events).await?;
+    let messages = messages::start(&settings.messages, &settings.keys).await?;
     let followed_by_agents = room_events.follow();
     let told_by_agents = room_events.clone();
     let (events, worker_events) = async_channel::bounded(EVENTS);
@@ -152,6 +157,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
             &livekit.metrics,
             &whip.metrics,
             hooks.as_ref(),
+            messages.as_ref(),
         ),
         now: time::unix_millis,
     };
@@ -159,6 +165,10 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
         .merge(livekit::router(livekit.clone()))
         .merge(whip::router(whip))
         .merge(admin::router(admin));
+    let routes = match &messages {
+        Some(messages) => routes.merge(messages.routes()),
+        None => routes,
+    };
     let letters = hooks.as_ref().and_then(|hooks| hooks.admin(settings.keys.clone(), time::unix_millis));
     let routes = match letters {
         Some(letters) => routes.merge(webhook::router(letters)),
@@ -176,7 +186,7 @@ pub async fn start(settings: Settings) -> Result<Running, String> {
     let routes = prefix::below(&settings.path_prefix, routes);
     let http = serve_http(listener, settings.tls, routes, stopped)?;
     health.enter(Phase::Serving);
-    Ok(Running { address, candidates, control, hooks, livekit, health, workers, http, stop_http })
+    Ok(Running { address, candidates, control, hooks, messages, livekit, health, workers, http, stop_http })
 }
 
 fn start_workers(
@@ -271,6 +281,7 @@ fn sources(
     livekit: &Arc<livekit::Metrics>,
     whip: &Arc<whip::Metrics>,
     hooks: Option<&Webhooks<EmbeddedQueue>>,
+    messages: Option<&Messages>,
 ) -> Vec<Source> {
     let mut sources: Vec<Source> = Vec::new();
     for (index, metrics) in workers.iter().enumerate() {
@@ -300,6 +311,11 @@ fn sources(
             hooks.for_each(|name, labels, value| visit(name, labels, value as f64));
         }));
     }
+    if let Some(messages) = messages.map(|messages| Arc::clone(messages.metrics())) {
+        sources.push(Box::new(move |visit| {
+            messages.for_each(|name, labels, value| visit(&format!("stoa_{name}"), labels, value as f64));
+        }));
+    }
     let started = time::since_epoch().as_secs_f64();
     sources.push(Box::new(move |visit| {
         visit("stoa_build_info", &[("version", env!("CARGO_PKG_VERSION"))], 1.0);
@@ -315,6 +331,7 @@ impl Running {
         tokio::select! {
             signal = signalled() => signal?,
             ended = &mut self.http => return Err(format!("HTTP ended by itself: {ended:?}")),
+            why = failed(self.messages.as_ref()) => return Err(format!("messages cannot be kept any more: {why}")),
         }
         eprintln!("stopping");
         tokio::select! {
@@ -334,6 +351,11 @@ impl Running {
         // They have heard of the end of their rooms, and what that ends is told, too.
         if timeout(PATIENCE, self.livekit.stop_agents()).await.is_err() {
             tracing::warn!("workers of agents were not sent away in time");
+        }
+        if let Some(messages) = self.messages
+            && timeout(PATIENCE, messages.stop()).await.is_err()
+        {
+            tracing::warn!("messaging did not end in time; what was acknowledged is on the disk");
         }
         if let Some(hooks) = self.hooks
             && timeout(PATIENCE, hooks.stop()).await.is_err()
@@ -357,6 +379,14 @@ impl Running {
         if timeout(PATIENCE, joined).await.is_err() {
             tracing::warn!("workers did not end in time");
         }
+    }
+}
+
+/// Never, where there is no messaging.
+async fn failed(messages: Option<&Messages>) -> String {
+    match messages {
+        Some(messages) => messages.failed().await,
+        None => std::future::pending().await,
     }
 }
 

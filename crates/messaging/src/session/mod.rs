@@ -359,6 +359,11 @@ impl Session {
         self.queue.pop()
     }
 
+    /// How much waits to be sent, in bytes, by the estimate of [`Limits::bytes`].
+    pub fn backlog(&self) -> usize {
+        self.queue.bytes()
+    }
+
     /// The connection is to be closed when all frames are sent.
     pub fn is_over(&self) -> bool {
         self.over

@@ -301,9 +301,23 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "messaging.enabled",
+        about: &[
+            "Whether channels and messages are served (docs/messaging.md). They are kept in the data directory, which then",
+            "belongs to this server alone.",
+        ],
+        accepts: "\"yes\" or \"no\"",
+        default: Ok("\"no\""),
+        is_list: false,
+        set: |config, values| {
+            config.messaging_enabled = yes(values)?;
+            Some(())
+        },
+    },
+    Key {
         name: "data.directory",
         about: &[
-            "Directory in which is kept what has to survive a restart: webhooks that are not delivered.",
+            "Directory in which is kept what has to survive a restart: messages, and webhooks that are not delivered.",
         ],
         accepts: "a path; it is made when something is kept",
         default: Ok("\"stoa-data\""),

@@ -60,6 +60,8 @@ pub struct Config {
     pub webhook_api_key: Option<String>,
     /// Most megabytes (2^20 bytes) that wait for one receiver.
     pub webhook_megabytes: u64,
+    /// Messaging is served.
+    pub messaging_enabled: bool,
     /// Where what is to last is kept.
     pub data_directory: PathBuf,
     /// Bearer token that opens `/debug`.
@@ -101,6 +103,7 @@ impl Default for Config {
             webhook_urls: Vec::new(),
             webhook_api_key: None,
             webhook_megabytes: 1_024,
+            messaging_enabled: false,
             data_directory: PathBuf::from(DATA_DIRECTORY),
             admin_debug_token: None,
             log_level: "info".to_owned(),

@@ -36,7 +36,8 @@ pub enum ItemKind {
 pub struct Sender {
     /// The person.
     pub user: String,
-    /// The installation.
+    /// The installation. Empty: it is not told.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub device: String,
 }
 
@@ -70,6 +71,8 @@ pub enum CallStage {
     Accepted,
     /// It is over.
     Ended,
+    /// Some were rung and did not answer: those in `mentions`.
+    Missed,
 }
 
 /// Entries that are missing.

@@ -1,0 +1,161 @@
+//! What all connections share.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use auth::ApiKeys;
+use base::{ChannelId, DeviceId, UnixMillis, UserId};
+use channels::Handle;
+use messaging::event::Event;
+use messaging::fold::{About, Item};
+use messaging::place::{Cursor, EventId, Mark};
+use wire::messaging as protocol;
+
+use crate::config::{Config, Parts, Rooms};
+use crate::connection::{Close, Connection, Who};
+use crate::metrics::{Metrics, count};
+use crate::seal::Sealer;
+use crate::shard::Shard;
+use crate::translate;
+
+/// Events that are read at a time.
+const EVENTS: usize = 1_000;
+
+type Newest = Vec<Arc<Event>>;
+
+/// The connection of a device.
+type Devices = HashMap<(UserId, DeviceId), Weak<Connection>>;
+
+/// The gateway.
+pub(crate) struct App {
+    pub handle: Handle,
+    pub keys: ApiKeys,
+    pub sealer: Sealer,
+    pub now: fn() -> UnixMillis,
+    pub config: Config,
+    pub metrics: Arc<Metrics>,
+    pub rooms: Option<Arc<dyn Rooms>>,
+    shards: Vec<Arc<Shard>>,
+    devices: Mutex<Devices>,
+    next: AtomicU64,
+}
+
+impl App {
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let shards = (0..parts.config.shards.max(1)).map(|_| Shard::new(parts.handle.listen())).collect();
+        Arc::new(Self {
+            sealer: Sealer::new(&parts.key),
+            handle: parts.handle,
+            keys: parts.keys,
+            now: parts.now,
+            config: parts.config,
+            metrics: Arc::default(),
+            rooms: parts.rooms,
+            shards,
+            devices: Mutex::default(),
+            // 0 is what no connection has.
+            next: AtomicU64::new(1),
+        })
+    }
+
+    pub fn shards(&self) -> &[Arc<Shard>] {
+        &self.shards
+    }
+
+    /// The number of a new connection, and its place.
+    pub fn place(&self) -> (u64, Arc<Shard>) {
+        let id = self.next.fetch_add(1, Ordering::Relaxed);
+        (id, Arc::clone(&self.shards[(id % self.shards.len() as u64) as usize]))
+    }
+
+    /// Is there room for another connection?
+    pub fn has_room(&self) -> bool {
+        self.metrics.open.load(Ordering::Relaxed) < self.config.connections
+    }
+
+    fn devices(&self) -> MutexGuard<'_, Devices> {
+        self.devices.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A device is connected here; an older connection of it ends.
+    pub fn came(&self, who: &Who, connection: &Arc<Connection>) {
+        let key = (who.user.clone(), who.device.clone());
+        let older = self.devices().insert(key, Arc::downgrade(connection));
+        if let Some(older) = older.and_then(|older| older.upgrade()) {
+            count(&self.metrics.replaced);
+            older.close(Close::Replaced);
+        }
+    }
+
+    /// A connection of a device is over.
+    pub fn gone(&self, who: &Who, connection: u64) {
+        let mut devices = self.devices();
+        let key = (who.user.clone(), who.device.clone());
+        let own = |known: &Weak<Connection>| known.upgrade().is_none_or(|known| known.id == connection);
+        if devices.get(&key).is_some_and(own) {
+            devices.remove(&key);
+        }
+    }
+
+    /// The newest messages of a channel.
+    pub async fn newest(
+        &self,
+        _who: &Who,
+        channel: &ChannelId,
+        limit: usize,
+    ) -> Result<Newest, protocol::Error> {
+        let (mut newest, mut from) = (std::collections::VecDeque::new(), Cursor::default());
+        loop {
+            let events =
+                self.handle.events(channel, &from, EVENTS).await.map_err(|error| translate::error(&error))?;
+            let more = events.len() >= EVENTS;
+            for event in events {
+                from.at.set(event.id.region, Mark { place: event.id.place, count: event.count });
+                if event.content.is_countable() {
+                    newest.push_back(event);
+                }
+                if newest.len() > limit {
+                    newest.pop_front();
+                }
+            }
+            if !more {
+                return Ok(newest.into());
+            }
+        }
+    }
+
+    async fn totals(
+        &self,
+        _channel: &ChannelId,
+        _changed: &std::collections::BTreeSet<(EventId, Arc<str>)>,
+        _own: Option<&UserId>,
+    ) -> Vec<protocol::Total> {
+        Vec::new()
+    }
+
+    /// Items of a stream as one person sees them, with the totals of reactions as they are now.
+    pub async fn with_totals(
+        &self,
+        channel: &ChannelId,
+        items: &[Item],
+        own: Option<&UserId>,
+        members: usize,
+    ) -> Vec<protocol::Item> {
+        let mut out = Vec::with_capacity(items.len());
+        for item in items {
+            out.push(match item {
+                Item::Event(delivery) => translate::item(delivery),
+                Item::Fold(fold) => {
+                    let mut item = translate::fold(fold, members);
+                    if let About::Reactions(changed) = &fold.about {
+                        let totals = self.totals(channel, changed, own).await;
+                        item.folded = Some(protocol::Folded::Reactions { totals });
+                    }
+                    item
+                }
+            });
+        }
+        out
+    }
+}

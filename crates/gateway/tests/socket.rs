@@ -1,0 +1,166 @@
+//! People on sockets, over a real log: what they send, hear, and go on with.
+
+mod desk;
+
+use desk::{Client, Desk, message, token};
+use serde_json::json;
+use wire::messaging::Encoding;
+
+/// A group of these people, made by the first.
+async fn group(client: &mut Client, channel: &str, members: &[&str]) {
+    let members: Vec<_> = members.iter().map(|user| json!({"user": user})).collect();
+    let made =
+        client.ask("channel.create", json!({"channel": channel, "kind": "group", "members": members})).await;
+    assert_eq!(made["ok"]["state"]["role"], "owner", "{made}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_message_reaches_everybody_in_their_encoding_and_its_sender_too() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut bob = Client::open(desk.address, Encoding::Cbor).await;
+    let connected = bob.ask("connect", json!({"token": token("bob"), "device": "desk"})).await;
+    assert_eq!(connected["ok"]["limits"]["body"], 32_768, "{connected}");
+    for client in [&mut ann, &mut bob] {
+        let subscribed = client.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
+        assert_eq!(subscribed["ok"]["state"]["members"], 2, "{subscribed}");
+        assert_eq!(subscribed["ok"]["csn"], 0);
+    }
+    let sent = ann
+        .ask("send", json!({"channel": "room", "csn": 1, "body": {"text": "hi ü", "n": [1, -2.5, null]}}))
+        .await;
+    let id = sent["ok"]["event"].as_str().expect("it was accepted").to_owned();
+    for client in [&mut ann, &mut bob] {
+        let events = client.push("events").await;
+        assert_eq!((&events["channel"], &events["items"][0]["id"]), (&json!("room"), &json!(id)));
+        assert_eq!(events["items"][0]["body"], json!({"text": "hi ü", "n": [1, -2.5, null]}));
+        assert_eq!(events["items"][0]["from"], json!({"user": "ann", "device": "phone"}));
+        assert!(events["cursor"].as_str().is_some_and(|cursor| cursor.len() < 120), "{events}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_goes_on_from_its_cursor_after_the_server_was_away() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut bob = desk.connect("bob", "phone").await;
+    bob.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
+    ann.ask("send", message("room", 1, "one")).await;
+    let cursor = bob.push("events").await["cursor"].clone();
+    drop(bob);
+    for csn in 2..=250 {
+        ann.start("send", message("room", csn, &csn.to_string())).await;
+    }
+    ann.ask("send", message("room", 251, "last")).await;
+    let directory = desk.end().await;
+    let desk = Desk::at(directory, gateway::Config::default(), [7; 32]).await;
+    let mut bob = Client::open(desk.address, Encoding::Json).await;
+    let resume = json!([{"channel": "room", "cursor": cursor}, {"channel": "none", "cursor": cursor}]);
+    let connected =
+        bob.ask("connect", json!({"token": token("bob"), "device": "phone", "resume": resume})).await;
+    let channels = &connected["ok"]["channels"];
+    assert_eq!(channels[0]["ok"]["cursor"], cursor, "{connected}");
+    assert_eq!(channels[1]["error"]["code"], "bad_cursor", "{connected}");
+    let items = bob.items(250).await;
+    let csns: Vec<u64> = items.iter().filter_map(|item| item["csn"].as_u64()).collect();
+    assert_eq!(csns, (2..=251).collect::<Vec<_>>());
+    for pair in items.windows(2) {
+        assert_eq!(pair[1]["prev"], pair[0]["id"], "the chain has no gap");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_begins_with_the_last_messages_or_at_the_head() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &[]).await;
+    for csn in 1..=40 {
+        ann.start("send", message("room", csn, &csn.to_string())).await;
+    }
+    ann.ask("send", message("room", 41, "41")).await;
+    for (from, first) in [(json!({"last": 5}), 37), (json!(null), 12), (json!({"last": 100}), 1)] {
+        let mut other = desk.connect("ann", &format!("desk {first}")).await;
+        other.ask("subscribe", json!({"channel": "room", "from": from})).await;
+        let mut items = other.items(1).await;
+        while items.last().is_none_or(|item| item["csn"] != 41) {
+            items.extend(other.items(1).await);
+        }
+        let csns: Vec<u64> = items.iter().filter_map(|item| item["csn"].as_u64()).collect();
+        assert_eq!(csns, (first..=41).collect::<Vec<_>>(), "{from}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_is_removed_hears_it_last_and_is_refused_afterwards() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut bob = desk.connect("bob", "phone").await;
+    bob.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
+    ann.ask("channel.remove", json!({"channel": "room", "user": "bob"})).await;
+    ann.ask("send", message("room", 1, "secret")).await;
+    let item = bob.items(1).await.remove(0);
+    assert_eq!(
+        (&item["kind"], &item["change"], &item["user"]),
+        (&json!("member"), &json!("removed"), &json!("bob"))
+    );
+    assert_eq!(bob.push("removed").await["id"], item["id"]);
+    let refused = bob.ask("subscribe", json!({"channel": "room"})).await;
+    assert_eq!(
+        (&refused["error"]["code"], &refused["error"]["id"]),
+        (&json!("removed"), &item["id"]),
+        "{refused}"
+    );
+    let refused = bob.ask("send", message("room", 1, "still here")).await;
+    assert_eq!(refused["error"]["final"], true, "{refused}");
+    assert!(bob.pushes.iter().all(|push| push.get("events").is_none()), "{:?}", bob.pushes);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn marks_are_answered_and_told_to_others_in_a_small_channel() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut bob = desk.connect("bob", "phone").await;
+    for client in [&mut ann, &mut bob] {
+        client.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
+    }
+    let first = ann.ask("send", message("room", 1, "one")).await["ok"]["event"].clone();
+    ann.ask("send", message("room", 2, "two")).await;
+    let mut cursor = json!(null);
+    while cursor.is_null() || bob.pushes.iter().any(|push| push.get("events").is_some()) {
+        cursor = bob.push("events").await["cursor"].clone();
+    }
+    let read = bob.ask("read", json!({"channel": "room", "cursor": cursor, "upto": first})).await;
+    assert_eq!(read["ok"]["read"]["eu"], first, "{read}");
+    let told = ann.push("receipts").await;
+    assert_eq!(
+        (&told["marks"][0]["user"], &told["marks"][0]["read"]["eu"]),
+        (&json!("bob"), &first),
+        "{told}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_that_is_not_open_is_touched_and_a_direct_one_is_found_by_both() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    let create = json!({"channel": "direct:ann:bob", "kind": "direct", "peer": "bob"});
+    let made = ann.ask("channel.create", create.clone()).await;
+    assert_eq!(made["ok"]["state"]["kind"], "direct", "{made}");
+    let mut bob = desk.connect("bob", "phone").await;
+    let again = bob
+        .ask("channel.create", json!({"channel": "direct:ann:bob", "kind": "direct", "peer": "ann"}))
+        .await;
+    assert!(again.get("ok").is_some(), "{again}");
+    let wrong = bob
+        .ask("channel.create", json!({"channel": "direct:bob:ann", "kind": "direct", "peer": "ann"}))
+        .await;
+    assert_eq!(wrong["error"]["code"], "malformed", "{wrong}");
+    bob.ask("subscribe", json!({"channel": "direct:ann:bob", "open": false})).await;
+    ann.ask("send", message("direct:ann:bob", 1, "psst")).await;
+    let touched = bob.push("touch").await;
+    assert_eq!(touched, json!({"channel": "direct:ann:bob", "unread": 1, "mentions": 0}));
+}
