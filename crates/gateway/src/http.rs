@@ -26,6 +26,7 @@ use crate::config::Parts;
 use crate::connection::task::{bad_command, serve_stream, serve_tcp};
 use crate::connection::{Close, Connection, Socket};
 use crate::encode::Framing;
+use crate::events;
 use crate::metrics::{Metrics, count};
 
 /// What the server hashes with the client's key (RFC 6455 section 1.3).
@@ -33,6 +34,12 @@ const MAGIC: &[u8] = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11";
 
 /// The device of who asks by HTTP and names none.
 const HTTP: &str = "http";
+
+/// Every command, for programs: made from the types by a test, and committed.
+const OPENAPI: &str = include_str!("../../../docs/openapi-messaging.json");
+
+/// The same, for people.
+const PAGE: &str = include_str!("page.html");
 
 /// The running gateway.
 pub struct Gateway {
@@ -72,6 +79,9 @@ pub fn router(gateway: &Gateway) -> Router {
     let limit = DefaultBodyLimit::max(app.config.frame as usize);
     Router::new()
         .route("/m/v1", get(upgrade))
+        .route("/m/v1/events", get(events::stream))
+        .route("/m/v1/openapi.json", get(async || ([(header::CONTENT_TYPE, "application/json")], OPENAPI)))
+        .route("/m/v1/docs", get(async || ([(header::CONTENT_TYPE, "text/html; charset=utf-8")], PAGE)))
         .route("/m/v1/{command}", post(command).layer(limit))
         .with_state(app)
 }
@@ -201,13 +211,13 @@ async fn command(
         Ok(okay) => Json(okay).into_response(),
         Err(error) => {
             count(&app.metrics.errors);
-            refused(error)
+            refused(&error)
         }
     }
 }
 
-fn refused(error: Error) -> Response {
-    let mut response = (status(error.code), Json(&error)).into_response();
+pub(crate) fn refused(error: &Error) -> Response {
+    let mut response = (status(error.code), Json(error)).into_response();
     if let Some(millis) = error.retry_after {
         let seconds = millis.div_ceil(1_000).max(1);
         response.headers_mut().insert(header::RETRY_AFTER, seconds.into());
@@ -215,13 +225,17 @@ fn refused(error: Error) -> Response {
     response
 }
 
+/// The token of a request.
+pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
+    let token = headers.get(header::AUTHORIZATION).and_then(|value| auth::bearer(value.to_str().ok()?));
+    token.ok_or_else(|| {
+        Error::last(ErrorCode::Unauthorized, "there is no token: send it as Authorization: Bearer TOKEN")
+    })
+}
+
 /// For whom a request is.
 fn asker(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Asker, Error> {
-    let token = headers.get(header::AUTHORIZATION).and_then(|value| auth::bearer(value.to_str().ok()?));
-    let token = token.ok_or_else(|| {
-        Error::last(ErrorCode::Unauthorized, "there is no token: send it as Authorization: Bearer TOKEN")
-    })?;
-    let (grants, own, _) = commands::verified(app, token)?;
+    let (grants, own, _) = commands::verified(app, bearer(headers)?)?;
     // What is no map is told by the command.
     let given: As = serde_json::from_slice(body).unwrap_or_default();
     let user = match (given.as_user, grants.server) {
@@ -233,12 +247,7 @@ fn asker(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Asker, Error> {
         (None, true) => None,
         (_, false) => match own {
             Some(own) => Some(own),
-            None => {
-                return Err(Error::last(
-                    ErrorCode::Unauthorized,
-                    "the token names no user (claim sub is empty)",
-                ));
-            }
+            None => return Err(commands::no_user()),
         },
     };
     let device = given.as_device.unwrap_or_else(|| HTTP.to_owned());

@@ -11,6 +11,7 @@ mod commands;
 mod config;
 mod connection;
 mod encode;
+mod events;
 mod http;
 mod metrics;
 mod rate;

@@ -26,7 +26,7 @@ const DRAIN: Duration = Duration::from_millis(20);
 const ROUNDS: u32 = 1_500;
 
 /// Messages before the head at which a stream begins where nothing is said.
-const LAST: u32 = 30;
+pub(crate) const LAST: u32 = 30;
 
 /// `subscribe`.
 pub(crate) async fn subscribe(connection: Arc<Connection>, id: u64, ask: protocol::Subscribe) -> Outcome {

@@ -119,12 +119,13 @@ async fn who_is_removed_hears_it_last_and_is_refused_afterwards() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn marks_are_answered_and_told_to_others_in_a_small_channel() {
+async fn marks_are_answered_when_they_last_and_told_to_the_persons_other_devices() {
     let desk = Desk::new().await;
     let mut ann = desk.connect("ann", "phone").await;
     group(&mut ann, "room", &["bob"]).await;
     let mut bob = desk.connect("bob", "phone").await;
-    for client in [&mut ann, &mut bob] {
+    let mut desk2 = desk.connect("bob", "desk").await;
+    for client in [&mut ann, &mut bob, &mut desk2] {
         client.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
     }
     let first = ann.ask("send", message("room", 1, "one")).await["ok"]["event"].clone();
@@ -135,7 +136,7 @@ async fn marks_are_answered_and_told_to_others_in_a_small_channel() {
     }
     let read = bob.ask("read", json!({"channel": "room", "cursor": cursor, "upto": first})).await;
     assert_eq!(read["ok"]["read"]["eu"], first, "{read}");
-    let told = ann.push("receipts").await;
+    let told = desk2.push("receipts").await;
     assert_eq!(
         (&told["marks"][0]["user"], &told["marks"][0]["read"]["eu"]),
         (&json!("bob"), &first),

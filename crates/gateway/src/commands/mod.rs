@@ -205,7 +205,7 @@ async fn connect(connection: Arc<Connection>, id: u64, ask: protocol::Connect) -
 
 impl State {
     /// Somebody is let in; nothing is told before the answer has said so.
-    fn let_in(&mut self, who: Arc<Who>, channels: usize) {
+    pub(crate) fn let_in(&mut self, who: Arc<Who>, channels: usize) {
         let limits = messaging::session::Limits { channels, ..messaging::session::Limits::default() };
         self.session = Some(Box::new(messaging::session::Session::new(who.user.clone(), limits)));
         self.who = Some(who);
@@ -216,10 +216,13 @@ impl State {
 fn admit(app: &App, ask: &protocol::Connect) -> Result<Who, Error> {
     let device = named(&ask.device, "device")?;
     let (grants, user, expires) = verified(app, &ask.token)?;
-    let user = user.ok_or_else(|| {
-        Error::last(ErrorCode::Unauthorized, "the token names no user (claim sub is empty)")
-    })?;
+    let user = user.ok_or_else(no_user)?;
     Ok(Who { user, device: DeviceId::new(device), grants: Some(grants), expires })
+}
+
+/// The token is nobody's.
+pub(crate) fn no_user() -> Error {
+    Error::last(ErrorCode::Unauthorized, "the token names no user (claim sub is empty)")
 }
 
 /// What a token says of messaging: grants, user, and when it ends.

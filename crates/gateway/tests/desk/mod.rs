@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use wire::messaging::{Encoding, cbor};
 use wire::websocket::{self, Message, Opcode, Reader, Side};
@@ -44,6 +46,7 @@ pub struct Desk {
     pub log: EmbeddedLog,
     pub handle: Handle,
     pub directory: Arc<TempDir>,
+    server: JoinHandle<()>,
 }
 
 impl Desk {
@@ -61,7 +64,7 @@ impl Desk {
         let owners =
             EmbeddedQueue::open(&directory.path().join("owners"), Limits::default()).expect("it opens");
         let ownership = EmbeddedOwnership::open(owners).await.expect("it opens");
-        let index = channels::open_index(&log, &directory.path().join("index")).await.expect("it opens");
+        let index = index(&log, directory.path()).await;
         let region = "eu".parse().expect("it is a region");
         let node = Node::start(log.clone(), ownership, index, channels::Settings::new(region));
         let handle = node.handle();
@@ -71,13 +74,15 @@ impl Desk {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let routes = gateway::router(&gateway);
-        tokio::spawn(async move { axum::serve(listener, routes).await });
-        Self { address, gateway, node, log, handle, directory }
+        let server = tokio::spawn(async move { drop(axum::serve(listener, routes).await) });
+        Self { address, gateway, node, log, handle, directory, server }
     }
 
     /// Ends in order; a server on the same directory may follow.
     pub async fn end(self) -> Arc<TempDir> {
+        self.server.abort();
         self.gateway.stop().await;
+        drop(self.handle);
         self.node.close().await;
         self.log.close().await;
         self.directory
@@ -107,6 +112,17 @@ impl Desk {
         let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body);
         (status, serde_json::from_str(body).unwrap_or(Value::Null))
     }
+}
+
+/// The index, once those of the server before have let it go.
+async fn index(log: &EmbeddedLog, directory: &Path) -> store::Index {
+    for _ in 0..100 {
+        if let Ok(index) = channels::open_index(log, &directory.join("index")).await {
+            return index;
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    panic!("the index does not open");
 }
 
 /// A client that keeps what it was pushed.

@@ -9,6 +9,7 @@ use super::{
 
 /// Errors by name.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// There is no such channel.
@@ -64,6 +65,7 @@ pub enum ErrorCode {
 
 /// Why not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Error {
     /// For programs.
     pub code: ErrorCode,
@@ -97,6 +99,7 @@ impl Error {
 
 /// How much is told of who read what, by the number of members.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub enum Tier {
     /// Names, to everybody.
     S,
@@ -108,6 +111,7 @@ pub enum Tier {
 
 /// How a channel is, as one person sees it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct State {
     /// What it is for.
     pub kind: ChannelKind,
@@ -134,6 +138,7 @@ pub struct State {
 
 /// What the server accepts, as `connect` announces it.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Limits {
     /// Bytes of a frame.
     pub frame: u64,
@@ -167,6 +172,7 @@ pub struct Limits {
 
 /// The answer to `connect`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Connected {
     /// Who one is.
     pub user: String,
@@ -186,6 +192,7 @@ pub struct Connected {
 
 /// What became of a stream that was to go on: `ok` or `error`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resumed {
     /// Which.
     pub channel: String,
@@ -199,6 +206,7 @@ pub struct Resumed {
 
 /// The answer to `subscribe`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subscribed {
     /// Where the stream begins.
     pub cursor: String,
@@ -210,6 +218,7 @@ pub struct Subscribed {
 
 /// A channel in one's list.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Listed {
     /// Which.
     pub channel: String,
@@ -234,6 +243,7 @@ pub struct Listed {
 
 /// The answer to `channels`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelList {
     /// Those that changed last first.
     pub channels: Vec<Listed>,
@@ -244,6 +254,7 @@ pub struct ChannelList {
 
 /// The answer to a send.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sent {
     /// The id of what was sent.
     pub event: String,
@@ -253,6 +264,7 @@ pub struct Sent {
 
 /// The answer to `read`: where one's marks stand.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Marked {
     /// Read up to.
     pub read: Positions,
@@ -262,6 +274,7 @@ pub struct Marked {
 
 /// The answer to `history`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Page {
     /// What is displayed.
     pub items: Vec<Item>,
@@ -274,6 +287,7 @@ pub struct Page {
 
 /// Something found.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hit {
     /// In which channel.
     pub channel: String,
@@ -283,6 +297,7 @@ pub struct Hit {
 
 /// The answer to `search`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Found {
     /// What was found, newest first.
     pub items: Vec<Hit>,
@@ -293,6 +308,7 @@ pub struct Found {
 
 /// Somebody in a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Member {
     /// Who.
     pub user: String,
@@ -305,6 +321,7 @@ pub struct Member {
 
 /// The answer to `members`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct MemberList {
     /// They.
     pub members: Vec<Member>,
@@ -315,6 +332,7 @@ pub struct MemberList {
 
 /// The answer to `receipts.detail`.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Readers {
     /// Who read it.
     pub read: Vec<String>,
@@ -327,6 +345,7 @@ pub struct Readers {
 
 /// Somebody's reaction.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reacted {
     /// What is shown.
     pub emoji: String,
@@ -336,6 +355,7 @@ pub struct Reacted {
 
 /// The answer to `reactions`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReactionList {
     /// They.
     pub reactions: Vec<Reacted>,
@@ -346,6 +366,7 @@ pub struct ReactionList {
 
 /// The answer to `presence`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ThereNow {
     /// Who of those that are watched is there.
     pub there: Vec<String>,
@@ -353,6 +374,7 @@ pub struct ThereNow {
 
 /// The answer to what changes a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Changed {
     /// How the channel is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -361,6 +383,7 @@ pub struct Changed {
 
 /// The answer to a step of a call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallState {
     /// Where it stands.
     pub call: CallPush,

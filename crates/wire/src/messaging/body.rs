@@ -28,6 +28,17 @@ impl Body {
     }
 }
 
+#[cfg(feature = "schema")]
+impl schemars::JsonSchema for Body {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Body".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "description": "Any value of JSON, up to 32 KiB and 32 levels." })
+    }
+}
+
 impl Serialize for Body {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         <&RawValue>::deserialize(&mut serde_json::Deserializer::from_str(&self.0))

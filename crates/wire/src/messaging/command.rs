@@ -113,6 +113,7 @@ commands! {
 
 /// The first command of a connection.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Connect {
     /// The token of access.
     pub token: String,
@@ -125,6 +126,7 @@ pub struct Connect {
 
 /// A stream to go on with.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Resume {
     /// Of which channel.
     pub channel: String,
@@ -137,6 +139,7 @@ pub struct Resume {
 
 /// Where a stream begins.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum From {
     /// Behind everything.
@@ -149,6 +152,7 @@ pub enum From {
 
 /// Begins a stream.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Subscribe {
     /// Of which channel.
     pub channel: String,
@@ -162,6 +166,7 @@ pub struct Subscribe {
 
 /// A command that needs no more than its channel: `unsubscribe`, `channel.join`, `channel.leave`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OfChannel {
     /// Which.
     pub channel: String,
@@ -169,6 +174,7 @@ pub struct OfChannel {
 
 /// Lists one's channels.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Channels {
     /// What the page before named.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -177,6 +183,7 @@ pub struct Channels {
 
 /// What a send is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum SendKind {
     /// A message, which counts as unread.
@@ -194,6 +201,7 @@ impl SendKind {
 
 /// Sends a message or an event of the application.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Send {
     /// Into which channel.
     pub channel: String,
@@ -235,6 +243,7 @@ macro_rules! changes {
         $(
             $(#[$doc])*
             #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+            #[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
             pub struct $name {
                 /// In which channel.
                 pub channel: String,
@@ -276,6 +285,7 @@ changes! {
 
 /// Something for who is there, which is kept nowhere.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Tell {
     /// In which channel.
     pub channel: String,
@@ -287,6 +297,7 @@ pub struct Tell {
 
 /// Moves one's marks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Read {
     /// Of which channel.
     pub channel: String,
@@ -303,6 +314,7 @@ pub struct Read {
 
 /// A page of what is displayed. At most one of `before`, `after` and `around`; each an id or a cursor.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct History {
     /// Of which channel.
     pub channel: String,
@@ -325,6 +337,7 @@ pub struct History {
 
 /// Looks for words.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Search {
     /// In this channel alone.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -338,6 +351,7 @@ pub struct Search {
 
 /// Lists who is in a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Members {
     /// Which.
     pub channel: String,
@@ -348,6 +362,7 @@ pub struct Members {
 
 /// Who read a message; and its counts, until another is asked for.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ReceiptsDetail {
     /// Of which channel.
     pub channel: String,
@@ -361,6 +376,7 @@ pub struct ReceiptsDetail {
 
 /// Who reacted to a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reactions {
     /// Of which channel.
     pub channel: String,
@@ -373,6 +389,7 @@ pub struct Reactions {
 
 /// One is typing, or is not.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Typing {
     /// In which channel.
     pub channel: String,
@@ -383,6 +400,7 @@ pub struct Typing {
 
 /// Whom one looks at.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Presence {
     /// All that are on the screen, at most 100; replaces those before.
     #[serde(default, deserialize_with = "nullable")]
@@ -391,6 +409,7 @@ pub struct Presence {
 
 /// What a channel is for.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ChannelKind {
     /// Two people.
@@ -405,6 +424,7 @@ pub enum ChannelKind {
 
 /// What somebody is in a channel.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum Role {
     /// Decides everything.
@@ -419,6 +439,7 @@ pub enum Role {
 
 /// How a channel is set up.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Settings {
     /// What people see.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -445,6 +466,7 @@ pub struct Settings {
 
 /// Somebody who is to be in a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct NewMember {
     /// Who.
     pub user: String,
@@ -455,6 +477,7 @@ pub struct NewMember {
 
 /// Makes a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelCreate {
     /// Its id, which the client mints.
     pub channel: String,
@@ -473,6 +496,7 @@ pub struct ChannelCreate {
 
 /// Sets a channel up differently.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelUpdate {
     /// Which.
     pub channel: String,
@@ -482,6 +506,7 @@ pub struct ChannelUpdate {
 
 /// Somebody's membership: `channel.invite`, `channel.add`, `channel.remove`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelMember {
     /// Of which channel.
     pub channel: String,
@@ -494,6 +519,7 @@ pub struct ChannelMember {
 
 /// Keeps order; one of `mute_until`, `ban_until` and `role`.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelModerate {
     /// In which channel.
     pub channel: String,
@@ -512,6 +538,7 @@ pub struct ChannelModerate {
 
 /// Rings people.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallInvite {
     /// In which channel.
     pub channel: String,
@@ -527,6 +554,7 @@ pub struct CallInvite {
 
 /// A step of a call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct OfCall {
     /// Of which channel.
     pub channel: String,
@@ -536,6 +564,7 @@ pub struct OfCall {
 
 /// For whom a server's key asks, in the maps of the HTTP twins.
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct As {
     /// The person.
     #[serde(default)]

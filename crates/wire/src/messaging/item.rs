@@ -6,6 +6,7 @@ use super::{Body, ChannelKind, Role, Settings, is_false, nullable};
 
 /// What an item is.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum ItemKind {
     /// Something that counts as unread.
@@ -33,6 +34,7 @@ pub enum ItemKind {
 
 /// Who sent it.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Sender {
     /// The person.
     pub user: String,
@@ -43,6 +45,7 @@ pub struct Sender {
 
 /// How somebody's membership changed.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum MemberChange {
     /// Came in.
@@ -63,6 +66,7 @@ pub enum MemberChange {
 
 /// A step of a call that its channel remembers.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum CallStage {
     /// People were rung.
@@ -77,6 +81,7 @@ pub enum CallStage {
 
 /// Entries that are missing.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Hole {
     /// From whose log.
     pub region: String,
@@ -91,6 +96,7 @@ pub struct Hole {
 
 /// How many reacted to a message with something.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Total {
     /// Which message; absent where it is the item's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +111,7 @@ pub struct Total {
 
 /// A run of small events: what it changed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase", tag = "kind")]
 pub enum Folded {
     /// Reactions.
@@ -121,6 +128,7 @@ pub enum Folded {
 
 /// One entry of a channel. Which of the optional fields come with it depends on [`Item::kind`].
 #[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Item {
     /// Its id: `region.epoch.n`.
     pub id: String,

@@ -61,6 +61,7 @@ pushes! {
 
 /// The stream of a channel.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Events {
     /// Which.
     pub channel: String,
@@ -72,6 +73,7 @@ pub struct Events {
 
 /// Something happened in a channel that is not open.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Touch {
     /// Which.
     pub channel: String,
@@ -83,6 +85,7 @@ pub struct Touch {
 
 /// Somebody's marks.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Marks {
     /// Whose.
     pub user: String,
@@ -96,6 +99,7 @@ pub struct Marks {
 
 /// How many read a message.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Count {
     /// Which.
     pub event: String,
@@ -113,6 +117,7 @@ pub struct Count {
 
 /// Marks that moved.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Receipts {
     /// Of which channel.
     pub channel: String,
@@ -126,6 +131,7 @@ pub struct Receipts {
 
 /// Who types.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct TypingPush {
     /// In which channel.
     pub channel: String,
@@ -137,6 +143,7 @@ pub struct TypingPush {
 
 /// Who came or went.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct There {
     /// Who.
     pub user: String,
@@ -146,6 +153,7 @@ pub struct There {
 
 /// Who came and went.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct PresencePush {
     /// They.
     pub changes: Vec<There>,
@@ -153,6 +161,7 @@ pub struct PresencePush {
 
 /// An ephemeral event.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Told {
     /// In which channel.
     pub channel: String,
@@ -167,6 +176,7 @@ pub struct Told {
 
 /// A channel's state changed.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct ChannelPush {
     /// Which.
     pub channel: String,
@@ -176,6 +186,7 @@ pub struct ChannelPush {
 
 /// Where a call stands.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "lowercase")]
 pub enum RingStage {
     /// It rings.
@@ -196,6 +207,7 @@ pub enum RingStage {
 
 /// A step of a call.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct CallPush {
     /// Of which channel.
     pub channel: String,
@@ -224,6 +236,7 @@ pub struct CallPush {
 
 /// Why a stream begins anew.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResetWhy {
     /// The log was lost or restored.
@@ -238,6 +251,7 @@ pub enum ResetWhy {
 
 /// A stream goes on from elsewhere.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Reset {
     /// Of which channel.
     pub channel: String,
@@ -249,6 +263,7 @@ pub struct Reset {
 
 /// The end of a channel for somebody who is not in it any more.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Removed {
     /// Which.
     pub channel: String,
@@ -258,6 +273,7 @@ pub struct Removed {
 
 /// The connection ends.
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
+#[cfg_attr(feature = "schema", derive(schemars::JsonSchema))]
 pub struct Goaway {
     /// Why.
     pub why: String,
