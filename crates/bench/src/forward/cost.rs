@@ -7,7 +7,6 @@ use serde_json::{Map, Value, json};
 use super::floor::{Cost, Floor};
 use super::load::{Load, Round, percentile};
 use super::pattern::Pattern;
-use super::rig::{self, IP, Place};
 use super::scene::Scene;
 use super::{millis, rounded};
 
@@ -35,6 +34,7 @@ pub fn run(out: &mut Map<String, Value>) -> Result<(), String> {
         &Pattern::frames_of_ten(frame_rate),
     )?;
     out.insert("pps_per_core".into(), json!((1e9 / busy.forward.per_packet_ns()).round()));
+    out.insert("floor_pps_per_core".into(), json!((1e9 / busy.floor.per_packet_ns()).round()));
     let used = busy.forward.cpu.as_secs_f64() / (ROUND * ROUNDS as u32).as_secs_f64();
     out.insert("pps_per_core_load".into(), json!(rounded(used)));
     out.insert("pps_per_core_segments".into(), json!(rounded(busy.forward.segments())));
@@ -65,18 +65,16 @@ fn measure(load: &mut Load, name: &str, pattern: &Pattern) -> Result<Outcome, St
     println!("  {name}, {ROUNDS} rounds of {ROUND:?} each way:");
     load.play(pattern);
     load.warm_up()?;
-    let floor = floor(load)?;
+    let floor = Floor::below(load)?;
     let mut outcome = Outcome { forward: Cost::default(), floor: Cost::default(), ages: Vec::new() };
     for _ in 0..ROUNDS {
         let Round { cost, video, complete, .. } = load.measure(ROUND)?;
-        let below = floor_round(load, &floor, pattern, cost.segments())?;
+        let below = floor.measure(load, pattern, ROUND, cost.segments())?;
         show(&cost, &below, complete);
         outcome.forward.add(cost);
         outcome.floor.add(below);
         outcome.ages.extend(video);
-        // Everybody plays on before the next round counts.
-        load.play(pattern);
-        load.play_for(Duration::from_millis(200))?;
+        load.resume()?;
     }
     outcome.ages.sort_unstable();
     println!(
@@ -98,29 +96,4 @@ fn show(forward: &Cost, floor: &Cost, complete: f64) {
         floor.per_packet_ns(),
         floor.segments(),
     );
-}
-
-/// The same destinations, cipher and sizes as the packets forwarded so far.
-fn floor(load: &mut Load) -> Result<Floor, String> {
-    let header = load.header();
-    let subscribers = &mut load.rig.endpoints[1..];
-    let cipher = match subscribers[0].peer().snapshot().profile {
-        Some(rtc::srtp::Profile::AeadAes256Gcm) => &ring::aead::AES_256_GCM,
-        Some(rtc::srtp::Profile::AeadAes128Gcm) => &ring::aead::AES_128_GCM,
-        other => return Err(format!("the floor has no cipher for {other:?}")),
-    };
-    let destinations = subscribers.iter().map(|endpoint| endpoint.socket().local_addr()).collect();
-    Ok(Floor { destinations, header, cipher })
-}
-
-/// The floor on a thread of its own, while this one goes on reading the same sockets.
-fn floor_round(load: &mut Load, floor: &Floor, pattern: &Pattern, segments: f64) -> Result<Cost, String> {
-    std::thread::scope(|scope| {
-        let thread = scope.spawn(|| {
-            rig::take(Place::Server);
-            floor.run(IP, pattern, ROUND, segments)
-        });
-        load.listen_while(|_| !thread.is_finished())?;
-        thread.join().map_err(|_| "the floor panicked".to_owned())?
-    })
 }

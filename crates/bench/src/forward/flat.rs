@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::floor::Cost;
+use super::floor::{Cost, Floor};
 use super::load::Load;
 use super::pattern::Pattern;
 use super::rounded;
@@ -22,13 +22,26 @@ const FRAMES: u32 = 200;
 const ROUNDS: usize = 5;
 const ROUND: Duration = Duration::from_millis(1_500);
 
+/// A packet's cost in one room.
+struct Found {
+    forward: Cost,
+    /// That of the floor's, right after it.
+    floor: Cost,
+}
+
+impl Found {
+    fn ratio(&self) -> f64 {
+        self.forward.per_packet_ns() / self.floor.per_packet_ns()
+    }
+}
+
 /// From 10 to 500 subscribers of one track.
 pub fn subscribers(out: &mut Map<String, Value>) -> Result<(), String> {
     println!(
         "flat_subscribers: frames of ten packets, {FRAME_RATE} a second, some 400 subscribers in rooms of one publisher"
     );
     let scenes = ROOMS.map(|(rooms, subscribers)| (subscribers, many_rooms(rooms, subscribers)));
-    out.insert("flat_subscribers".into(), json!(rounded(compare("subscribers", &scenes)?)));
+    out.insert("flat_subscribers".into(), json!(rounded(compare("subscribers", &scenes, FRAME_RATE)?)));
     Ok(())
 }
 
@@ -49,7 +62,7 @@ pub fn tracks(out: &mut Map<String, Value>) -> Result<(), String> {
         "flat_tracks: {RECEIVERS} subscribers, frames of ten packets, {FRAMES} a second over all tracks"
     );
     let scenes = TRACKS.map(|count| (count, many_tracks(count)));
-    out.insert("flat_tracks".into(), json!(rounded(compare("tracks", &scenes)?)));
+    out.insert("flat_tracks".into(), json!(rounded(compare("tracks", &scenes, FRAMES)?)));
     Ok(())
 }
 
@@ -63,31 +76,42 @@ fn many_tracks(count: usize) -> Scene {
     scene
 }
 
-/// The largest cost per packet over the smallest. One after the other: a room that rests between rounds forgets what its
-/// receivers' lines carry.
-fn compare(what: &str, scenes: &[(usize, Scene)]) -> Result<f64, String> {
-    let mut costs = Vec::new();
+/// The largest cost per packet over the smallest, each over that of a floor which sends as many packets to the same receivers in
+/// turns with it: a machine's speed changes from one room to the next. One room after the other: one that rests for long forgets
+/// what its receivers' lines carry.
+fn compare(what: &str, scenes: &[(usize, Scene)], frame_rate: u32) -> Result<f64, String> {
+    let pattern = Pattern::frames_of_ten(frame_rate);
+    let mut ratios = Vec::new();
     for (count, scene) in scenes {
         let mut load = Load::start(scene)?;
         load.warm_up().map_err(|reason| format!("{count} {what}: {reason}"))?;
-        let rounds = (0..ROUNDS).map(|_| Ok(load.measure(ROUND)?.cost));
-        costs.push(show(what, *count, &rounds.collect::<Result<Vec<_>, String>>()?));
+        let floor = Floor::below(&mut load)?;
+        let rounds = (0..ROUNDS).map(|_| round(&mut load, &floor, &pattern));
+        ratios.push(show(what, *count, rounds.collect::<Result<_, String>>()?));
     }
     let (most, least) =
-        (costs.iter().copied().fold(0.0, f64::max), costs.iter().copied().fold(f64::MAX, f64::min));
+        (ratios.iter().copied().fold(0.0, f64::max), ratios.iter().copied().fold(f64::MAX, f64::min));
     println!("  largest over smallest {:.3}", most / least);
     Ok(most / least)
 }
 
-/// Prints the median round, and returns what a packet cost in it.
-fn show(what: &str, count: usize, found: &[Cost]) -> f64 {
-    let mut costs: Vec<&Cost> = found.iter().collect();
-    costs.sort_by(|a, b| a.per_packet_ns().total_cmp(&b.per_packet_ns()));
-    let middle = costs[costs.len() / 2];
+fn round(load: &mut Load, floor: &Floor, pattern: &Pattern) -> Result<Found, String> {
+    let forward = load.measure(ROUND)?.cost;
+    let floor = floor.measure(load, pattern, ROUND, forward.segments())?;
+    load.resume()?;
+    Ok(Found { forward, floor })
+}
+
+/// Prints the median round, and returns how many times the floor's a packet cost in it.
+fn show(what: &str, count: usize, mut found: Vec<Found>) -> f64 {
+    found.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
+    let middle = &found[found.len() / 2];
     println!(
-        "  {count:4} {what:12} {:6.0} ns, {:5.2} segments per send",
-        middle.per_packet_ns(),
-        middle.segments()
+        "  {count:4} {what:12} {:6.0} ns, {:5.2} segments per send; floor {:5.0} ns; ratio {:.3}",
+        middle.forward.per_packet_ns(),
+        middle.forward.segments(),
+        middle.floor.per_packet_ns(),
+        middle.ratio()
     );
-    middle.per_packet_ns()
+    middle.ratio()
 }

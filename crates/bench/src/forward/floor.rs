@@ -7,7 +7,9 @@ use std::time::{Duration, Instant};
 use ring::aead;
 use udp::{Batch, CpuClock, Options, Socket};
 
+use super::load::Load;
 use super::pattern::{Packet, Pattern};
+use super::rig::{self, IP, Place};
 
 /// Flushed when the batch holds this much, as the worker does.
 const FLUSH_BYTES: usize = 192 * 1024;
@@ -78,15 +80,40 @@ impl Cutter {
 }
 
 impl Floor {
-    /// Plays `pattern` for `length` on the calling thread. Packets that are due at the same moment go out together, to one
-    /// receiver after the other, equal sizes of a run in one message, as far as messages have `segments` on average.
-    pub fn run(
+    /// The same destinations, cipher and sizes as the packets forwarded so far.
+    pub fn below(load: &mut Load) -> Result<Self, String> {
+        let header = load.header();
+        let profile = load.subscribers().next().and_then(|first| first.peer().snapshot().profile);
+        let cipher = match profile {
+            Some(rtc::srtp::Profile::AeadAes256Gcm) => &aead::AES_256_GCM,
+            Some(rtc::srtp::Profile::AeadAes128Gcm) => &aead::AES_128_GCM,
+            other => return Err(format!("the floor has no cipher for {other:?}")),
+        };
+        let destinations = load.subscribers().map(|endpoint| endpoint.socket().local_addr()).collect();
+        Ok(Self { destinations, header, cipher })
+    }
+
+    /// Runs on a thread of its own, while this one goes on reading the same sockets.
+    pub fn measure(
         &self,
-        ip: IpAddr,
+        load: &mut Load,
         pattern: &Pattern,
         length: Duration,
         segments: f64,
     ) -> Result<Cost, String> {
+        std::thread::scope(|scope| {
+            let thread = scope.spawn(|| {
+                rig::take(Place::Server);
+                self.run(IP, pattern, length, segments)
+            });
+            load.listen_while(|_| !thread.is_finished())?;
+            thread.join().map_err(|_| "the floor panicked".to_owned())?
+        })
+    }
+
+    /// Plays `pattern` for `length` on the calling thread. Packets that are due at the same moment go out together, to one
+    /// receiver after the other, equal sizes of a run in one message, as far as messages have `segments` on average.
+    fn run(&self, ip: IpAddr, pattern: &Pattern, length: Duration, segments: f64) -> Result<Cost, String> {
         let socket = Socket::bind(SocketAddr::new(ip, 0), &Options::default());
         let mut socket = socket.map_err(|error| format!("the floor's socket: {error}"))?;
         let keys: Vec<aead::LessSafeKey> = self.destinations.iter().map(|_| self.key()).collect();

@@ -1,11 +1,11 @@
 //! Plays a scene in real time on the calling thread, and counts.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
 use std::time::{Duration, Instant, SystemTime};
 
 use base::MediaKind;
-use client::Arrival;
+use client::{Arrival, Endpoint};
 use rtc::Peer;
 use udp::Slab;
 use wire::rtp::is_rtcp;
@@ -27,6 +27,8 @@ const COMPLETE_WINDOWS: usize = 2;
 const WINDOW: Duration = Duration::from_secs(1);
 /// Sources of long patterns begin within this time, those of short ones within one turn of theirs.
 const FRAME: Duration = Duration::from_millis(33);
+/// After a rest.
+const RESUMING: Duration = Duration::from_millis(200);
 const WARM_UP_WITHIN: Duration = Duration::from_secs(45);
 /// A load generator that reads less than this share of what is sent to it is too slow for anything to count.
 const ARRIVED: f64 = 0.99;
@@ -279,6 +281,19 @@ impl Load {
             arrived,
             bytes: self.value("stoa_worker_sent_bytes_total") - bytes,
         })
+    }
+
+    /// Goes on after a rest: what is sent first is not measured.
+    pub fn resume(&mut self) -> Result<(), String> {
+        self.restart();
+        self.play_for(RESUMING)
+    }
+
+    /// Those who receive.
+    pub fn subscribers(&mut self) -> impl Iterator<Item = &mut Endpoint> {
+        let connections: BTreeSet<usize> = self.listeners.iter().map(|each| each.connection).collect();
+        let endpoints = self.rig.endpoints.iter_mut().enumerate();
+        endpoints.filter(move |(at, _)| connections.contains(at)).map(|(_, endpoint)| endpoint)
     }
 
     /// Header and extensions of the newest packet, in bytes.
