@@ -60,6 +60,8 @@
 //! | `frames` | RTP packets to encoded frames |
 //! | `ivf`, `ogg` | the simplest files of them |
 //! | `clip` | a recording to play |
+//!
+//! [`messaging`] is a client of its own, of channels instead of rooms.
 
 pub mod clip;
 mod counters;
@@ -74,6 +76,7 @@ pub mod ivf;
 mod join;
 mod known;
 mod media;
+pub mod messaging;
 mod negotiation;
 pub mod ogg;
 mod options;

@@ -4,6 +4,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use futures_util::{SinkExt as _, StreamExt as _};
 use livekit_protocol as proto;
 use prost::Message as _;
@@ -122,6 +123,74 @@ impl Secured {
         request.headers_mut().insert(header::AUTHORIZATION, bearer);
         let (stream, _) = client_async(request, self.stream).await.map_err(refused)?;
         Ok(Socket { stream })
+    }
+}
+
+/// A WebSocket whose messages are somebody else's to read.
+pub(crate) struct MessageSocket {
+    stream: WebSocketStream<Box<dyn Stream>>,
+}
+
+/// What came on it.
+pub(crate) enum Heard {
+    /// A message, text or binary.
+    Message(Bytes),
+    /// Something that only shows that the server is there.
+    Alive,
+    /// It is closed or broken; 1006 when no code was said.
+    Closed {
+        /// The code of the closing frame.
+        code: u16,
+        /// For people.
+        why: String,
+    },
+}
+
+impl Secured {
+    /// Asks for a WebSocket at `path`, with a subprotocol.
+    pub async fn open_messages(
+        self,
+        path: &str,
+        subprotocol: &'static str,
+    ) -> Result<MessageSocket, ConnectError> {
+        let mut request = format!("{}{path}", self.base)
+            .into_client_request()
+            .map_err(|error| ConnectError::Address(error.to_string()))?;
+        let subprotocol = HeaderValue::from_static(subprotocol);
+        request.headers_mut().insert(header::SEC_WEBSOCKET_PROTOCOL, subprotocol);
+        let (stream, _) = client_async(request, self.stream).await.map_err(refused)?;
+        Ok(MessageSocket { stream })
+    }
+}
+
+impl MessageSocket {
+    /// The next message. Nothing is lost when it is dropped half-way.
+    pub async fn next(&mut self) -> Heard {
+        match self.stream.next().await {
+            Some(Ok(Frame::Text(text))) => Heard::Message(text.into()),
+            Some(Ok(Frame::Binary(bytes))) => Heard::Message(bytes),
+            Some(Ok(Frame::Close(Some(frame)))) => {
+                Heard::Closed { code: frame.code.into(), why: frame.reason.to_string() }
+            }
+            Some(Ok(Frame::Close(None))) | None => Heard::Closed { code: 1006, why: String::new() },
+            Some(Ok(_)) => Heard::Alive,
+            Some(Err(error)) => Heard::Closed { code: 1006, why: error.to_string() },
+        }
+    }
+
+    /// Sends a message; `false` when the socket is gone, or as good as gone.
+    pub async fn send(&mut self, binary: bool, message: Vec<u8>) -> bool {
+        let frame = if binary {
+            Frame::Binary(message.into())
+        } else {
+            Frame::text(String::from_utf8_lossy(&message).into_owned())
+        };
+        matches!(timeout(SENDING, self.stream.send(frame)).await, Ok(Ok(())))
+    }
+
+    /// Closes it.
+    pub async fn close(mut self) {
+        let _ = timeout(CLOSING, self.stream.close(None)).await;
     }
 }
 

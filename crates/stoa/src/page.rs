@@ -11,11 +11,13 @@ static FILES: &[(&str, &[u8])] = include!(concat!(env!("OUT_DIR"), "/page.rs"));
 
 const NOT_BUILT: &str = include_str!("page_not_built.html");
 
-/// The page at `/` and `/r/NAME`, and what it is made of at every other path.
+/// The page at `/`, `/r/NAME` and `/chat`, and what it is made of at every other path.
 pub fn router() -> Router {
     Router::new()
         .route("/", get(index))
         .route("/r/{*room}", get(index))
+        .route("/chat", get(index))
+        .route("/chat/{*channel}", get(index))
         .route("/{*path}", get(|Path(path): Path<String>| async move { file(FILES, &path) }))
 }
 
@@ -87,7 +89,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_page_is_at_the_root_and_at_every_room() {
-        for path in ["/", "/r/lobby", "/r/caf%C3%A9/x"] {
+        for path in ["/", "/r/lobby", "/r/caf%C3%A9/x", "/chat", "/chat/direct:ann:bob"] {
             let answer = get(path).await;
             assert_eq!(answer.status(), StatusCode::OK, "{path}");
             assert_eq!(answer.headers()["content-type"], "text/html; charset=utf-8");

@@ -33,7 +33,7 @@ export class Calls extends Emitter<{ change: void; step: CallFrame }> {
   }
 
   /** Rings `users`, or all members of the channel. The answer names the room of the call and a token for it, where there is one. */
-  async invite(channel: Name, { users, media, call = this.host.id() }: { users?: Name[]; media?: unknown; call?: Name } = {}): Promise<CallFrame> {
+  async invite(channel: Name, { users, media, call = this.host.id() }: { users?: Name[]; media?: string; call?: Name } = {}): Promise<CallFrame> {
     const ok = await this.host.request("call.invite", { channel, call, users, media });
     return this.#answered(ok.call, channel, call);
   }

@@ -67,7 +67,8 @@ export type MemberChange = "joined" | "left" | "invited" | "removed" | "role" | 
 export interface Hole {
   region: string;
   epoch: number;
-  known?: number;
+  /** The last one that is not missing, as `epoch.n`. */
+  known?: string;
   upto: number;
 }
 
@@ -123,7 +124,7 @@ export interface CallFrame {
   device?: Name;
   room?: string;
   token?: string;
-  media?: unknown;
+  media?: string;
 }
 
 /** What the server accepts. */
@@ -258,7 +259,7 @@ export interface Commands {
     args: { channel: Name; user: Name; mute_until?: Millis; ban_until?: Millis; role?: Role },
     ok: object,
   ];
-  "call.invite": [args: { channel: Name; call: Name; users?: Name[]; media?: unknown }, ok: { call: CallFrame }];
+  "call.invite": [args: { channel: Name; call: Name; users?: Name[]; media?: string }, ok: { call: CallFrame }];
   "call.accept": InCall;
   "call.decline": InCall;
   "call.cancel": InCall;

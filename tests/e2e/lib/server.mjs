@@ -13,11 +13,11 @@ import { until } from "./until.mjs";
 const KEY = "devkey";
 const SECRET = "secret";
 
-/** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead, unless `workers` or further `args` say how it must be. */
-export async function startServer(name, { workers, args = [] } = {}) {
+/** Starts `stoa dev`; `name` names its log. With STOA_URL set, uses the server that is there instead, unless `workers` or further `args` say how it must be. `port`: that one instead of a free one. */
+export async function startServer(name, { workers, args = [], port: wanted } = {}) {
   if (process.env.STOA_URL && !workers && args.length === 0) return new Server(process.env.STOA_URL, undefined, []);
   if (!existsSync(STOA)) throw new Error(`no server at ${STOA}: build it with \`cargo build -p stoa\`, or set STOA_BIN`);
-  const port = await freeTcpPort();
+  const port = wanted ?? (await freeTcpPort());
   // One port per worker, and there are as many workers as cores.
   const udpPorts = await freeUdpPorts(workers ?? availableParallelism());
   const log = join(ARTEFACTS, `server-${name}.log`);

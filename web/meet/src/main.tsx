@@ -3,6 +3,7 @@ import "./styles/base.css";
 import "./styles/entrance.css";
 import "./styles/call.css";
 import "./styles/panels.css";
+import "./styles/messages.css";
 import { createRoot } from "react-dom/client";
 import { App } from "./app";
 import { Safety } from "./parts/Safety";

@@ -3,8 +3,8 @@ import { Icon } from "../parts/Icon";
 import { Wordmark } from "../parts/Wordmark";
 import { freshRoomName, roomFromInput } from "../lib/rooms";
 
-/** The front door: a new room, or the name of one. */
-export function Home({ onRoom }: { onRoom: (room: string) => void }) {
+/** The front door: a new room, the name of one, or messages. */
+export function Home({ onRoom, onMessages }: { onRoom: (room: string) => void; onMessages: () => void }) {
   const [typed, setTyped] = useState("");
   const named = roomFromInput(typed);
   const submit = (event: FormEvent) => {
@@ -27,6 +27,9 @@ export function Home({ onRoom }: { onRoom: (room: string) => void }) {
           Join <Icon name="arrow" size={18} />
         </button>
       </form>
+      <button type="button" className="button" onClick={onMessages}>
+        <Icon name="chat" /> Messages
+      </button>
     </main>
   );
 }

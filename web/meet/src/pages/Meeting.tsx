@@ -9,6 +9,8 @@ import type { Joining } from "./Lobby";
 
 interface Props {
   room: string;
+  /** The conversation that the call belongs to. */
+  channel: string | undefined;
   joining: Joining;
   /** Back to the lobby of this room. */
   onRejoin: () => void;
@@ -17,7 +19,7 @@ interface Props {
 }
 
 /** The room, from the moment of entering to the goodbye. */
-export function Meeting({ room: name, joining, onRejoin, onHome }: Props) {
+export function Meeting({ room: name, channel, joining, onRejoin, onHome }: Props) {
   const [room] = useState(() => createRoom(joining));
   const phase = useMeeting(room, name, joining);
   switch (phase.step) {
@@ -34,13 +36,13 @@ export function Meeting({ room: name, joining, onRejoin, onHome }: Props) {
       return (
         <Interlude title={phase.problem ? "The call is over" : "You left the meeting"}>
           {phase.problem && <ProblemCard problem={phase.problem} />}
-          <Ways again="Rejoin" onRejoin={onRejoin} onHome={onHome} />
+          <Ways again="Rejoin" onRejoin={onRejoin} onHome={onHome} back={channel ? "Back to the conversation" : undefined} />
         </Interlude>
       );
     case "in":
       return (
         <RoomContext.Provider value={room}>
-          <Call name={name} />
+          <Call name={name} channel={channel} />
           <RoomAudioRenderer />
           <StartAudio label="Click to hear the others" className="button primary start-audio" />
         </RoomContext.Provider>
@@ -68,14 +70,14 @@ function Interlude({ title, busy, children }: { title: string; busy?: boolean; c
   );
 }
 
-function Ways({ again, onRejoin, onHome }: { again: string; onRejoin: () => void; onHome: () => void }) {
+function Ways({ again, onRejoin, onHome, back = "Back to the start" }: { again: string; onRejoin: () => void; onHome: () => void; back?: string }) {
   return (
     <div className="ways">
       <button type="button" className="button primary" onClick={onRejoin} autoFocus>
         {again}
       </button>
       <button type="button" className="button" onClick={onHome}>
-        Back to the start
+        {back}
       </button>
     </div>
   );

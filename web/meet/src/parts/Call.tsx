@@ -1,6 +1,8 @@
 import { useChat, useConnectionState, useTracks } from "@livekit/components-react";
 import { ConnectionState, Track } from "livekit-client";
 import { useState } from "react";
+import { useSession } from "../messages/hooks";
+import { ThreadPanel, useThreadUnread } from "../messages/ThreadPanel";
 import { useLastSpeaker } from "../hooks/useLastSpeaker";
 import { useNotices } from "../hooks/useNotices";
 import { useRoomNotices } from "../hooks/useRoomNotices";
@@ -18,15 +20,19 @@ const SOURCES = [
   { source: Track.Source.ScreenShare, withPlaceholder: false },
 ];
 
-/** The call itself: who is there, and the controls around them. */
-export function Call({ name }: { name: string }) {
+/** The call itself: who is there, and the controls around them. With a channel, the chat beside it is that conversation, which lasts. */
+export function Call({ name, channel }: { name: string; channel: string | undefined }) {
   const tiles = useTracks(SOURCES, { onlySubscribed: false });
   const lastSpeaker = useLastSpeaker();
   const notices = useNotices();
   useRoomNotices(notices);
   const chat = useChat();
-  const [panel, setPanel] = useState<PanelName>();
-  const unread = useUnread(chat.chatMessages, panel === "chat");
+  const session = useSession();
+  const lasting = session && channel !== undefined ? session.client.channel(channel) : undefined;
+  const [panel, setPanel] = useState<PanelName | undefined>(() => (channel && window.innerWidth > 900 ? "chat" : undefined));
+  const passing = useUnread(chat.chatMessages, panel === "chat");
+  const waiting = useThreadUnread(lasting);
+  const unread = lasting ? (panel === "chat" ? 0 : waiting) : passing;
   const [chosenView, setView] = useState<View>();
 
   const somebodyShares = tiles.some((tile) => tile.source === Track.Source.ScreenShare);
@@ -44,7 +50,8 @@ export function Call({ name }: { name: string }) {
       </header>
       <ReconnectingBanner />
       <Stage tiles={tiles} view={view} lastSpeaker={lastSpeaker} onView={setView} />
-      {panel === "chat" && <ChatPanel messages={chat.chatMessages} send={chat.send} onClose={() => setPanel(undefined)} />}
+      {panel === "chat" && session && lasting && <ThreadPanel session={session} channel={lasting} onClose={() => setPanel(undefined)} />}
+      {panel === "chat" && !lasting && <ChatPanel messages={chat.chatMessages} send={chat.send} onClose={() => setPanel(undefined)} />}
       {panel === "people" && <PeoplePanel room={name} onClose={() => setPanel(undefined)} />}
       <NoticeList notices={notices} />
       <ControlBar panel={panel} onPanel={toggle} unread={unread} onProblem={notices.complain} />
