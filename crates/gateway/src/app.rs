@@ -1,15 +1,15 @@
 //! What all connections share.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use auth::ApiKeys;
 use base::{ChannelId, DeviceId, UnixMillis, UserId};
 use channels::Handle;
-use messaging::event::Event;
+use channels::history::Total;
 use messaging::fold::{About, Item};
-use messaging::place::{Cursor, EventId, Mark};
+use messaging::place::EventId;
 use wire::messaging as protocol;
 
 use crate::config::{Config, Parts, Rooms};
@@ -18,11 +18,6 @@ use crate::metrics::{Metrics, count};
 use crate::seal::Sealer;
 use crate::shard::Shard;
 use crate::translate;
-
-/// Events that are read at a time.
-const EVENTS: usize = 1_000;
-
-type Newest = Vec<Arc<Event>>;
 
 /// The connection of a device.
 type Devices = HashMap<(UserId, DeviceId), Weak<Connection>>;
@@ -98,40 +93,23 @@ impl App {
         }
     }
 
-    /// The newest messages of a channel.
-    pub async fn newest(
-        &self,
-        _who: &Who,
-        channel: &ChannelId,
-        limit: usize,
-    ) -> Result<Newest, protocol::Error> {
-        let (mut newest, mut from) = (std::collections::VecDeque::new(), Cursor::default());
-        loop {
-            let events =
-                self.handle.events(channel, &from, EVENTS).await.map_err(|error| translate::error(&error))?;
-            let more = events.len() >= EVENTS;
-            for event in events {
-                from.at.set(event.id.region, Mark { place: event.id.place, count: event.count });
-                if event.content.is_countable() {
-                    newest.push_back(event);
-                }
-                if newest.len() > limit {
-                    newest.pop_front();
-                }
-            }
-            if !more {
-                return Ok(newest.into());
-            }
-        }
-    }
-
+    /// What of these reactions there is now; what cannot be looked up is shown as nothing, and the next run has it.
     async fn totals(
         &self,
-        _channel: &ChannelId,
-        _changed: &std::collections::BTreeSet<(EventId, Arc<str>)>,
-        _own: Option<&UserId>,
+        channel: &ChannelId,
+        changed: &BTreeSet<(EventId, Arc<str>)>,
+        own: Option<&UserId>,
     ) -> Vec<protocol::Total> {
-        Vec::new()
+        let events: BTreeSet<EventId> = changed.iter().map(|(event, _)| *event).collect();
+        let events: Vec<EventId> = events.into_iter().collect();
+        let found = self.handle.totals(channel, &events, own).await.unwrap_or_default();
+        let total = |(event, emoji): &(EventId, Arc<str>)| {
+            let (_, totals) = found.iter().find(|(id, _)| id == event)?;
+            let total = totals.iter().find(|total| total.emoji == *emoji);
+            let none = Total { emoji: Arc::clone(emoji), count: 0, mine: false };
+            Some(translate::total(Some(*event), total.unwrap_or(&none)))
+        };
+        changed.iter().filter_map(total).collect()
     }
 
     /// Items of a stream as one person sees them, with the totals of reactions as they are now.

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use base::ChannelId;
 use channels::Look;
 use messaging::command::{Code, Refusal};
-use messaging::place::{Cursor, Mark, Vector};
+use messaging::place::{Cursor, Mark, Region, Vector};
 use messaging::session::View;
 use wire::messaging::{self as protocol, Error, ErrorCode, From, Okay, Subscribed};
 
@@ -75,7 +75,7 @@ async fn start(
     let look = look(app, who, channel).await?;
     let at = match (cursor, from) {
         (Some(cursor), _) => checked(&look, cursor)?,
-        (None, From::Last(count)) if open => last(app, who, channel, &look, *count).await?,
+        (None, From::Last(count)) if open => last(app, channel, &look, *count).await?,
         _ => look.head.clone(),
     };
     connection.shard.looked(channel, &look);
@@ -122,9 +122,8 @@ async fn look(app: &App, who: &Who, channel: &ChannelId) -> Result<Look, Error> 
 
 /// A cursor that is sealed was true once. One beyond the end of the log is of a log that was lost without a new epoch: it is never resumed.
 fn checked(look: &Look, cursor: Cursor) -> Result<Cursor, Error> {
-    let beyond = |(region, mark): (messaging::place::Region, Mark)| {
-        look.head.at.place(region).is_none_or(|head| mark.place > head)
-    };
+    let beyond =
+        |(region, mark): (Region, Mark)| look.head.at.place(region).is_none_or(|head| mark.place > head);
     if cursor.at.iter().any(beyond) {
         let reason = "the cursor is ahead of the channel's log: subscribe anew";
         return Err(Error::last(ErrorCode::BeyondHead, reason));
@@ -133,25 +132,11 @@ fn checked(look: &Look, cursor: Cursor) -> Result<Cursor, Error> {
 }
 
 /// Where so many messages are left before the head.
-async fn last(app: &App, who: &Who, channel: &ChannelId, look: &Look, count: u32) -> Result<Cursor, Error> {
+async fn last(app: &App, channel: &ChannelId, look: &Look, count: u32) -> Result<Cursor, Error> {
     if count == 0 {
         return Ok(look.head.clone());
     }
-    let limit = (count as usize).min(messaging::history::PAGE);
-    let newest = app.newest(who, channel, limit).await?;
-    let mut at = look.floor.clone();
-    if let Some(oldest) = newest.iter().min_by_key(|event| event.key())
-        && newest.len() >= limit
-    {
-        let region = oldest.id.region;
-        at.remove(region);
-        if let Some(place) = oldest.prev {
-            let count = oldest.count - u64::from(oldest.content.is_countable());
-            at.set(region, Mark { place, count });
-        }
-        at.join(&look.floor);
-    }
-    Ok(Cursor { at, ..Cursor::default() })
+    app.handle.last(channel, &look.floor, count as usize).await.map_err(|refusal| translate::error(&refusal))
 }
 
 /// Reads what a stream has not had, until it stands at the end of the log. What a slow socket does not take is waited for.

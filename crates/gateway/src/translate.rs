@@ -2,12 +2,14 @@
 
 use base::{ChannelId, UserId};
 use channels::Look;
+use channels::history::{Shown, Total};
+use channels::lists::Listed;
 use messaging::causal::{Delivery, Reset};
 use messaging::command::{Code, Refusal};
 use messaging::event::{CallStage, Change, Content, Event, Kind, ReadMark, Settings};
 use messaging::place::{EventId, Place, Region, Vector};
+use messaging::receipts;
 use messaging::roles::Role;
-use messaging::{history, receipts};
 use wire::messaging as protocol;
 
 /// A body as it is stored. What is no JSON was not stored by this gateway, and is shown as nothing.
@@ -142,8 +144,8 @@ fn membership(change: &Change, item: &mut protocol::Item) {
     });
 }
 
-/// Something displayed, as `own` sees it.
-pub fn displayed(shown: &history::Item, own: Option<&UserId>) -> protocol::Item {
+/// Something displayed.
+pub fn displayed(shown: &Shown) -> protocol::Item {
     let mut item = event(&shown.event);
     item.edited = shown.edited.is_some();
     if let Some(now) = &shown.edited {
@@ -152,17 +154,55 @@ pub fn displayed(shown: &history::Item, own: Option<&UserId>) -> protocol::Item 
     if shown.deleted {
         (item.deleted, item.body) = (true, None);
     }
-    let total = |(emoji, users): (&std::sync::Arc<str>, &Vec<UserId>)| protocol::Total {
-        event: None,
-        emoji: emoji.to_string(),
-        count: users.len() as u64,
-        mine: own.is_some_and(|own| users.contains(own)),
-    };
-    item.totals = shown.reactions.iter().map(total).collect();
+    item.totals = shown.totals.iter().map(|total| self::total(None, total)).collect();
     item
 }
 
-fn names(users: &[UserId]) -> Vec<String> {
+/// How many react to a message with something.
+pub fn total(event: Option<EventId>, total: &Total) -> protocol::Total {
+    protocol::Total {
+        event: event.map(|event| event.to_string()),
+        emoji: total.emoji.to_string(),
+        count: total.count,
+        mine: total.mine,
+    }
+}
+
+/// A channel in somebody's list.
+pub fn listed(one: &Listed) -> protocol::Listed {
+    let state = protocol::State {
+        kind: kind(one.kind),
+        settings: settings(&one.settings),
+        role: Some(role(one.role)),
+        members: one.members as u64,
+        tier: tier(receipts::Tier::of(one.members)),
+        unread: one.unread,
+        mentions: one.mentions as u64,
+        marks: Vec::new(),
+        head: None,
+    };
+    protocol::Listed {
+        channel: one.channel.as_str().to_owned(),
+        kind: state.kind,
+        name: state.settings.name.clone(),
+        unread: one.unread,
+        mentions: state.mentions,
+        last: one.last.as_ref().map(displayed),
+        peer: one.peer.as_ref().map(|peer| peer.as_str().to_owned()),
+        state,
+    }
+}
+
+fn tier(tier: receipts::Tier) -> protocol::Tier {
+    match tier {
+        receipts::Tier::Small => protocol::Tier::S,
+        receipts::Tier::Medium => protocol::Tier::M,
+        receipts::Tier::Large => protocol::Tier::L,
+    }
+}
+
+/// Names of people.
+pub fn names(users: &[UserId]) -> Vec<String> {
     users.iter().map(|user| user.as_str().to_owned()).collect()
 }
 
@@ -207,11 +247,7 @@ pub fn state(look: &Look) -> protocol::State {
         settings: settings(&look.settings),
         role: look.role.map(role),
         members: look.members as u64,
-        tier: match look.tier {
-            receipts::Tier::Small => protocol::Tier::S,
-            receipts::Tier::Medium => protocol::Tier::M,
-            receipts::Tier::Large => protocol::Tier::L,
-        },
+        tier: tier(look.tier),
         unread: look.unread,
         mentions: look.mentions as u64,
         marks: look.marks.iter().map(marks).collect(),

@@ -165,3 +165,85 @@ async fn a_channel_that_is_not_open_is_touched_and_a_direct_one_is_found_by_both
     let touched = bob.push("touch").await;
     assert_eq!(touched, json!({"channel": "direct:ann:bob", "unread": 1, "mentions": 0}));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_lists_and_searches_have_what_was_said() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let first = ann.ask("send", message("room", 1, "the first word")).await["ok"]["event"].clone();
+    let second = ann.ask("send", message("room", 2, "another")).await["ok"]["event"].clone();
+    let edit = json!({"channel": "room", "csn": 3, "event": second, "body": {"text": "changed"}});
+    ann.ask("edit", edit).await;
+    let react = json!({"channel": "room", "csn": 4, "event": first, "emoji": "+1", "on": true});
+    assert!(ann.ask("react", react).await.get("ok").is_some());
+    let page = ann.ask("history", json!({"channel": "room", "limit": 2})).await;
+    let items = &page["ok"]["items"];
+    assert_eq!(
+        (&items[0]["id"], &items[0]["edited"], &items[0]["body"]["text"]),
+        (&second, &json!(true), &json!("changed"))
+    );
+    assert_eq!(items[1]["totals"], json!([{"emoji": "+1", "count": 1, "mine": true}]), "{page}");
+    let after = ann.ask("history", json!({"channel": "room", "after": first})).await;
+    assert_eq!(after["ok"]["items"].as_array().map(Vec::len), Some(1), "{after}");
+    let found = ann.ask("search", json!({"query": "first WORD"})).await;
+    assert_eq!(
+        (&found["ok"]["items"][0]["item"]["id"], &found["ok"]["items"][0]["channel"]),
+        (&first, &json!("room")),
+        "{found}"
+    );
+    let members = ann.ask("members", json!({"channel": "room"})).await;
+    assert_eq!(
+        members["ok"]["members"],
+        json!([{"user": "ann", "role": "owner"}, {"user": "bob", "role": "member"}])
+    );
+    let mut bob = desk.connect("bob", "phone").await;
+    let listed = bob.ask("channels", json!({})).await;
+    assert_eq!(
+        (&listed["ok"]["channels"][0]["unread"], &listed["ok"]["channels"][0]["last"]["id"]),
+        (&json!(2), &second),
+        "{listed}"
+    );
+    let reacted = bob.ask("reactions", json!({"channel": "room", "event": first})).await;
+    assert_eq!(reacted["ok"]["reactions"], json!([{"emoji": "+1", "user": "ann"}]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reactions_reach_a_stream_as_totals_and_the_chain_has_no_gap() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut bob = desk.connect("bob", "phone").await;
+    bob.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
+    let first = ann.ask("send", message("room", 1, "one")).await["ok"]["event"].clone();
+    for (csn, emoji) in [(2, "+1"), (3, "-1"), (4, "+1")] {
+        let react = json!({"channel": "room", "csn": csn, "event": first, "emoji": emoji, "on": csn != 4});
+        ann.ask("react", react).await;
+    }
+    ann.ask("send", message("room", 5, "two")).await;
+    let items = bob.items(3).await;
+    assert_eq!(items[1]["kind"], "folded", "{items:?}");
+    let totals = json!([{"event": first, "emoji": "+1", "count": 0, "mine": false}, {"event": first, "emoji": "-1", "count": 1, "mine": false}]);
+    assert_eq!(items[1]["folded"], json!({"kind": "reactions", "totals": totals}));
+    assert_eq!((&items[1]["prev"], &items[2]["prev"]), (&items[0]["id"], &items[1]["id"]));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_server_sent_events_gets_the_same_frames() {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &[]).await;
+    let mut stream = tokio::net::TcpStream::connect(desk.address).await.expect("it listens");
+    let request =
+        format!("GET /m/v1/events?channel=room&access_token={} HTTP/1.1\r\nhost: x\r\n\r\n", token("ann"));
+    stream.write_all(request.as_bytes()).await.expect("it reads");
+    ann.ask("send", message("room", 1, "over there")).await;
+    let (mut got, mut buffer) = (String::new(), [0; 4_096]);
+    while !got.contains("over there") {
+        let count = stream.read(&mut buffer).await.expect("it goes on");
+        assert!(count > 0, "{got}");
+        got.push_str(&String::from_utf8_lossy(&buffer[..count]));
+    }
+    assert!(got.contains("text/event-stream") && got.contains("data: {\"v\":1,\"events\":{"), "{got}");
+}
