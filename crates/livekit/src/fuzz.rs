@@ -47,6 +47,11 @@ pub fn signal_frames(now: Instant, mut bytes: &[u8]) {
     }
 }
 
+/// Frames of a worker of agents on `/agent`, as in [`signal_frames`].
+pub fn worker_messages(now: Instant, mut bytes: &[u8]) {
+    crate::jobs::fuzz::frames(now, std::iter::from_fn(|| next_frame(&mut bytes)).take(MAX_FRAMES));
+}
+
 /// A join request: as it stands in the query, as the bytes in its wrapping, plain and compressed, and as query attributes.
 pub fn join_request(now: Instant, bytes: &[u8]) {
     let text = String::from_utf8_lossy(bytes).into_owned();

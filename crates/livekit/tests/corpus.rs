@@ -82,6 +82,11 @@ fn signal_frames() {
 }
 
 #[test]
+fn messages_of_workers_of_agents() {
+    replay("agent_frame", |bytes| livekit::fuzz::worker_messages(Instant::now(), bytes));
+}
+
+#[test]
 fn join_requests() {
     replay("join_request", |bytes| livekit::fuzz::join_request(Instant::now(), bytes));
 }

@@ -2,13 +2,14 @@
 //!
 //! The first byte tells the class (RFC 7983). STUN checks name our user fragment, which finds the peer wherever the check
 //! comes from; everything else is routed by its source address, and only addresses from which an authenticated check came
-//! have a route. What has no route is counted and dropped: strangers get no answer. Who names a fragment of ours without its password is told so,
-//! now and then.
+//! have a route. What has no route is counted and dropped. Strangers get an answer to two things: who names a fragment of ours without its
+//! password is told so, now and then, and who asks for its own address is told that.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
+use crate::question::is_question;
 use crate::slots::PeerKey;
 
 /// What the first byte says (RFC 7983 section 7).
@@ -35,6 +36,8 @@ impl Class {
 pub(crate) enum Lost {
     /// No protocol of ours.
     Class,
+    /// Somebody asks at which address we see it.
+    Question,
     /// A check for a user fragment that nobody here has, or a STUN message that names none, from an unknown address.
     User,
     /// DTLS or SRTP from an address that no authenticated check came from.
@@ -57,6 +60,8 @@ impl Routes {
             // The fragment first: behind a NAT an address may pass from one client to another.
             Class::Stun => match local_user(datagram) {
                 Some(user) => self.users.get(user).copied().ok_or(Lost::User),
+                // Clients ask from the socket that they will use, too.
+                None if is_question(datagram) => Err(Lost::Question),
                 None => by_address().ok_or(Lost::User),
             },
             Class::Unknown => Err(Lost::Class),

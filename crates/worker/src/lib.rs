@@ -32,6 +32,7 @@ mod metrics;
 mod outbox;
 mod pacer;
 mod peers;
+mod question;
 mod queue;
 mod relay;
 mod rooms;

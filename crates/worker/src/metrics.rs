@@ -76,6 +76,8 @@ counts! {
     probes => "stoa_worker_probes_sent_total";
     /// Bytes of padding sent for them.
     padding_bytes => "stoa_worker_padding_sent_bytes_total";
+    /// Plain STUN requests of those who asked for their address, all answered.
+    questions => "stoa_worker_stun_requests_total";
     /// Checks for nobody, counted as dropped, that were taken all the same when their connection was made a moment later.
     early_checks => "stoa_worker_early_checks_total";
     /// Commands executed.

@@ -19,6 +19,7 @@ use crate::metrics::{Counts, Metrics};
 use crate::outbox::Entry;
 use crate::pacer::Pacer;
 use crate::peers::Peers;
+use crate::question;
 use crate::relay::{Mesh, Relays};
 use crate::rooms::{Rooms, Sink};
 use crate::slots::{PeerKey, RingsKey, RoomKey};
@@ -183,6 +184,12 @@ impl Worker {
         // Hop 2: its peer is found.
         match self.routes.find(datagram.source, datagram.bytes) {
             Ok(key) => self.deliver(now, key, datagram),
+            Err(Lost::Question) => {
+                self.counts.questions += 1;
+                let answer = question::answer(datagram.bytes, datagram.source);
+                self.io.push(datagram.source, datagram.local, &answer);
+                self.io.flush_if_full();
+            }
             Err(Lost::User) => {
                 self.counts.dropped_user += 1;
                 self.early.keep(now, &datagram);

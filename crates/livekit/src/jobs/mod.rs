@@ -3,6 +3,7 @@
 //! Which worker gets which job is decided by [`agents::Agents`], a value that one task owns and feeds: what happens in rooms, what
 //! workers say on their sockets, what the server API orders. Workers that do not read what they are told lose their connection.
 
+pub(crate) mod fuzz;
 mod socket;
 mod task;
 mod translate;

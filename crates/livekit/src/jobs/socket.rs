@@ -23,7 +23,7 @@ use crate::frames::{Broken, Form};
 use crate::http::bearer;
 use crate::metrics::count;
 use crate::wire::Wire;
-use crate::{ids, join, shape};
+use crate::{ids, join};
 
 /// Largest message of a worker, in bytes: the metadata and attributes of an agent, and as much again.
 const MAX_MESSAGE: usize = 256 * 1024;
@@ -211,14 +211,13 @@ impl Worker {
             let message = match &frame {
                 Frame::Ping(_) | Frame::Pong(_) => continue,
                 Frame::Close(_) => return Ok(None),
-                Frame::Binary(bytes) => {
+                Frame::Binary(_) => {
                     self.wire.form = Form::Binary;
-                    let sane = Some(bytes.as_ref()).filter(|bytes| shape::is_sane(bytes));
-                    sane.and_then(|bytes| proto::WorkerMessage::decode(bytes).ok())
+                    translate::read(&frame)
                 }
-                Frame::Text(text) => {
+                Frame::Text(_) => {
                     self.wire.form = Form::Json;
-                    serde_json::from_str::<proto::WorkerMessage>(text.as_str()).ok()
+                    translate::read(&frame)
                 }
             };
             count(&self.state.metrics.frames_in);

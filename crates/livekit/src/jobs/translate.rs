@@ -4,14 +4,16 @@ use std::time::Duration;
 
 use agents::{Answer, Group, Guest, Job, JobKind, Ordered, Registration, Status};
 use auth::Claims;
+use axum::extract::ws::Message as Frame;
 use base::agents::{AGENT_NAME_BYTES, BadDispatch, Dispatch, TEXT_BYTES, check_deployment};
 use base::model::Permissions;
 use base::{Identity, JobId, UnixMillis};
 use livekit_protocol as proto;
+use prost::Message as _;
 
 use super::Said;
 use crate::config::State;
-use crate::{ids, translate};
+use crate::{ids, shape, translate};
 
 /// How long an agent may take from its job to the room, and to come back to it: it is given fresh tokens while it is there.
 const TOKEN_LIFE: Duration = Duration::from_secs(3_600);
@@ -23,6 +25,15 @@ const NAME_BYTES: usize = 256;
 const ERROR_BYTES: usize = 1_024;
 /// Jobs that a worker may have had when it comes back.
 const MAX_RESUMED: usize = 1_000;
+
+/// A message of a worker; `None`: it cannot be read.
+pub(super) fn read(frame: &Frame) -> Option<proto::WorkerMessage> {
+    match frame {
+        Frame::Binary(bytes) if shape::is_sane(bytes) => proto::WorkerMessage::decode(bytes.as_ref()).ok(),
+        Frame::Text(text) => serde_json::from_str(text.as_str()).ok(),
+        _ => None,
+    }
+}
 
 /// What a worker registers as; `Err`: why it cannot.
 pub(super) fn registration(

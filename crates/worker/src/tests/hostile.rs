@@ -65,6 +65,30 @@ fn random_datagrams_are_counted_and_get_no_answer_and_a_call_goes_on() {
 }
 
 #[test]
+fn a_stranger_that_asks_for_its_address_is_told_it_and_so_is_a_client() {
+    let mut world = World::new();
+    let alice = world.connect(303, 1);
+    let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let question = [&[0, 1, 0, 0, 0x21, 0x12, 0xa4, 0x42][..], &[7; 12]].concat();
+    for socket in [&stranger, &alice.socket] {
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        socket.send_to(&question, world.address()).unwrap();
+        let mut bytes = [0; 100];
+        let answer = loop {
+            let (len, _) = socket.recv_from(&mut bytes).unwrap();
+            // The client gets reports besides.
+            if bytes[0] == 1 {
+                break &bytes[..len];
+            }
+        };
+        assert_eq!((answer.len(), &answer[8..20]), (question.len() + 12, &[7; 12][..]));
+        let port = u16::from_be_bytes([answer[26], answer[27]]) ^ 0x2112;
+        assert_eq!(port, socket.local_addr().unwrap().port());
+    }
+    assert_eq!(world.metrics.value("stoa_worker_stun_requests_total", None), 2);
+}
+
+#[test]
 fn a_panic_ends_one_peer_and_nobody_else() {
     let mut world = World::new();
     let (mut alice, mut bob) = (world.connect(311, 1), world.connect(312, 1));
