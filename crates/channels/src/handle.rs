@@ -11,15 +11,17 @@ use messaging::command::{Answer, Code, Command, Refusal};
 use messaging::event::{Event, Kind, ReadMark, Settings};
 use messaging::format::fingerprint;
 use messaging::partition::Partition;
-use messaging::place::{Cursor, Lineage, Region, Vector};
+use messaging::place::{Cursor, EventId, Lineage, Region, Vector};
 use messaging::receipts::Tier;
 use messaging::roles::Role;
 use store::Index;
 use store::index::Name;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::calls::{CallAsk, CallView, CallsOf};
 use crate::library::Library;
 use crate::listen::{Followers, Listener, Told, lock};
+use crate::outbox::Bell;
 use crate::owner::{Asked, Order};
 use crate::presence::There;
 use crate::tail::Tail;
@@ -35,6 +37,8 @@ pub(crate) struct Shared {
     pub library: Arc<dyn Library>,
     pub people: Followers<UserId>,
     pub presence: Arc<There>,
+    pub calls: Arc<CallsOf>,
+    pub effects: Bell,
 }
 
 /// What there is of one partition.
@@ -53,8 +57,8 @@ impl Desk {
 
 impl Shared {
     pub fn new(region: Region, desks: Vec<Desk>, index: Arc<Index>, library: Arc<dyn Library>) -> Self {
-        let (people, presence) = (Followers::default(), Arc::default());
-        Self { region, desks, index, library, people, presence }
+        let (people, presence, calls) = (Followers::default(), Arc::default(), Arc::default());
+        Self { region, desks, index, library, people, presence, calls, effects: Bell::default() }
     }
 
     /// The number of a channel's partition.
@@ -230,6 +234,40 @@ impl Handle {
     /// Is somebody connected to this node, or was until a moment ago?
     pub fn is_there(&self, user: &UserId) -> bool {
         self.0.presence.is_there(user)
+    }
+
+    /// Somebody types in a channel, or not any more. It may be lost.
+    pub fn typing(&self, channel: &ChannelId, user: &UserId, on: bool) {
+        let order = Order::Typing { channel: channel.clone(), user: user.clone(), on };
+        // With much to do this is what gives way.
+        let _ = self.0.desk(channel).inbox.try_send(order);
+    }
+
+    /// Somebody opens the details of a message: from now on this person is told with [`Told::Receipts`] who reads it, as its sender is, until
+    /// another is named, or none. False: too many do, nobody follows the channel, or the person is not in it.
+    pub async fn watch_readers(&self, channel: &ChannelId, user: &UserId, event: Option<EventId>) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let order = Order::Watch { channel: channel.clone(), user: user.clone(), event, reply };
+        self.0.desk(channel).inbox.try_send(order).is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// A step of a call; who is to hear of it is told with [`Told::Call`]. The answer is how the call stands.
+    ///
+    /// # Errors
+    /// As [`Handle::look`]; [`Code::Forbidden`], [`Code::TooLarge`] (nobody to ring, or too many), [`Code::NoTarget`] (it is over),
+    /// [`Code::Exists`] (another device answered).
+    pub async fn call(&self, asked: CallAsk) -> Result<CallView, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let inbox = &self.0.desk(&asked.channel).inbox;
+        if inbox.try_send(Order::Call(Box::new(asked), reply)).is_err() {
+            return Err(busy("the owner of the channel has too much to do: try again"));
+        }
+        answer.await.unwrap_or_else(|_| Err(busy("the owner of the channel changed: try again")))
+    }
+
+    /// Calls that ring for somebody, or run with them.
+    pub fn calls_of(&self, user: &UserId) -> Vec<Arc<CallView>> {
+        self.0.calls.of(user)
     }
 
     /// Looks at a partition's state; the answer comes when what it stands on is committed.

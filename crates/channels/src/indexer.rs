@@ -8,8 +8,8 @@ use backplane::{Failed, Position};
 use messaging::event::Event;
 use tokio::sync::watch;
 
-use crate::extract;
 use crate::handle::Shared;
+use crate::{extract, outbox};
 
 /// Jobs that are written at once.
 const JOBS: usize = 1_024;
@@ -98,6 +98,11 @@ fn run(shared: &Shared, waiting: &Receiver<Job>) -> Result<(), Failed> {
         for (partition, upto) in reached {
             if let Some(desk) = shared.desks.get(usize::from(partition)) {
                 desk.tail.indexed(upto.n);
+            }
+        }
+        for (partition, events) in &batch {
+            if events.iter().any(|event| outbox::has_effects(event)) {
+                shared.effects.ring(*partition);
             }
         }
         if is_over {

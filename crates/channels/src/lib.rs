@@ -11,6 +11,7 @@
 //!
 //! This crate knows nothing of sockets, tokens, frames or encodings of the protocol.
 
+pub mod calls;
 mod extract;
 mod handle;
 pub mod history;
@@ -21,6 +22,7 @@ mod library;
 mod listen;
 pub mod lists;
 mod node;
+mod outbox;
 mod owner;
 mod presence;
 mod tail;
@@ -29,3 +31,4 @@ pub use extract::Extract;
 pub use handle::{Handle, Look};
 pub use listen::{Listener, Told};
 pub use node::{Node, Settings, open_index};
+pub use outbox::inbox_of;

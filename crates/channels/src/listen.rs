@@ -7,11 +7,12 @@
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
-use base::{ChannelId, DeviceId, UserId};
+use base::{CallId, ChannelId, DeviceId, UserId};
 use messaging::event::{Body, Event, ReadMark};
 use messaging::{receipts, typing};
 use tokio::sync::Notify;
 
+use crate::calls::CallTold;
 use crate::handle::Shared;
 
 /// What waits for one listener: some seconds of all that one process delivers.
@@ -64,6 +65,19 @@ pub enum Told {
         connection: u64,
         /// Who, and whether they are there.
         changes: Arc<[(UserId, bool)]>,
+    },
+    /// Something of a call, for a person's devices.
+    Call {
+        /// Whose.
+        user: UserId,
+        /// In which channel.
+        channel: ChannelId,
+        /// Which call.
+        call: CallId,
+        /// Who called.
+        from: UserId,
+        /// What.
+        what: CallTold,
     },
     /// A person came into a channel, or is out of it: for that person's devices.
     Membership {

@@ -15,6 +15,7 @@ use crate::extract::Extract;
 use crate::handle::{Desk, Handle, Shared};
 use crate::hook::Hook;
 use crate::indexer::Indexer;
+use crate::outbox;
 use crate::owner::Owner;
 
 /// Orders that may wait for one owner; more are answered *busy* at once.
@@ -105,7 +106,8 @@ impl Node {
             };
             owners.spawn(owner.run());
         }
-        owners.spawn(until_closed(is_closing, Arc::clone(&shared.presence).run()));
+        owners.spawn(until_closed(is_closing.clone(), Arc::clone(&shared.presence).run()));
+        owners.spawn(until_closed(is_closing, outbox::run(Arc::clone(&shared))));
         Self { handle: Handle::new(shared), owners, closing, indexer, stopped }
     }
 

@@ -116,6 +116,33 @@ impl Receipts {
         self.readers.entry(user).or_insert(Reader { since, mark });
     }
 
+    /// Somebody who is in the channel since `since`, and whose marks are known, when a new owner begins.
+    pub fn known(&mut self, user: UserId, since: Vector, mark: ReadMark) {
+        self.readers.entry(user).or_insert(Reader { since, mark });
+    }
+
+    /// A message of before this began, the older first: it is counted from here on with those who have received and read it already, who
+    /// were told of.
+    pub fn recall(&mut self, event: &Event) {
+        self.sent(event);
+        let reaches =
+            |vector: &Vector| vector.place(event.id.region).is_some_and(|place| place >= event.id.place);
+        let Some(tracked) = self.tracked.get_mut(&event.id) else { return };
+        for (user, reader) in &self.readers {
+            if Some(user) == tracked.sender.as_ref() || reaches(&reader.since) {
+                continue;
+            }
+            tracked.delivered += usize::from(reaches(&reader.mark.delivered));
+            if reaches(&reader.mark.read) {
+                tracked.read += 1;
+                if tracked.names.len() < NAMES {
+                    tracked.names.push(user.clone());
+                }
+            }
+        }
+        tracked.told = Some((tracked.read, tracked.delivered));
+    }
+
     /// Somebody is not in the channel any more: they count nowhere.
     pub fn left(&mut self, user: &UserId) {
         self.moved.remove(user);
@@ -373,6 +400,24 @@ mod tests {
         let frames = flush(&mut receipts);
         assert_eq!(frames[0].counts[0].read, 1);
         assert_eq!(frames[0].counts[0].names, [named(1)]);
+    }
+
+    #[test]
+    fn a_new_owner_goes_on_counting_where_the_one_before_stood() {
+        let mut receipts = Receipts::default();
+        for index in 0..40 {
+            let mark = if (1..11).contains(&index) { read("eu.1.1") } else { ReadMark::default() };
+            receipts.known(named(index), Vector::default(), mark);
+        }
+        let mut event = message("eu", 1, 1);
+        if let Some(from) = &mut event.from {
+            from.user = named(0);
+        }
+        receipts.recall(&event);
+        assert_eq!(flush(&mut receipts), []);
+        receipts.moved(Instant::now(), &named(11), &read("eu.1.1"));
+        let frames = flush(&mut receipts);
+        assert_eq!((frames[0].counts[0].read, frames[0].counts[0].delivered), (11, 11));
     }
 
     #[test]

@@ -120,6 +120,27 @@ impl Ring {
         Some((ring, notices))
     }
 
+    /// A call that another owner began `ago`, and that was answered `talked` ago, if it was: those who were rung go on ringing for the rest of
+    /// their time. Who answered is not known here; a call that runs takes in whoever answers again.
+    pub fn resume(
+        now: Instant,
+        call: CallId,
+        caller: UserId,
+        callees: impl IntoIterator<Item = UserId>,
+        ago: Duration,
+        talked: Option<Duration>,
+    ) -> Self {
+        let stands = if talked.is_some() { Callee::Missed } else { Callee::Ringing };
+        let people = callees.into_iter().take(RUNG).map(|user| (user, stands.clone())).collect();
+        let began = talked.map(|talked| now.checked_sub(talked).unwrap_or(now));
+        Self { call, caller, people, until: now + TIMEOUT.saturating_sub(ago), began, over: false }
+    }
+
+    /// Was it answered?
+    pub fn is_running(&self) -> bool {
+        self.began.is_some() && !self.over
+    }
+
     /// Which call.
     pub fn call(&self) -> &CallId {
         &self.call
@@ -329,6 +350,22 @@ mod tests {
         let mut ring = ring(now, &["bob", "eve"]);
         assert_eq!(missed(&ring.end(now)), ["bob", "eve"]);
         assert_eq!(ring.end(now), []);
+    }
+
+    #[test]
+    fn a_new_owner_goes_on_ringing_for_the_rest_of_the_time() {
+        let now = Instant::now();
+        let resume =
+            |ago, talked| Ring::resume(now, CallId::new("c"), user("ann"), [user("bob")], ago, talked);
+        let mut rings = resume(Duration::from_secs(40), None);
+        assert_eq!(rings.poll_timeout(), Some(now + Duration::from_secs(5)));
+        assert_eq!(missed(&rings.handle_timeout(now + Duration::from_secs(5))), ["bob"]);
+        let mut late = resume(Duration::from_secs(400), None);
+        assert_eq!(missed(&late.handle_timeout(now)), ["bob"]);
+        let mut runs = resume(Duration::from_secs(400), Some(Duration::from_secs(1)));
+        assert_eq!((runs.poll_timeout(), runs.is_running()), (None, true));
+        assert_eq!(stages(&runs.accept(now, &user("bob"), &device("phone")).expect("it runs")), []);
+        assert_eq!(stages(&runs.end(now)), [CallStage::Ended { talked: 1_000 }]);
     }
 
     #[test]

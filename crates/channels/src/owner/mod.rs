@@ -5,7 +5,10 @@
 //! before anybody is answered. An owner that is deposed forgets everything and begins anew as any other would.
 
 mod append;
+mod calls;
+mod effects;
 mod prepare;
+mod soft;
 mod start;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -14,17 +17,23 @@ use std::sync::mpsc::Sender;
 use std::time::Instant;
 
 use backplane::{Log, Ownership, Position};
-use messaging::command::{Answer, Command, Now};
+use base::{ChannelId, UserId};
+use messaging::command::{Answer, Command, Now, Refusal};
 use messaging::event::{Change, Content, Event};
 use messaging::partition::{Appended, Output, Partition};
+use messaging::place::EventId;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::calls::{CallAsk, CallView};
 use crate::handle::{Desk, Shared, busy, wall};
 use crate::indexer::Job;
 use crate::listen::Told;
 use crate::node::Settings;
+use crate::outbox::Effect;
 use append::Flight;
+use calls::Calls;
 use prepare::Preparing;
+use soft::Soft;
 
 /// Answers that an owner may owe: as many as a partition stages, and as many refusals between them.
 const OWED: usize = 16_384;
@@ -37,6 +46,14 @@ pub(crate) enum Order {
     Ask(Box<Asked>),
     /// To look at its state.
     View(View),
+    /// Somebody types, or not any more.
+    Typing { channel: ChannelId, user: UserId, on: bool },
+    /// Somebody opens the details of a message, or closes them.
+    Watch { channel: ChannelId, user: UserId, event: Option<EventId>, reply: oneshot::Sender<bool> },
+    /// A step of a call.
+    Call(Box<CallAsk>, oneshot::Sender<Result<CallView, Refusal>>),
+    /// Something for an inbox.
+    Effect(Box<Effect>),
 }
 
 /// A command, and where its answer goes.
@@ -100,6 +117,8 @@ struct Service<'a, L: Log> {
     /// What has been seen of the state up to a number, told when that is committed.
     views: VecDeque<(u64, Box<dyn FnOnce() + Send>)>,
     preparing: Preparing,
+    soft: Soft,
+    calls: Calls,
     /// The number that the last checkpoint covers, and when it was made.
     checkpointed: (u64, Instant),
     deposed: bool,
@@ -122,6 +141,8 @@ impl<'a, L: Log> Service<'a, L> {
             requests: 0,
             views: VecDeque::new(),
             preparing: Preparing::default(),
+            soft: Soft::default(),
+            calls: Calls::default(),
             checkpointed: (checkpointed, Instant::now()),
             deposed: false,
         }
@@ -129,6 +150,7 @@ impl<'a, L: Log> Service<'a, L> {
 
     async fn serve(mut self) -> End {
         self.partition.start();
+        self.resume_calls().await;
         loop {
             self.pump();
             if self.deposed {
@@ -161,20 +183,29 @@ impl<'a, L: Log> Service<'a, L> {
 
     /// An order, and those behind it.
     fn take(&mut self, order: Option<Order>) {
+        let mut left = TURN;
         let mut next = order;
-        for _ in 0..TURN {
-            match next {
-                Some(Order::Ask(asked)) => self.ask(*asked),
-                Some(Order::View(view)) => {
-                    let seen = view(&self.partition);
-                    self.views.push_back((self.partition.state().head.n, seen));
-                }
-                None => return,
-            }
-            next = self.orders.try_recv().ok();
+        while let Some(order) = next {
+            self.obey(order);
+            left -= 1;
+            next = (left > 0).then(|| self.orders.try_recv().ok()).flatten();
         }
-        if let Some(Order::Ask(asked)) = next {
-            self.ask(*asked);
+    }
+
+    fn obey(&mut self, order: Order) {
+        match order {
+            Order::Ask(asked) => self.ask(*asked),
+            Order::View(view) => {
+                let seen = view(&self.partition);
+                self.views.push_back((self.partition.state().head.n, seen));
+            }
+            Order::Typing { channel, user, on } => self.typing(&channel, &user, on),
+            Order::Watch { channel, user, event, reply } => {
+                // Who asked may have gone.
+                let _ = reply.send(self.watch_readers(&channel, &user, event));
+            }
+            Order::Call(asked, reply) => self.call(*asked, reply),
+            Order::Effect(effect) => self.effect(*effect),
         }
     }
 
@@ -205,11 +236,14 @@ impl<'a, L: Log> Service<'a, L> {
     fn poll_timeout(&self) -> Option<Instant> {
         let again = self.flight.again_at();
         let checkpoint = self.checkpoint_due();
-        self.partition.poll_timeout().into_iter().chain(again).chain(checkpoint).min()
+        let soft = self.soft.poll_timeout().into_iter().chain(self.calls.poll_timeout());
+        self.partition.poll_timeout().into_iter().chain(again).chain(checkpoint).chain(soft).min()
     }
 
     async fn handle_timeout(&mut self) {
         self.partition.handle_timeout(now());
+        self.tell_soft();
+        self.time_calls();
         if self.checkpoint_due().is_some_and(|due| due <= Instant::now()) {
             self.checkpoint().await;
         }
@@ -264,6 +298,7 @@ impl<'a, L: Log> Service<'a, L> {
             }
             Output::Deliver(event) => self.deliver(event),
             Output::Marks { channel, marks } => {
+                self.marked(&channel, &marks);
                 let told = Told::Marks { channel: channel.clone(), marks: marks.into() };
                 self.desk().followers.tell(&channel, &told);
             }
@@ -287,6 +322,7 @@ impl<'a, L: Log> Service<'a, L> {
     }
 
     fn deliver(&mut self, event: Arc<Event>) {
+        self.soften(&event);
         let channel = event.channel.clone();
         let followers = &self.desk().followers;
         followers.tell(&channel, &Told::Event(Arc::clone(&event)));
@@ -310,7 +346,7 @@ impl<'a, L: Log> Service<'a, L> {
         }
     }
 
-    fn tell_membership(&self, user: &base::UserId, channel: &base::ChannelId) {
+    fn tell_membership(&self, user: &UserId, channel: &ChannelId) {
         let told = Told::Membership { user: user.clone(), channel: channel.clone() };
         self.shared.people.tell(user, &told);
     }
