@@ -17,6 +17,7 @@ use messaging::session::Soft;
 use wire::messaging::{self as protocol, Push};
 
 use crate::app::App;
+use crate::commands::calling;
 use crate::connection::{Close, Connection};
 use crate::encode::Cache;
 use crate::metrics::count;
@@ -195,6 +196,11 @@ impl Shard {
                 if let Some(connection) = found {
                     connection.soft(Soft::Presence { changes: changes.to_vec() }, cache);
                 }
+            }
+            Told::Call { user, channel, call, from, what } => {
+                let told = calling::told(channel.as_str(), call.as_str(), from.as_str(), &what);
+                let told = Push::Call(told);
+                self.of_user(&user).iter().for_each(|connection| connection.push(&told, false));
             }
             Told::Membership { user, channel } => {
                 for connection in self.of_user(&user) {

@@ -1,5 +1,6 @@
 //! What clients ask for, and who may.
 
+pub(crate) mod calling;
 mod channel;
 mod reading;
 mod sending;
@@ -138,6 +139,9 @@ pub(crate) fn carry_out(app: &Arc<App>, asker: Asker, command: Command) -> Answe
         C::Connect(_) | C::Subscribe(_) | C::Unsubscribe(_) | C::Presence(_) => {
             refused(Error::last(ErrorCode::Malformed, "this needs a connection: use the WebSocket"))
         }
+        C::CallInvite(_) | C::CallAccept(_) | C::CallDecline(_) | C::CallCancel(_) | C::CallEnd(_) => {
+            Box::pin(calling::answer(app, asker, command))
+        }
         other => Box::pin(reading::answer(app, asker, other)),
     }
 }
@@ -193,7 +197,7 @@ async fn connect(connection: Arc<Connection>, id: u64, ask: protocol::Connect) -
         time: (app.now)().0,
         limits: app.config.limits(),
         channels,
-        calls: Vec::new(),
+        calls: app.handle.calls_of(&who.user).iter().map(|view| calling::stands(view)).collect(),
     };
     let mut state = connection.lock();
     connection.answer_in(&mut state, id, &Ok(Okay::Connected(Box::new(connected))));
