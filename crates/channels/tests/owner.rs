@@ -80,6 +80,35 @@ async fn commands_that_are_not_waited_for_keep_their_order_though_an_edit_is_loo
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn checkpoints_are_made_under_load_and_a_start_goes_on_from_the_last_of_them() {
+    let desk = Desk::with(channels::Settings { checkpoint_after: 50, ..desk::settings() }).await;
+    desk.group("room").await;
+    let pending: Vec<_> =
+        (1..=2_000).map(|csn| desk.start("ann", "room", desk::sending(csn, text("one")))).collect();
+    let mut last = None;
+    for answer in pending {
+        last = Some(sent(answer.await));
+    }
+    let last = last.expect("some were sent");
+    let mut covered = 0;
+    for _ in 0..400 {
+        for partition in 0..desk::PARTITIONS {
+            let extent = backplane::Log::extent(&desk.log, partition).await.expect("it answers");
+            covered = covered.max(extent.checkpoint.map_or(0, |at| at.n));
+        }
+        if covered > 1_950 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert!(covered > 1_950, "{covered}");
+    let desk = desk.crash().await;
+    let look = desk.handle.look(&channel("room"), Some(&user("bob")), None).await.expect("bob is in it");
+    assert_eq!((look.unread, look.head.at.place(last.region)), (2_000, Some(last.place)));
+    assert_eq!(desk.say("ann", "room", 2_001, "and").await.place.epoch, last.place.epoch);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_removed_hears_it_last_and_cannot_look_any_more() {
     let desk = Desk::new().await;
     desk.group("room").await;

@@ -121,6 +121,8 @@ struct Service<'a, L: Log> {
     calls: Calls,
     /// The number that the last checkpoint covers, and when it was made.
     checkpointed: (u64, Instant),
+    /// It is on its way to the disk.
+    saving: Option<tokio::task::JoinHandle<()>>,
     deposed: bool,
 }
 
@@ -144,6 +146,7 @@ impl<'a, L: Log> Service<'a, L> {
             soft: Soft::default(),
             calls: Calls::default(),
             checkpointed: (checkpointed, Instant::now()),
+            saving: None,
             deposed: false,
         }
     }
@@ -159,18 +162,34 @@ impl<'a, L: Log> Service<'a, L> {
             let serving = self.partition.is_serving();
             let is_closing = *self.closing.borrow();
             if is_closing && self.is_idle() {
-                self.checkpoint().await;
+                self.end().await;
                 return End::Closed;
             }
+            if self.is_overdue() {
+                self.checkpoint();
+            }
+            let overdue = self.is_overdue();
             let due = self.poll_timeout();
             tokio::select! {
                 biased;
                 fate = self.flight.landed() => self.landed(fate),
                 prepared = self.preparing.next() => self.prepared(prepared),
-                order = self.orders.recv(), if serving && !is_closing => self.take(order),
-                () = sleep_until(due) => self.handle_timeout().await,
+                order = self.orders.recv(), if serving && !is_closing && !overdue => self.take(order),
+                () = saved(&mut self.saving) => {}
+                () = sleep_until(due) => self.handle_timeout(),
                 _ = self.closing.changed(), if !is_closing => {}
             }
+        }
+    }
+
+    /// Keeps what it has.
+    async fn end(&mut self) {
+        if self.saving.is_some() {
+            saved(&mut self.saving).await;
+        }
+        self.checkpoint();
+        if self.saving.is_some() {
+            saved(&mut self.saving).await;
         }
     }
 
@@ -235,18 +254,16 @@ impl<'a, L: Log> Service<'a, L> {
 
     fn poll_timeout(&self) -> Option<Instant> {
         let again = self.flight.again_at();
-        let checkpoint = self.checkpoint_due();
+        // One that is overdue waits for an append, not for a time.
+        let checkpoint = self.checkpoint_due().filter(|due| *due > Instant::now());
         let soft = self.soft.poll_timeout().into_iter().chain(self.calls.poll_timeout());
         self.partition.poll_timeout().into_iter().chain(again).chain(checkpoint).chain(soft).min()
     }
 
-    async fn handle_timeout(&mut self) {
+    fn handle_timeout(&mut self) {
         self.partition.handle_timeout(now());
         self.tell_soft();
         self.time_calls();
-        if self.checkpoint_due().is_some_and(|due| due <= Instant::now()) {
-            self.checkpoint().await;
-        }
     }
 
     /// Tells what may be told, and appends what waits.
@@ -359,23 +376,44 @@ impl<'a, L: Log> Service<'a, L> {
         let (covered, at) = self.checkpointed;
         let grown = self.partition.committed().saturating_sub(covered);
         match grown {
+            _ if self.saving.is_some() => None,
             0 => None,
             grown if grown >= self.settings.checkpoint_after => Some(at),
             _ => Some(at + self.settings.checkpoint_every),
         }
     }
 
-    /// Keeps the state, if nothing in it is on its way.
-    async fn checkpoint(&mut self) {
+    /// Is a checkpoint due? Then nothing new is taken until all that was taken is committed, which is when one can be made.
+    fn is_overdue(&self) -> bool {
+        self.checkpoint_due().is_some_and(|due| due <= Instant::now())
+    }
+
+    /// Keeps the state, if nothing in it is on its way; the disk is waited for beside what goes on.
+    fn checkpoint(&mut self) {
         let n = self.partition.committed();
         if n <= self.checkpointed.0 {
             return;
         }
         let Some(state) = self.partition.checkpoint() else { return };
         self.checkpointed = (n, Instant::now());
-        if let Err(error) = self.log.checkpoint(self.number, n, state.into()).await {
-            tracing::warn!(%error, partition = self.number, "a checkpoint was not kept; there will be another");
+        let (log, partition) = (self.log.clone(), self.number);
+        self.saving = Some(tokio::spawn(async move {
+            if let Err(error) = log.checkpoint(partition, n, state.into()).await {
+                tracing::warn!(%error, partition, "a checkpoint was not kept; there will be another");
+            }
+        }));
+    }
+}
+
+/// Waits for the checkpoint that is on its way; never, when there is none.
+async fn saved(saving: &mut Option<tokio::task::JoinHandle<()>>) {
+    match saving {
+        Some(task) => {
+            // One that panicked has said so.
+            let _ = task.await;
+            *saving = None;
         }
+        None => std::future::pending().await,
     }
 }
 
