@@ -2,7 +2,7 @@
 //!
 //! A receiver estimates no more than about 1.5 times what reaches it. While little is sent, a REMB therefore tells of our
 //! sending and not of the path; it counts as a limit only when it is below what was sent. While nothing is sent it is not
-//! repeated (aiortc): then the reports of loss decide alone, by the classic rule, as they do of who never said one.
+//! repeated (aiortc): then the reports of loss decide alone, by the classic rule. Who never said one gets the start rate.
 //!
 //! A receiver that sees a queue lowers its word. One that rises says, however low it is, that the path carries what is sent:
 //! receivers begin, and come back from an outage or a pause, with a low word that rises for many seconds, and to obey that would
@@ -21,7 +21,7 @@ const MUCH: f64 = 0.10;
 const LITTLE: f64 = 0.02;
 const RECOVERY: f64 = 1.05;
 /// Growth per second beyond the start rate where reports without loss are all that comes: at first, and once the path has shown
-/// its limit, or where nobody has ever said a REMB. How many times what is sent it may reach: as far as the first probes would go.
+/// its limit. How many times what is sent it may reach: as far as the first probes would go.
 const FIRST_GROWTH: f64 = 1.25;
 const UNTOLD_GROWTH: f64 = 1.08;
 const UNTOLD_SHARE: f64 = 6.0;
@@ -198,13 +198,14 @@ impl Remb {
 
     /// Where no REMB tells a limit, and nothing is lost.
     fn grow_untold(&mut self, now_us: i64, seconds: f64, sent: f64, floor: f64) {
-        let told = self.last.is_some_and(|(at, _)| now_us - at < FRESH_US);
+        // Of who has never said one nothing is known: the start rate has to do.
+        let told = self.last.is_none_or(|(at, _)| now_us - at < FRESH_US);
         if told || self.loss_factor < 1.0 {
             return;
         }
         let rate = self.rate.unwrap_or(floor);
         let back = (rate * GROWTH.powf(seconds)).min(floor);
-        let growth = if self.limited || self.last.is_none() { UNTOLD_GROWTH } else { FIRST_GROWTH };
+        let growth = if self.limited { UNTOLD_GROWTH } else { FIRST_GROWTH };
         let beyond = (rate * growth.powf(seconds)).min(UNTOLD_SHARE * sent);
         self.rate = Some(rate.max(back).max(beyond));
     }
@@ -279,18 +280,18 @@ mod tests {
     }
 
     #[test]
-    fn a_receiver_that_has_never_said_a_remb_gets_slowly_more_and_one_that_stopped_gets_it_faster() {
+    fn a_receiver_that_has_never_said_a_remb_gets_the_start_rate_and_one_that_stopped_gets_more() {
         let mut remb = Remb::new();
         let mut rate = FLOOR;
         for now in 1..=8 {
             rate = reported(&mut remb, now, rate, 0.0);
         }
-        assert!((1.5 * FLOOR..2.0 * FLOOR).contains(&rate), "{rate}");
+        assert_eq!(rate, FLOOR);
         second(&mut remb, 9, rate, 400_000.0);
         for now in 10..=18 {
             rate = reported(&mut remb, now, rate, 0.0);
         }
-        assert!(rate > 3.0 * FLOOR, "{rate}");
+        assert!(rate > 2.0 * FLOOR, "{rate}");
         let shown = rate;
         for now in 19..=60 {
             rate = reported(&mut remb, now, 100_000.0, 0.0);
@@ -300,13 +301,6 @@ mod tests {
             rate = reported(&mut remb, now, rate, 0.3);
         }
         assert!(rate < 0.2 * shown, "{rate}");
-    }
-
-    #[test]
-    fn a_picture_that_needs_more_than_the_start_rate_does_not_wait_for_a_remb_that_only_it_would_bring() {
-        let mut remb = Remb::new();
-        let rates: Vec<f64> = (1..=8).map(|now| reported(&mut remb, now, 63_000.0, 0.0)).collect();
-        assert!(rates.last().is_some_and(|rate| (340_000.0..380_000.0).contains(rate)), "{rates:?}");
     }
 
     #[test]
@@ -457,7 +451,7 @@ mod tests {
             remb.on_sent(bytes);
             remb.on_remb(now_us, told, FLOOR);
         }
-        assert!(remb.fallback() >= Some(300_000.0), "{remb:?}");
+        assert!(remb.fallback() >= Some(250_000.0), "{remb:?}");
     }
 
     #[test]
