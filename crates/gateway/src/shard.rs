@@ -18,7 +18,7 @@ use wire::messaging::{self as protocol, Push};
 
 use crate::app::App;
 use crate::commands::calling;
-use crate::connection::{Close, Connection};
+use crate::connection::{Close, Connection, Who};
 use crate::encode::Cache;
 use crate::metrics::count;
 use crate::{streams, translate};
@@ -34,6 +34,8 @@ pub(crate) struct Shard {
     pub listener: Listener,
     rooms: Mutex<HashMap<ChannelId, Arc<Room>>>,
     connections: Mutex<HashMap<u64, Arc<Connection>>>,
+    /// By person: what is for somebody's devices asks for no other's.
+    people: Mutex<HashMap<UserId, Vec<Arc<Connection>>>>,
     due: Mutex<BTreeMap<(Instant, u64), Weak<Connection>>>,
     /// Streams that ended by themselves.
     left: Mutex<Vec<(ChannelId, u64)>>,
@@ -63,6 +65,7 @@ impl Shard {
             listener,
             rooms: Mutex::default(),
             connections: Mutex::default(),
+            people: Mutex::default(),
             due: Mutex::default(),
             left: Mutex::default(),
             changed: Mutex::default(),
@@ -82,6 +85,25 @@ impl Shard {
     /// A connection is let in.
     pub fn admit(&self, connection: &Arc<Connection>) {
         lock(&self.connections).insert(connection.id, Arc::clone(connection));
+    }
+
+    /// Somebody's device was let in: what is for that person is told here.
+    pub fn attend(&self, who: &Who, connection: &Arc<Connection>) {
+        lock(&self.people).entry(who.user.clone()).or_default().push(Arc::clone(connection));
+        self.listener.attend(&who.user, &who.device, connection.id);
+    }
+
+    /// That connection is over.
+    pub fn leave(&self, who: &Who, connection: u64) {
+        let mut people = lock(&self.people);
+        if let Some(devices) = people.get_mut(&who.user) {
+            devices.retain(|other| other.id != connection);
+            if devices.is_empty() {
+                people.remove(&who.user);
+            }
+        }
+        drop(people);
+        self.listener.leave(&who.user, &who.device, connection);
     }
 
     /// A connection is to hear of a channel: from here on everything is offered to it.
@@ -222,17 +244,19 @@ impl Shard {
     }
 
     fn of_user(&self, user: &UserId) -> Vec<Arc<Connection>> {
-        let connections = lock(&self.connections);
-        let own = |connection: &&Arc<Connection>| connection.who().is_some_and(|who| who.user == *user);
-        connections.values().filter(own).cloned().collect()
+        lock(&self.people).get(user).cloned().unwrap_or_default()
     }
 
     fn event(&self, event: &Arc<Event>, cache: &mut Cache) {
         let Some(room) = self.room(&event.channel) else { return };
-        let inside = lock(&room.0);
-        let (now, members) = (Instant::now(), inside.members);
-        for connection in &inside.connections {
-            connection.offer(now, &inside.lineage, event, members, cache);
+        // Who writes to a connection holds its state, and may ask how many members a channel has: nobody holds both the other way round.
+        let (lineage, members, connections) = {
+            let inside = lock(&room.0);
+            (Arc::clone(&inside.lineage), inside.members, inside.connections.clone())
+        };
+        let now = Instant::now();
+        for connection in &connections {
+            connection.offer(now, &lineage, event, members, cache);
         }
     }
 

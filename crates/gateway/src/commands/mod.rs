@@ -181,7 +181,7 @@ async fn connect(connection: Arc<Connection>, id: u64, ask: protocol::Connect) -
         state.let_in(Arc::clone(&who), app.config.channels);
     }
     count(&app.metrics.connected);
-    connection.shard.listener.attend(&who.user, &who.device, connection.id);
+    connection.shard.attend(&who, &connection);
     app.came(&who, &connection);
     let mut channels = Vec::with_capacity(ask.resume.len().min(app.config.channels));
     for resume in ask.resume {

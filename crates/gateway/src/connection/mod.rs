@@ -488,7 +488,7 @@ impl Connection {
             self.shard.part(channel, self.id);
         }
         if let Some(who) = who {
-            self.shard.listener.leave(&who.user, &who.device, self.id);
+            self.shard.leave(&who, self.id);
             self.app.gone(&who, self.id);
         }
     }
