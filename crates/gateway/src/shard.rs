@@ -220,7 +220,8 @@ impl Shard {
                 }
             }
             Told::Call { user, channel, call, from, what } => {
-                let told = calling::told(channel.as_str(), call.as_str(), from.as_str(), &what);
+                let mut told = calling::told(channel.as_str(), call.as_str(), from.as_str(), &what);
+                calling::let_in(app, &mut told, &user);
                 let told = Push::Call(told);
                 self.of_user(&user).iter().for_each(|connection| connection.push(&told, false));
             }

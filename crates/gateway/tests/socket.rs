@@ -247,3 +247,54 @@ async fn a_reader_of_server_sent_events_gets_the_same_frames() {
     }
     assert!(got.contains("text/event-stream") && got.contains("data: {\"v\":1,\"events\":{"), "{got}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_call_rings_on_all_devices_and_stops_when_one_answers() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut phone = desk.connect("bob", "phone").await;
+    let mut laptop = desk.connect("bob", "laptop").await;
+    let call = json!({"channel": "room", "call": "c1"});
+    let invited = ann.ask("call.invite", json!({"channel": "room", "call": "c1", "media": "video"})).await;
+    assert_eq!(invited["ok"]["call"]["stage"], "ringing", "{invited}");
+    for client in [&mut phone, &mut laptop] {
+        let rings = client.push("call").await;
+        assert_eq!(
+            (&rings["stage"], &rings["from"], &rings["media"]),
+            (&json!("ringing"), &json!("ann"), &json!("video"))
+        );
+        assert!(rings.get("token").is_none(), "{rings}");
+    }
+    let accepted = phone.ask("call.accept", call.clone()).await;
+    assert_eq!(accepted["ok"]["call"]["stage"], "accepted", "{accepted}");
+    let stopped = laptop.push("call").await;
+    assert_eq!((&stopped["stage"], &stopped["device"]), (&json!("stopped"), &json!("phone")));
+    let answered = ann.push("call").await;
+    assert_eq!((&answered["stage"], &answered["user"]), (&json!("accepted"), &json!("bob")));
+    assert_eq!(answered["room"], "call:room:c1", "{answered}");
+    let ended = ann.ask("call.end", call).await;
+    assert_eq!(ended["ok"]["call"]["stage"], "ended", "{ended}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn typing_and_receipts_reach_who_has_the_channel_open() {
+    let desk = Desk::new().await;
+    let mut ann = desk.connect("ann", "phone").await;
+    group(&mut ann, "room", &["bob"]).await;
+    let mut bob = desk.connect("bob", "phone").await;
+    for client in [&mut ann, &mut bob] {
+        client.ask("subscribe", json!({"channel": "room", "from": "head"})).await;
+    }
+    bob.ask("typing", json!({"channel": "room"})).await;
+    assert_eq!(ann.push("typing").await, json!({"channel": "room", "users": ["bob"], "more": 0}));
+    let sent = ann.ask("send", message("room", 1, "one")).await["ok"]["event"].clone();
+    let cursor = bob.push("events").await["cursor"].clone();
+    bob.ask("read", json!({"channel": "room", "cursor": cursor})).await;
+    let told = ann.push("receipts").await;
+    assert_eq!(
+        (&told["marks"][0]["user"], &told["marks"][0]["read"]["eu"]),
+        (&json!("bob"), &sent),
+        "{told}"
+    );
+}

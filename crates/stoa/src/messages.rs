@@ -3,11 +3,13 @@
 use std::fs::{self, OpenOptions};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use auth::ApiKeys;
+use auth::{ApiKeys, Claims};
 use backplane::{EmbeddedLog, EmbeddedOwnership, EmbeddedQueue, Limits, Log as _};
 use channels::Node;
-use gateway::{Config, Gateway, Key, Parts};
+use gateway::{Config, Gateway, Key, Parts, Rooms};
 
 use crate::time;
 
@@ -15,6 +17,8 @@ use crate::time;
 const REGION: &str = "home";
 /// In the data directory.
 const DIRECTORY: &str = "messaging";
+/// How long what lets into a call's room is good.
+const CALL: Duration = Duration::from_secs(6 * 3_600);
 /// The file of the key that seals cursors and tokens.
 const KEY: &str = "seal.key";
 
@@ -69,9 +73,19 @@ pub async fn start(settings: &Settings, keys: &ApiKeys) -> Result<Option<Message
         key,
         now: time::unix_millis,
         config: Config::default(),
-        rooms: None,
+        rooms: Some(Arc::new(CallRooms(keys.clone()))),
     });
     Ok(Some(Messages { node, log, gateway, temporary }))
+}
+
+/// Lets people of a call into its room, with the first key.
+struct CallRooms(ApiKeys);
+
+impl Rooms for CallRooms {
+    fn token(&self, user: &str, room: &str) -> String {
+        let claims = Claims::join(user, room).valid_for(time::unix_millis(), CALL);
+        self.0.first().map(|(key, secret)| auth::mint(key, secret, &claims)).unwrap_or_default()
+    }
 }
 
 /// The key of this store: made when there is none.
@@ -111,7 +125,7 @@ impl Messages {
     }
 
     /// What is counted.
-    pub fn metrics(&self) -> &std::sync::Arc<gateway::Metrics> {
+    pub fn metrics(&self) -> &Arc<gateway::Metrics> {
         self.gateway.metrics()
     }
 

@@ -2,15 +2,16 @@
 
 use std::sync::Arc;
 
-use base::{CallId, DeviceId};
+use base::{CallId, DeviceId, UserId};
 use channels::calls::{CallAsk, CallStep, CallTold, CallView};
 use messaging::ring::Callee;
 use wire::messaging::{self as protocol, Command, Error, Okay, RingStage};
 
+use super::channel::escaped;
 use super::{Asker, channel, malformed, may_write, named, refusal, unimplemented, user};
 use crate::app::App;
 
-/// Answers a command about a call, or that somebody types.
+/// Answers a command about a call.
 pub(super) async fn answer(app: Arc<App>, asker: Asker, command: Command) -> Result<Okay, Error> {
     let (of, call, step) = match command {
         Command::CallInvite(ask) => {
@@ -27,9 +28,52 @@ pub(super) async fn answer(app: Arc<App>, asker: Asker, command: Command) -> Res
     let (channel, call) = (channel(&of)?, CallId::new(named(&call, "call")?));
     may_write(&asker, &channel)?;
     let who = asker.user.ok_or_else(|| malformed("a server calls nobody: say as_user".to_owned()))?;
-    let asked = CallAsk { channel, call, user: who, device: asker.device, step };
+    let asked = CallAsk { channel, call, user: who.clone(), device: asker.device, step };
     let view = app.handle.call(asked).await.map_err(|error| refusal(&error))?;
-    Ok(Okay::Call(Box::new(protocol::CallState { call: stands(&view) })))
+    let mut call = stands(&view);
+    // Who calls may wait in the room for the others.
+    if view.caller == who || call.stage == RingStage::Accepted {
+        let_in(&app, &mut call, &who);
+    }
+    Ok(Okay::Call(Box::new(protocol::CallState { call })))
+}
+
+/// One is typing, or is not.
+pub(super) fn typing(app: &App, asker: &Asker, ask: &protocol::Typing) -> Result<Okay, Error> {
+    let channel = channel(&ask.channel)?;
+    may_write(asker, &channel)?;
+    let who = asker.user.as_ref().ok_or_else(|| malformed("a server does not type: say as_user"))?;
+    app.handle.typing(&channel, who, ask.on.unwrap_or(true));
+    Ok(Okay::done())
+}
+
+/// Calls that ring for somebody, or run with them.
+pub(crate) fn own(app: &App, user: &UserId) -> Vec<protocol::CallPush> {
+    let stands = |view: &Arc<CallView>| {
+        let mut call = stands(view);
+        if call.stage == RingStage::Accepted {
+            let_in(app, &mut call, user);
+        }
+        call
+    };
+    app.handle.calls_of(user).iter().map(stands).collect()
+}
+
+/// The room of a call. No other room has such a name: whoever mints the id of a call opens no door with it.
+fn room(channel: &str, call: &str) -> String {
+    format!("call:{}:{}", escaped(channel), escaped(call))
+}
+
+/// Names the room of a call that goes on, with what lets this person in where it was answered.
+pub(crate) fn let_in(app: &App, call: &mut protocol::CallPush, user: &UserId) {
+    let goes_on = matches!(call.stage, RingStage::Ringing | RingStage::Accepted);
+    if let Some(rooms) = app.rooms.as_ref().filter(|_| goes_on) {
+        let room = room(&call.channel, &call.call);
+        // Who is rung, and has not answered, knocks at no door.
+        let answered = call.stage == RingStage::Accepted || call.from == user.as_str();
+        call.token = answered.then(|| rooms.token(user.as_str(), &room));
+        call.room = Some(room);
+    }
 }
 
 /// How a call stands, for who asked or connects.

@@ -103,7 +103,8 @@ pub(crate) fn direct(one: &UserId, other: &UserId) -> String {
     format!("direct:{}:{}", escaped(first.as_str()), escaped(second.as_str()))
 }
 
-fn escaped(name: &str) -> String {
+/// A name as a part of another, between colons.
+pub(super) fn escaped(name: &str) -> String {
     let mut out = String::with_capacity(name.len());
     for c in name.chars() {
         match c {

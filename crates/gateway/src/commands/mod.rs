@@ -139,6 +139,10 @@ pub(crate) fn carry_out(app: &Arc<App>, asker: Asker, command: Command) -> Answe
         C::Connect(_) | C::Subscribe(_) | C::Unsubscribe(_) | C::Presence(_) => {
             refused(Error::last(ErrorCode::Malformed, "this needs a connection: use the WebSocket"))
         }
+        C::Typing(ask) => {
+            let answer = calling::typing(&app, &asker, &ask);
+            Box::pin(std::future::ready(answer))
+        }
         C::CallInvite(_) | C::CallAccept(_) | C::CallDecline(_) | C::CallCancel(_) | C::CallEnd(_) => {
             Box::pin(calling::answer(app, asker, command))
         }
@@ -197,7 +201,7 @@ async fn connect(connection: Arc<Connection>, id: u64, ask: protocol::Connect) -
         time: (app.now)().0,
         limits: app.config.limits(),
         channels,
-        calls: app.handle.calls_of(&who.user).iter().map(|view| calling::stands(view)).collect(),
+        calls: calling::own(&app, &who.user),
     };
     let mut state = connection.lock();
     connection.answer_in(&mut state, id, &Ok(Okay::Connected(Box::new(connected))));

@@ -178,9 +178,14 @@ fn found_end(page: &str) -> Result<FoundEnd, Error> {
 async fn readers(app: &App, asker: &Asker, asked: &protocol::ReceiptsDetail) -> Result<Okay, Error> {
     let channel = channel(&asked.channel)?;
     may_read(asker, &channel)?;
-    let Some(id) = &asked.event else { return Ok(Okay::Readers(protocol::Readers::default())) };
+    let watched = asked.event.as_deref().map(event).transpose()?;
+    // Counts are pushed to whoever is connected; who asks by HTTP has the page alone.
+    if let Some(own) = asker.user.as_ref().filter(|_| asker.connection != 0) {
+        app.handle.watch_readers(&channel, own, watched).await;
+    }
+    let Some(watched) = watched else { return Ok(Okay::Readers(protocol::Readers::default())) };
     let after = asked.page.as_deref().map(user).transpose()?;
-    let found = app.handle.readers(&channel, asker.user.as_ref(), event(id)?, after.as_ref(), PEOPLE).await;
+    let found = app.handle.readers(&channel, asker.user.as_ref(), watched, after.as_ref(), PEOPLE).await;
     let found = found.map_err(|error| refusal(&error))?;
     Ok(Okay::Readers(protocol::Readers {
         read: translate::names(&found.read),
