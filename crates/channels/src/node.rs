@@ -34,6 +34,8 @@ pub struct Settings {
     pub checkpoint_after: u64,
     /// Time after which what has changed is checkpointed anyway.
     pub checkpoint_every: Duration,
+    /// How often it is looked for what channels do not keep any more.
+    pub retain_every: Duration,
     /// Asked before a message is accepted.
     pub hook: Option<Arc<dyn Hook>>,
 }
@@ -47,6 +49,7 @@ impl Settings {
             limits: Limits::default(),
             checkpoint_after: 20_000,
             checkpoint_every: Duration::from_secs(300),
+            retain_every: crate::owner::retain::EVERY,
             hook: None,
         }
     }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 /// Events that stay when the index has them: what streams catch up with after a short absence.
 pub const KEPT: usize = 512;
 /// Events that the index may not have; with more the owner appends no more until it keeps up.
-pub const BEHIND: usize = 8_192;
+pub const BEHIND: usize = 2_048;
 
 /// The end of a partition's log, as everybody may see it.
 pub struct Tail {

@@ -109,6 +109,55 @@ async fn checkpoints_are_made_under_load_and_a_start_goes_on_from_the_last_of_th
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_a_channel_does_not_keep_is_neither_shown_nor_found_nor_in_the_log() {
+    let quick = || channels::Settings {
+        checkpoint_after: 50,
+        retain_every: std::time::Duration::from_millis(20),
+        ..desk::settings()
+    };
+    let desk = Desk::with(quick()).await;
+    let settings = messaging::event::Settings { keep_newest: 100, ..Default::default() };
+    let members = vec![(user("bob"), messaging::roles::Role::Member)];
+    let ask = Ask::Create { kind: messaging::event::Kind::Group, settings, members };
+    assert_eq!(desk.ask("ann", "room", ask).await, messaging::command::Answer::Done);
+    let mut ids = Vec::new();
+    for csn in 1..=600 {
+        ids.push(desk.say("ann", "room", csn, "same").await);
+    }
+    let partition = {
+        let mut found = None;
+        for partition in 0..desk::PARTITIONS {
+            let head = backplane::Log::extent(&desk.log, partition).await.expect("it answers").head.n;
+            found = found.or((head >= 600).then_some(partition));
+        }
+        found.expect("one has all of it")
+    };
+    let mut first = 0;
+    for csn in 601..=2_000 {
+        desk.say("ann", "room", csn, "same").await;
+        first = backplane::Log::extent(&desk.log, partition).await.expect("it answers").first;
+        if first > 300 {
+            break;
+        }
+    }
+    assert!(first > 300, "{first}");
+    let desk = desk.crash().await;
+    let look = desk.handle.look(&channel("room"), Some(&user("bob")), None).await.expect("bob is in it");
+    let floor = look.floor.place(ids[0].region).expect("something is gone");
+    assert!(floor.n >= first - 1);
+    assert!(look.unread >= 100 && look.unread < 400, "{}", look.unread);
+    let all = desk.handle.events(&channel("room"), &Cursor::default(), 1_000).await.expect("it answers");
+    assert!(all[0].id.place.n >= first);
+    let anchor = messaging::history::Anchor::AfterId(ids[0]);
+    let page = desk.handle.history(&channel("room"), Some(&user("bob")), Some(&anchor), 1).await;
+    assert_eq!(page.expect("it answers").items[0].event.id.place.n, floor.n + 1);
+    assert_eq!(
+        desk.refused("bob", "room", desk::sending(1, Content::Delete { target: ids[0] })).await,
+        Code::NoTarget
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn who_is_removed_hears_it_last_and_cannot_look_any_more() {
     let desk = Desk::new().await;
     desk.group("room").await;

@@ -45,6 +45,8 @@ async fn order(rig: &mut impl Rig) {
     assert_eq!(texts(&log, 0).await, ["a", "b", "c", "d"]);
     let some = log.read(0, 2, 2).await.expect("it works");
     assert_eq!(some.iter().map(|event| event.at.n).collect::<Vec<_>>(), [2, 3], "a read keeps to its limit");
+    let picked = log.pick(0, vec![4, 2, 77]).await.expect("it works");
+    assert_eq!(picked.iter().map(|event| event.at.n).collect::<Vec<_>>(), [4, 2], "in the order asked for");
     assert!(texts(&log, 1).await.is_empty(), "partitions are apart");
     let nothing = log.append(0, head, Vec::new()).await;
     assert!(matches!(nothing, Appended::Refused(_)), "nothing cannot be appended: {nothing:?}");

@@ -3,7 +3,7 @@
 use backplane::Log;
 use base::{ChannelId, DeviceId, UserId};
 use messaging::command::{Ask, Command, Origin, Send};
-use messaging::event::{Content, Kind};
+use messaging::event::{Content, Kind, Settings};
 use messaging::place::Vector;
 use messaging::roles::Role;
 use tokio::sync::oneshot;
@@ -12,6 +12,8 @@ use super::{Asked, Service};
 use crate::handle::wall;
 use crate::outbox::{Effect, inbox_of};
 
+/// Entries of an inbox that are kept: more than anybody reads, and a bound on what being named often costs.
+const KEPT: u64 = 1_000;
 /// Who sends what nobody sends.
 const SERVER: &str = "server";
 
@@ -22,7 +24,8 @@ impl<L: Log> Service<'_, L> {
         let inbox = inbox_of(&user);
         if self.partition.channel(&inbox).is_none_or(|channel| channel.kind().is_none()) {
             let members = vec![(user, Role::Member)];
-            let ask = Ask::Create { kind: Kind::Inbox, settings: Default::default(), members };
+            let settings = Settings { keep_newest: KEPT, ..Settings::default() };
+            let ask = Ask::Create { kind: Kind::Inbox, settings, members };
             let (reply, _) = oneshot::channel();
             self.hand(Asked { command: by_server(&inbox, &source, ask), reply });
         }

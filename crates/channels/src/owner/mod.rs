@@ -8,6 +8,7 @@ mod append;
 mod calls;
 mod effects;
 mod prepare;
+pub(crate) mod retain;
 mod soft;
 mod start;
 
@@ -119,6 +120,7 @@ struct Service<'a, L: Log> {
     preparing: Preparing,
     soft: Soft,
     calls: Calls,
+    retention: retain::Retention,
     /// The number that the last checkpoint covers, and when it was made.
     checkpointed: (u64, Instant),
     /// It is on its way to the disk.
@@ -145,6 +147,7 @@ impl<'a, L: Log> Service<'a, L> {
             preparing: Preparing::default(),
             soft: Soft::default(),
             calls: Calls::default(),
+            retention: retain::Retention::default(),
             checkpointed: (checkpointed, Instant::now()),
             saving: None,
             deposed: false,
@@ -169,6 +172,7 @@ impl<'a, L: Log> Service<'a, L> {
                 self.checkpoint();
             }
             let overdue = self.is_overdue();
+            self.retain();
             let due = self.poll_timeout();
             tokio::select! {
                 biased;
@@ -176,6 +180,7 @@ impl<'a, L: Log> Service<'a, L> {
                 prepared = self.preparing.next() => self.prepared(prepared),
                 order = self.orders.recv(), if serving && !is_closing && !overdue => self.take(order),
                 () = saved(&mut self.saving) => {}
+                floors = self.retention.found() => self.raise_floors(floors),
                 () = sleep_until(due) => self.handle_timeout(),
                 _ = self.closing.changed(), if !is_closing => {}
             }
@@ -257,7 +262,9 @@ impl<'a, L: Log> Service<'a, L> {
         // One that is overdue waits for an append, not for a time.
         let checkpoint = self.checkpoint_due().filter(|due| *due > Instant::now());
         let soft = self.soft.poll_timeout().into_iter().chain(self.calls.poll_timeout());
-        self.partition.poll_timeout().into_iter().chain(again).chain(checkpoint).chain(soft).min()
+        let retention = self.retention.poll_timeout();
+        let all = self.partition.poll_timeout().into_iter().chain(again).chain(checkpoint).chain(soft);
+        all.chain(retention).min()
     }
 
     fn handle_timeout(&mut self) {
@@ -396,10 +403,13 @@ impl<'a, L: Log> Service<'a, L> {
         }
         let Some(state) = self.partition.checkpoint() else { return };
         self.checkpointed = (n, Instant::now());
-        let (log, partition) = (self.log.clone(), self.number);
+        let (log, partition, shared) = (self.log.clone(), self.number, Arc::clone(&self.shared));
+        let first = retain::first_kept(self.partition.state());
         self.saving = Some(tokio::spawn(async move {
             if let Err(error) = log.checkpoint(partition, n, state.into()).await {
                 tracing::warn!(%error, partition, "a checkpoint was not kept; there will be another");
+            } else if let Err(error) = retain::remove(&log, &shared, partition, first).await {
+                tracing::warn!(%error, partition, "what is not kept was not removed; it will be tried again");
             }
         }));
     }
