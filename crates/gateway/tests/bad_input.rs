@@ -81,7 +81,7 @@ async fn what_the_token_or_the_channel_does_not_allow_is_refused_for_good() {
     assert_eq!(code(&eve.ask("history", read.clone()).await), ("not_member", true));
     assert_eq!(code(&eve.ask("members", read.clone()).await), ("not_member", true));
     assert_eq!(code(&eve.ask("send", message("room", 1, "hi")).await), ("not_member", true));
-    assert_eq!(code(&eve.ask("channel.join", read.clone()).await).1, true);
+    assert!(code(&eve.ask("channel.join", read.clone()).await).1);
     assert_eq!(code(&eve.ask("subscribe", json!({"channel": "nowhere"})).await), ("no_channel", true));
     assert_eq!(code(&eve.ask("dance", json!({})).await), ("unknown", true));
     let grants = MessagingGrants { publish: vec![], manage: vec!["own-*".to_owned()], ..Default::default() };

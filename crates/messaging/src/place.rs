@@ -150,6 +150,7 @@ pub struct Vector {
     /// That of the lowest region.
     first: Slot,
     /// `None` rather than empty, so that equal vectors are alike.
+    #[expect(clippy::box_collection, reason = "it is not there in most of very many vectors")]
     rest: Option<Box<BTreeMap<Region, Mark>>>,
 }
 

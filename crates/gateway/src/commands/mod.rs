@@ -258,8 +258,7 @@ pub(crate) fn verified(app: &App, token: &str) -> Result<(MessagingGrants, Optio
 }
 
 fn watch(connection: &Arc<Connection>, ask: &protocol::Presence) -> Result<Okay, Error> {
-    let names: Result<_, Error> =
-        ask.watch.iter().map(|user| named(user, "user").map(|name| UserId::new(name))).collect();
+    let names: Result<_, Error> = ask.watch.iter().map(|name| user(name)).collect();
     let there = connection.app.handle.watch(connection.id, names?).ok_or_else(|| {
         Error::last(
             ErrorCode::TooMany,

@@ -20,6 +20,9 @@ pub(crate) enum Outcome {
 /// A command at work.
 pub(crate) type Doing = Pin<Box<dyn Future<Output = Outcome> + Send>>;
 
+/// The same, with its place among the others.
+type Running = Pin<Box<dyn Future<Output = (u64, Outcome)> + Send>>;
+
 struct Entry {
     seq: u64,
     id: u64,
@@ -40,7 +43,7 @@ enum Step {
 #[derive(Default)]
 pub(crate) struct Work {
     entries: VecDeque<Entry>,
-    running: FuturesUnordered<Pin<Box<dyn Future<Output = (u64, Outcome)> + Send>>>,
+    running: FuturesUnordered<Running>,
     next: u64,
 }
 
