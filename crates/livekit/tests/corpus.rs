@@ -108,7 +108,7 @@ fn bodies_of_whip_and_whep() {
 
 #[test]
 fn what_messaging_stores_is_read_whatever_the_bytes() {
-    replay("messaging_formats", messaging::fuzz::formats);
+    replay("messaging_formats", |bytes| messaging::fuzz::formats(Instant::now(), bytes));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use crate::roles::Role;
 
 /// Reads `bytes` as one of the stored values, which the first of them chooses. What is read is written, and read again as the same. A
 /// partition's state and its log are worked with as well.
-pub fn formats(bytes: &[u8]) {
+pub fn formats(now: Instant, bytes: &[u8]) {
     let Some((kind, rest)) = bytes.split_first() else { return };
     match kind % 7 {
         0 => drop(same::<Record>(rest)),
@@ -23,7 +23,7 @@ pub fn formats(bytes: &[u8]) {
         3 => drop(same::<Token>(rest)),
         4 => drop(same::<Lineage>(rest)),
         5 => drop(same::<State>(rest)),
-        _ => log(rest),
+        _ => log(now, rest),
     }
 }
 
@@ -35,7 +35,7 @@ fn same<T: Encoded + PartialEq + std::fmt::Debug>(bytes: &[u8]) -> Option<T> {
 }
 
 /// Records, each behind its length (2): an owner reads them as its log, and serves.
-fn log(mut bytes: &[u8]) {
+fn log(now: Instant, mut bytes: &[u8]) {
     let region = "eu".parse().expect("it is a region's name");
     let mut state = State::new(region, 1);
     while let Some((length, rest)) = bytes.split_first_chunk() {
@@ -48,12 +48,12 @@ fn log(mut bytes: &[u8]) {
         bytes = rest;
     }
     assert_eq!(State::restore(&state.checkpoint()).as_ref(), Ok(&state), "a checkpoint is not the state");
-    serve(Partition::new(state, 2, true, Limits::default()));
+    serve(now, Partition::new(state, 2, true, Limits::default()));
 }
 
 /// Somebody asks for everything that there is to be asked for, in every channel.
-fn serve(mut owner: Partition) {
-    let mut now = Now { at: Instant::now(), wall: UnixMillis(1_700_000_000_000) };
+fn serve(at: Instant, mut owner: Partition) {
+    let mut now = Now { at, wall: UnixMillis(1_700_000_000_000) };
     owner.start();
     settle(&mut owner);
     let channels: Vec<_> = owner.state().channels.keys().take(8).cloned().collect();

@@ -31,8 +31,13 @@ pub struct Client {
     pub ready: u64,
 }
 
+/// The last client is the first one's person on another device.
 pub fn user(index: usize) -> UserId {
-    UserId::new(["ann", "bob", "eve", "joe", "kim", "lea"][index])
+    UserId::new(["ann", "bob", "eve", "joe", "kim", "ann"][index])
+}
+
+fn device(index: usize) -> DeviceId {
+    DeviceId::new(if index == 5 { "desk" } else { "phone" })
 }
 
 /// The message that a device's number is.
@@ -48,7 +53,7 @@ pub fn sender(message: Message) -> usize {
 /// The message that an event is.
 pub fn message_of(event: &messaging::event::Event) -> Option<Message> {
     let from = event.from.as_ref().filter(|from| from.csn > 0)?;
-    let client = (0..6).find(|index| user(*index) == from.user)?;
+    let client = (0..6).find(|index| user(*index) == from.user && device(*index) == from.device)?;
     Some(message(client, from.csn))
 }
 
@@ -97,7 +102,7 @@ impl Client {
             connection,
             request: pending.csn,
             user: Some(user(self.index)),
-            device: DeviceId::new("phone"),
+            device: device(self.index),
         };
         Command { origin, channel: ChannelId::new("room"), ask: Ask::Send(Box::new(send)) }
     }

@@ -1,6 +1,6 @@
 //! The real owner, the real delivery rule, real sessions and a simulated log, under failures, by seed.
 //!
-//! Three regions of two nodes each; one channel that is active in all of them; six people on devices that roam. The log takes appends late,
+//! Three regions of two nodes each; one channel that is active in all of them; five people on six devices that roam. The log takes appends late,
 //! loses them, or loses its answer; entries reach nodes late, twice or not at all; nodes crash, are suspected wrongly and fenced, and begin
 //! again from checkpoints and logs that may lag; a region is cut off, for longer than owners wait; wall clocks are wrong by seconds. Then
 //! everything heals, and the recording of the clients goes to the checker ([`crate::history`]).
