@@ -36,6 +36,8 @@ pub struct Settings {
     pub checkpoint_every: Duration,
     /// How often it is looked for what channels do not keep any more.
     pub retain_every: Duration,
+    /// How long an orderly end waits for a log that takes nothing.
+    pub close_within: Duration,
     /// Asked before a message is accepted.
     pub hook: Option<Arc<dyn Hook>>,
 }
@@ -50,6 +52,7 @@ impl Settings {
             checkpoint_after: 20_000,
             checkpoint_every: Duration::from_secs(300),
             retain_every: crate::owner::retain::EVERY,
+            close_within: Duration::from_secs(10),
             hook: None,
         }
     }
@@ -60,6 +63,7 @@ pub struct Node {
     handle: Handle,
     owners: JoinSet<()>,
     closing: watch::Sender<bool>,
+    close_within: Duration,
     indexer: Indexer,
     stopped: watch::Receiver<Option<Failed>>,
 }
@@ -95,6 +99,7 @@ impl Node {
         let shared = Arc::new(Shared::new(settings.region, desks, Arc::clone(&index), Arc::new(log.clone())));
         let indexer = Indexer::start(Arc::clone(&shared), stop);
         let mut owners = JoinSet::new();
+        let close_within = settings.close_within;
         let settings = Arc::new(settings);
         for (partition, orders) in (0..).zip(inboxes) {
             let owner = Owner {
@@ -111,7 +116,7 @@ impl Node {
         }
         owners.spawn(until_closed(is_closing.clone(), Arc::clone(&shared.presence).run()));
         owners.spawn(until_closed(is_closing, outbox::run(Arc::clone(&shared))));
-        Self { handle: Handle::new(shared), owners, closing, indexer, stopped }
+        Self { handle: Handle::new(shared), owners, closing, close_within, indexer, stopped }
     }
 
     /// What the rest of the server asks.
@@ -131,7 +136,11 @@ impl Node {
     /// Ends all owners: what was taken is appended and answered, states are checkpointed, the index is saved. The log is left open.
     pub async fn close(mut self) {
         self.closing.send_replace(true);
-        while self.owners.join_next().await.is_some() {}
+        let ended = async { while self.owners.join_next().await.is_some() {} };
+        if tokio::time::timeout(self.close_within, ended).await.is_err() {
+            tracing::warn!("the log does not take what waits for it: what was not answered is left");
+            self.owners.shutdown().await;
+        }
         self.indexer.close().await;
     }
 }

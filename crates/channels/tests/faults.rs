@@ -93,7 +93,8 @@ async fn faulty() -> (Desk, Arc<Mutex<VecDeque<Fault>>>) {
     let plan = Arc::new(Mutex::new(VecDeque::new()));
     let directory = Arc::new(tempfile::tempdir().expect("a directory"));
     let wrap = |log| Faulty { log, plan: Arc::clone(&plan) };
-    let desk = Desk::at(directory, settings(), wrap).await;
+    let settings = channels::Settings { close_within: Duration::from_millis(500), ..settings() };
+    let desk = Desk::at(directory, settings, wrap).await;
     desk.group("room").await;
     (desk, plan)
 }
@@ -188,4 +189,20 @@ async fn an_owner_with_too_much_to_do_says_so_and_loses_nothing_that_it_took() {
         all.extend(events.iter().filter(|event| event.content.is_countable()).map(|event| event.id));
     }
     assert_eq!(all, accepted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_on_a_log_that_takes_nothing_any_more_ends_all_the_same() {
+    let (mut desk, plan) = faulty().await;
+    let first = insist(&desk, 1).await;
+    plan.lock().expect("no test panics with it").extend([Fault::Refused; 100_000]);
+    let pending = desk.start("ann", "room", sending(2, text("lost")));
+    let closing = desk.node.take().expect("it runs").close();
+    tokio::time::timeout(Duration::from_secs(30), closing).await.expect("it ends");
+    assert!(
+        matches!(pending.await, Answer::Refused(Refusal { code: Code::Busy, .. })),
+        "nothing was promised"
+    );
+    let desk = desk.crash().await;
+    assert_eq!(said(&desk).await, [first]);
 }
