@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Instant;
 
 use auth::ApiKeys;
 use base::{ChannelId, DeviceId, UnixMillis, UserId};
@@ -15,9 +16,13 @@ use wire::messaging as protocol;
 use crate::config::{Config, Parts, Rooms};
 use crate::connection::{Close, Connection, Who};
 use crate::metrics::{Metrics, count};
+use crate::rate::Bucket;
 use crate::seal::Sealer;
 use crate::shard::Shard;
 use crate::translate;
+
+/// People of whom it is known how much they asked by HTTP: some megabytes.
+const BUCKETS: usize = 65_536;
 
 /// The connection of a device.
 type Devices = HashMap<(UserId, DeviceId), Weak<Connection>>;
@@ -33,6 +38,8 @@ pub(crate) struct App {
     pub rooms: Option<Arc<dyn Rooms>>,
     shards: Vec<Arc<Shard>>,
     devices: Mutex<Devices>,
+    /// Of people who ask by HTTP.
+    buckets: Mutex<HashMap<UserId, Bucket>>,
     next: AtomicU64,
 }
 
@@ -49,6 +56,7 @@ impl App {
             rooms: parts.rooms,
             shards,
             devices: Mutex::default(),
+            buckets: Mutex::default(),
             // 0 is what no connection has.
             next: AtomicU64::new(1),
         })
@@ -67,6 +75,17 @@ impl App {
     /// Is there room for another connection?
     pub fn has_room(&self) -> bool {
         self.metrics.open.load(Ordering::Relaxed) < self.config.connections
+    }
+
+    /// May this person ask by HTTP now? The error is when, in milliseconds.
+    pub fn take_request(&self, user: &UserId, now: Instant) -> Result<(), u64> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= BUCKETS {
+            // So many at once are rare; each begins anew with a full bucket.
+            buckets.clear();
+        }
+        let bucket = buckets.entry(user.clone()).or_insert_with(|| Bucket::new(now, self.config.burst));
+        bucket.take(now, self.config.rate, self.config.burst)
     }
 
     fn devices(&self) -> MutexGuard<'_, Devices> {

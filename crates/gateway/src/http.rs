@@ -1,6 +1,7 @@
 //! The routes: the upgrade to a WebSocket, and every command as a request.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::body::Bytes;
 use axum::extract::{DefaultBodyLimit, Path, Request, State as FromState};
@@ -250,6 +251,11 @@ fn asker(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Asker, Error> {
             None => return Err(commands::no_user()),
         },
     };
+    if let Some(user) = user.as_ref().filter(|_| !grants.server) {
+        app.take_request(user, Instant::now()).map_err(|millis| {
+            Error::later(ErrorCode::Rate, "too many requests: send less of them", millis)
+        })?;
+    }
     let device = given.as_device.unwrap_or_else(|| HTTP.to_owned());
     let device = DeviceId::new(commands::named(&device, "device (as_device)")?);
     Ok(Asker { user, device, grants, connection: 0, request: 0, delivered: Vector::default() })

@@ -173,6 +173,12 @@ async fn too_many_commands_and_too_many_errors_are_held_back() {
         }
     }
     assert!(refused >= 15, "{refused}");
+    let mut statuses = Vec::new();
+    for _ in 0..30 {
+        statuses.push(desk.post(&token("bob"), "history", json!({"channel": "room"})).await.0);
+    }
+    assert!(statuses[..20].iter().all(|status| *status == 200), "{statuses:?}");
+    assert!(statuses.contains(&429), "{statuses:?}");
     let mut eve = desk.connect("eve", "phone").await;
     for id in 0..200 {
         eve.send_text(&format!("{{\"id\":{},\"dance\":{{}}}}", id + 100)).await;
