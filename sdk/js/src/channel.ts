@@ -363,7 +363,15 @@ export class Channel extends Emitter<ChannelEvents> {
     this.#sender.pump();
     this.client.save(this.id, false);
     // Of what is before the cursor nothing is shown after a reload.
-    if (resumed && this.#wanted?.open && this.#timeline.size === 0) void this.older().catch(() => {});
+    if (resumed && this.#wanted?.open && this.#timeline.size === 0) void this.older().catch((error: unknown) => this.#pageless(error));
+  }
+
+  /** A server that has no pages: what is before the cursor comes as the stream, from further back. */
+  #pageless(error: unknown): void {
+    if (!(error instanceof MessagingError) || error.code !== "unimplemented" || !this.#wanted) return;
+    this.#cursor = undefined;
+    this.#wanted.last = PAGE;
+    this.#subscribe();
   }
 
   #failed(error: ErrorFrame): void {

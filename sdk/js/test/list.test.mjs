@@ -233,6 +233,26 @@ test("after a reload the stream goes on from the stored cursor, and what is befo
   assert.deepEqual(shown(channel), ["eu.1.1 m1", "eu.1.2 m2", "eu.1.3 m3"]);
 });
 
+test("a server without pages is asked for the last messages instead", async () => {
+  const storage = memoryStorage();
+  const first = await opened({ storage });
+  first.events(item(1));
+  await first.world.pass(1_100);
+  const world = new World(3);
+  const client = await Client.start({ url: "ws://host", token: "t", platform: world.platform(), storage });
+  const channel = client.channel("c").open();
+  await settle();
+  world.socket.welcome({ channels: [{ channel: "c", ok: { cursor: "c1", csn: 0, state: STATE } }] });
+  await settle();
+  world.socket.error(world.socket.take("history"), { code: "unimplemented", final: true });
+  await settle();
+  const frame = world.socket.take("subscribe");
+  assert.deepEqual(frame.subscribe.from, { last: 50 });
+  world.socket.ok(frame, { cursor: "c0", csn: 0, state: STATE });
+  world.socket.say({ events: { channel: "c", cursor: "c1", items: [item(1)] } });
+  assert.deepEqual(shown(channel), ["eu.1.1 m1"]);
+});
+
 test("who is removed is told, and sees nothing more", async () => {
   const { channel, client, events, socket } = await opened();
   const removed = [];
