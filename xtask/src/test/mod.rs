@@ -75,7 +75,7 @@ const STEPS: [Step; 13] = [
     Step {
         name: "browsers",
         what: "Chromium, Firefox and the Python SDK",
-        needs: &["page", "build"],
+        needs: &["page", "sdk", "build"],
         run: browsers::tests,
     },
 ];
