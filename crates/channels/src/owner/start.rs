@@ -160,7 +160,7 @@ impl Recent {
     fn push(&mut self, events: Vec<Arc<Event>>) {
         self.events.extend(events);
         let surplus = self.events.len().saturating_sub(KEPT);
-        if let Some(last) = self.events.drain(..surplus).last() {
+        if let Some(last) = self.events.drain(..surplus).next_back() {
             self.from = last.id.place.n + 1;
         }
     }
