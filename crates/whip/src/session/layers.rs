@@ -35,7 +35,7 @@ pub(crate) struct Choice {
 impl Choice {
     /// What the room is to be asked for; or the layer that the track does not have.
     pub fn settings(&self, track: &Track) -> Result<TrackSettings, String> {
-        let settings = TrackSettings { disabled: self.paused, ..TrackSettings::default() };
+        let settings = self.any_layer(track);
         if track.kind == MediaKind::Audio {
             return Ok(settings);
         }
@@ -56,8 +56,14 @@ impl Choice {
 
     /// The same for a track that came after the choice: a layer that it does not have is left to the server.
     pub fn kept(&self, track: &Track) -> TrackSettings {
-        let auto = TrackSettings { disabled: self.paused, ..TrackSettings::default() };
-        self.settings(track).unwrap_or(auto)
+        self.settings(track).unwrap_or_else(|_| self.any_layer(track))
+    }
+
+    /// A player is not told that its connection is too slow for a picture, and would show a frozen one: the lowest layer is sent
+    /// whatever there is, until the player itself wants none.
+    fn any_layer(&self, track: &Track) -> TrackSettings {
+        let firm = track.kind == MediaKind::Video;
+        TrackSettings { disabled: self.paused, firm, ..TrackSettings::default() }
     }
 }
 

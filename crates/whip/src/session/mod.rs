@@ -347,7 +347,7 @@ impl Session {
     fn assign(&mut self) {
         let Media::Playing(playing) = &mut self.media else { return };
         if self.begun && playing.assign(&mut self.rng) {
-            let mut then: Vec<Request> = playing.chosen().collect();
+            let mut then: Vec<Request> = playing.wanted().collect();
             then.extend(playing.need_backup());
             self.set_sections();
             self.requests.extend(then);

@@ -95,13 +95,13 @@ impl Playing {
         Ok(played.zip(settings).map(|(known, settings)| request(known.track.id, settings)))
     }
 
-    /// What was chosen, for the tracks that are played in the sections where it was. A layer that a track does not have is
-    /// left to the server.
-    pub fn chosen(&self) -> impl Iterator<Item = Request> {
-        let chosen = self.slots.iter().filter(|slot| slot.choice != Choice::default());
-        chosen.filter_map(|slot| {
+    /// What is wanted of the tracks that are played: what was chosen in their sections. A layer that a track does not have is left to
+    /// the server.
+    pub fn wanted(&self) -> impl Iterator<Item = Request> {
+        self.slots.iter().filter_map(|slot| {
             let track = self.played(slot)?;
-            Some(request(track.id, slot.choice.kept(track)))
+            let settings = slot.choice.kept(track);
+            (settings != TrackSettings::default()).then(|| request(track.id, settings))
         })
     }
 

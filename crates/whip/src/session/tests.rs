@@ -270,6 +270,11 @@ fn settings(requests: &[Request]) -> Vec<(TrackId, TrackSettings)> {
     requests.iter().filter_map(asked).collect()
 }
 
+/// Any layer, and never none.
+fn unchosen() -> TrackSettings {
+    TrackSettings { firm: true, ..TrackSettings::default() }
+}
+
 fn choose(session: &mut Session, json: &str) -> Result<Vec<(TrackId, TrackSettings)>, u16> {
     let choice = serde_json::from_str(json).expect("a choice");
     session.choose(choice).map_err(|refusal| refusal.status.as_u16())?;
@@ -278,7 +283,7 @@ fn choose(session: &mut Session, json: &str) -> Result<Vec<(TrackId, TrackSettin
 
 #[test]
 fn a_player_chooses_a_layer_by_its_name_its_number_or_its_size() {
-    let auto = TrackSettings::default();
+    let auto = unchosen();
     for (simulcast, json, expected) in [
         (true, r#"{"rid": "q"}"#, TrackSettings { quality: 0, ..auto }),
         (true, r#"{"mediaId": "1", "encodingId": "h"}"#, TrackSettings { quality: 1, ..auto }),
@@ -302,6 +307,17 @@ fn a_player_chooses_a_layer_by_its_name_its_number_or_its_size() {
 }
 
 #[test]
+fn no_connection_is_too_slow_for_the_lowest_layer_of_a_picture_that_a_player_wants() {
+    let mut session = session(Protocol::Whep, PLAY, everything(), Instant::now());
+    session.begin();
+    session.take_requests();
+    subscribe(&mut session, 3, track(31, MediaKind::Audio, CodecKind::Opus));
+    assert_eq!(settings(&session.take_requests()), []);
+    subscribe(&mut session, 4, layered(32, true));
+    assert_eq!(settings(&session.take_requests()), [(TrackId(32), unchosen())]);
+}
+
+#[test]
 fn what_a_player_chose_holds_for_the_section_whoever_is_played_there() {
     let mut session = session(Protocol::Whep, PLAY, everything(), Instant::now());
     session.begin();
@@ -312,18 +328,14 @@ fn what_a_player_chose_holds_for_the_section_whoever_is_played_there() {
         "nothing is played yet"
     );
     subscribe(&mut session, 3, layered(32, true));
-    let low = TrackSettings { quality: 0, fps: 8, ..TrackSettings::default() };
+    let low = TrackSettings { quality: 0, fps: 8, ..unchosen() };
     assert_eq!(settings(&session.take_requests()), [(TrackId(32), low)]);
     assert_eq!(choose(&mut session, r#"{"mediaId": "7"}"#), Err(400), "no such section");
     assert_eq!(choose(&mut session, r#"{"rid": "x"}"#), Err(422), "no such layer");
     session.event(Event::Notice(Notice::Unsubscribe { track: TrackId(32) }));
     subscribe(&mut session, 4, track(42, MediaKind::Video, CodecKind::Vp8));
     let asked = settings(&session.take_requests());
-    assert_eq!(
-        asked,
-        [(TrackId(42), TrackSettings { fps: 8, ..TrackSettings::default() })],
-        "it has one layer"
-    );
+    assert_eq!(asked, [(TrackId(42), TrackSettings { fps: 8, ..unchosen() })], "it has one layer");
 }
 
 #[test]
