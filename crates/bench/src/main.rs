@@ -4,6 +4,7 @@
 mod bwe;
 mod forward;
 mod join;
+mod messaging;
 
 /// Counts what is allocated, for `forward memory`.
 #[global_allocator]
@@ -15,9 +16,13 @@ fn main() -> std::process::ExitCode {
         Some("bwe") => bwe::run(args),
         Some("forward") => forward::run(args),
         Some("join") => join::run(args),
-        other => {
-            Err(format!("no bench is called {:?}; there are: bwe, forward, join", other.unwrap_or_default()))
-        }
+        Some("messaging") => messaging::run(args),
+        // Its other process.
+        Some("messaging-floor") => messaging::run_floor(args),
+        other => Err(format!(
+            "no bench is called {:?}; there are: bwe, forward, join, messaging",
+            other.unwrap_or_default()
+        )),
     };
     match result {
         Ok(()) => std::process::ExitCode::SUCCESS,

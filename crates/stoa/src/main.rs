@@ -87,9 +87,12 @@ fn serve(file: Option<&Path>) -> Result<(), String> {
             bytes: config.webhook_megabytes << 20,
             directory: config.data_directory.clone(),
         },
-        messages: match config.messaging_enabled {
-            true => messages::Settings::Kept(config.data_directory),
-            false => messages::Settings::Off,
+        messages: messages::Settings {
+            place: match config.messaging_enabled {
+                true => messages::Place::Kept(config.data_directory),
+                false => messages::Place::Off,
+            },
+            rate: config.messaging_rate,
         },
         debug_token: config.admin_debug_token,
         development: false,
@@ -141,9 +144,12 @@ fn dev(options: &Dev) -> Result<(), String> {
             directory: options.data.clone().unwrap_or_else(|| config::DATA_DIRECTORY.into()),
         },
         // Without a place of its own it is gone at the end: several of these may run beside each other.
-        messages: match &options.data {
-            Some(directory) => messages::Settings::Kept(directory.clone()),
-            None => messages::Settings::Temporary,
+        messages: messages::Settings {
+            place: match &options.data {
+                Some(directory) => messages::Place::Kept(directory.clone()),
+                None => messages::Place::Temporary,
+            },
+            rate: Config::default().messaging_rate,
         },
         debug_token: None,
         development: true,

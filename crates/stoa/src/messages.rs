@@ -22,9 +22,18 @@ const CALL: Duration = Duration::from_secs(6 * 3_600);
 /// The file of the key that seals cursors and tokens.
 const KEY: &str = "seal.key";
 
+/// How messaging is served.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Where messages are kept.
+    pub place: Place,
+    /// Commands that one connection may give in a second, over time; four times as many at once.
+    pub rate: u32,
+}
+
 /// Where messages are kept.
 #[derive(Clone, Debug)]
-pub enum Settings {
+pub enum Place {
     /// There is no messaging.
     Off,
     /// Below this directory.
@@ -43,10 +52,10 @@ pub struct Messages {
 
 /// Starts what is configured. The error is a sentence that says what to do.
 pub async fn start(settings: &Settings, keys: &ApiKeys) -> Result<Option<Messages>, String> {
-    let (directory, temporary) = match settings {
-        Settings::Off => return Ok(None),
-        Settings::Kept(directory) => (directory.join(DIRECTORY), None),
-        Settings::Temporary => {
+    let (directory, temporary) = match &settings.place {
+        Place::Off => return Ok(None),
+        Place::Kept(directory) => (directory.join(DIRECTORY), None),
+        Place::Temporary => {
             let directory = std::env::temp_dir().join(format!(
                 "stoa-{}-{:08x}",
                 std::process::id(),
@@ -72,7 +81,7 @@ pub async fn start(settings: &Settings, keys: &ApiKeys) -> Result<Option<Message
         keys: keys.clone(),
         key,
         now: time::unix_millis,
-        config: Config::default(),
+        config: Config { rate: settings.rate, burst: 4 * settings.rate, ..Config::default() },
         rooms: Some(Arc::new(CallRooms(keys.clone()))),
     });
     Ok(Some(Messages { node, log, gateway, temporary }))

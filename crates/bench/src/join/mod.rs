@@ -11,7 +11,7 @@
 
 mod people;
 mod report;
-mod server;
+pub mod server;
 
 use std::sync::Arc;
 use std::time::Duration;

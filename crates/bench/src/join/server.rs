@@ -49,7 +49,8 @@ impl Drop for Server {
     }
 }
 
-fn binary() -> Result<PathBuf, String> {
+/// The binary that `STOA_BIN` names, or the one beside this program.
+pub fn binary() -> Result<PathBuf, String> {
     if let Some(path) = std::env::var_os("STOA_BIN") {
         return Ok(path.into());
     }

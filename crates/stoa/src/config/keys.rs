@@ -315,6 +315,20 @@ pub const KEYS: &[Key] = &[
         },
     },
     Key {
+        name: "messaging.rate",
+        about: &[
+            "Commands (messages, reactions, marks, pages of history …) that one connection may give in a second, over time;",
+            "four times as many at once. More are refused with the time after which to try again.",
+        ],
+        accepts: "a number from 1 to 1000000",
+        default: Ok("100"),
+        is_list: false,
+        set: |config, values| {
+            config.messaging_rate = number(values, 1, 1_000_000)? as u32;
+            Some(())
+        },
+    },
+    Key {
         name: "data.directory",
         about: &[
             "Directory in which is kept what has to survive a restart: messages, and webhooks that are not delivered.",

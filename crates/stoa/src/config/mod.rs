@@ -62,6 +62,8 @@ pub struct Config {
     pub webhook_megabytes: u64,
     /// Messaging is served.
     pub messaging_enabled: bool,
+    /// Commands a second of one connection, over time.
+    pub messaging_rate: u32,
     /// Where what is to last is kept.
     pub data_directory: PathBuf,
     /// Bearer token that opens `/debug`.
@@ -104,6 +106,7 @@ impl Default for Config {
             webhook_api_key: None,
             webhook_megabytes: 1_024,
             messaging_enabled: false,
+            messaging_rate: 100,
             data_directory: PathBuf::from(DATA_DIRECTORY),
             admin_debug_token: None,
             log_level: "info".to_owned(),
