@@ -313,7 +313,8 @@ fn look(channel: &Channel, lineage: Arc<Lineage>, user: Option<&UserId>, device:
         (_, None) => Vec::new(),
     };
     let kind = channel.kind().unwrap_or(Kind::Group);
-    let peer = channel.members().keys().find(|one| kind == Kind::Direct && Some(*one) != user).cloned();
+    let mut members = channel.members().keys();
+    let peer = if kind == Kind::Direct { members.find(|one| Some(*one) != user).cloned() } else { None };
     let sends = user.zip(device).and_then(|(user, device)| channel.sends(user, device));
     Look {
         lineage,

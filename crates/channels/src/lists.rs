@@ -380,7 +380,8 @@ fn has(item: &Shown, wanted: &[String]) -> bool {
 fn listed(channel: &Channel, name: &ChannelId, user: &UserId) -> Option<Listed> {
     let member = channel.members().get(user)?;
     let kind = channel.kind()?;
-    let peer = channel.members().keys().find(|one| kind == Kind::Direct && *one != user);
+    let mut members = channel.members().keys();
+    let peer = if kind == Kind::Direct { members.find(|one| *one != user) } else { None };
     Some(Listed {
         channel: name.clone(),
         changed: channel.causal().clock(),

@@ -106,6 +106,19 @@ async fn stages(desk: &Desk) -> Vec<CallStage> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_call_is_shown_to_nobody_who_is_not_called() {
+    let desk = Desk::new().await;
+    desk.group("room").await;
+    let bob_alone = CallStep::Invite { users: Some(vec![user("bob")]), media: None };
+    step(&desk, "ann", "phone", bob_alone).await.expect("it rings");
+    for curious in [invite(), CallStep::Decline, CallStep::End] {
+        let refused = step(&desk, "eve", "phone", curious).await;
+        assert_eq!(refused.expect_err("eve is not called").code, Code::Forbidden);
+    }
+    assert_eq!(step(&desk, "ann", "phone", invite()).await.expect("she asks again").people.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_call_rings_for_all_members_and_stops_everywhere_when_one_device_answers() {
     let desk = Desk::new().await;
     desk.group("room").await;
@@ -123,8 +136,10 @@ async fn a_call_rings_for_all_members_and_stops_everywhere_when_one_device_answe
     assert_eq!(call(&listener, "ann").await, CallTold::Stands { user: user("bob"), callee });
     let late = step(&desk, "bob", "phone", CallStep::Accept).await;
     assert_eq!(late.expect_err("the other was first").code, Code::Exists);
-    let strange = step(&desk, "joe", "phone", CallStep::End).await;
-    assert_eq!(strange.expect_err("joe is not in it").code, Code::Forbidden);
+    for strange in [CallStep::End, CallStep::Accept, invite()] {
+        let strange = step(&desk, "joe", "phone", strange).await;
+        assert_eq!(strange.expect_err("joe is not in the channel").code, Code::NotMember);
+    }
     assert!(step(&desk, "ann", "phone", CallStep::End).await.expect("it runs").is_over);
     let stages = stages(&desk).await;
     let [

@@ -237,8 +237,15 @@ pub(crate) fn bearer(headers: &HeaderMap) -> Result<&str, Error> {
 /// For whom a request is.
 fn asker(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Asker, Error> {
     let (grants, own, _) = commands::verified(app, bearer(headers)?)?;
-    // What is no map is told by the command.
-    let given: As = serde_json::from_slice(body).unwrap_or_default();
+    let given: As = match serde_json::from_slice(body) {
+        Ok(given) => given,
+        // Nobody is taken for the server because their name was misspelt.
+        Err(_) if serde_json::from_slice::<serde_json::Map<_, _>>(body).is_ok() => {
+            return Err(commands::malformed("as_user and as_device are strings, each given once"));
+        }
+        // What is no map is told by the command.
+        Err(_) => As::default(),
+    };
     let user = match (given.as_user, grants.server) {
         (Some(user), true) => Some(UserId::new(commands::named(&user, "user (as_user)")?)),
         (Some(user), false) if own.as_ref().is_none_or(|own| own.as_str() != user) => {

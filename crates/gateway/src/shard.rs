@@ -221,7 +221,9 @@ impl Shard {
             }
             Told::Call { user, channel, call, from, what } => {
                 let mut told = calling::told(channel.as_str(), call.as_str(), from.as_str(), &what);
-                calling::let_in(app, &mut told, &user);
+                let answered = told.stage == protocol::RingStage::Accepted
+                    && told.user.as_deref() == Some(user.as_str());
+                calling::let_in(app, &mut told, &user, answered || user == from);
                 let told = Push::Call(told);
                 self.of_user(&user).iter().for_each(|connection| connection.push(&told, false));
             }

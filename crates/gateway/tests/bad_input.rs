@@ -84,6 +84,16 @@ async fn what_the_token_or_the_channel_does_not_allow_is_refused_for_good() {
     assert!(code(&eve.ask("channel.join", read.clone()).await).1);
     assert_eq!(code(&eve.ask("subscribe", json!({"channel": "nowhere"})).await), ("no_channel", true));
     assert_eq!(code(&eve.ask("dance", json!({})).await), ("unknown", true));
+    for (name, kind, members) in [
+        ("direct:ann:bob", "direct", json!([{"user": "bob"}])),
+        ("inbox:bob", "direct", json!([{"user": "joe"}])),
+        ("direct:eve:joe", "direct", json!([])),
+        ("direct:ann:bob", "group", json!([])),
+        ("inbox:bob", "live", json!([])),
+    ] {
+        let create = json!({"channel": name, "kind": kind, "members": members});
+        assert_eq!(code(&eve.ask("channel.create", create).await), ("malformed", true), "{name} {kind}");
+    }
     let grants = MessagingGrants { publish: vec![], manage: vec!["own-*".to_owned()], ..Default::default() };
     let mut bob = Client::open(desk.address, Encoding::Json).await;
     let token = token_with("bob", Some(grants), 600);
@@ -227,6 +237,7 @@ async fn by_http_a_server_acts_for_anybody_and_a_person_for_nobody_else() {
         (token("eve"), "subscribe", json!({"channel": "room"}), (400, "malformed")),
         (token("eve"), "dance", json!({}), (404, "unknown")),
         (token("eve"), "send", json!([]), (400, "malformed")),
+        (server.clone(), "history", json!({"channel": "room", "as_user": 42}), (400, "malformed")),
         ("x".to_owned(), "history", json!({"channel": "room"}), (401, "unauthorized")),
     ] {
         let (status, error) = desk.post(&token, command, map).await;

@@ -88,9 +88,13 @@ impl<L: Log> Service<'_, L> {
     fn step(&mut self, asked: CallAsk) -> Result<CallView, Refusal> {
         let key = (asked.channel.clone(), asked.call.clone());
         let now = Instant::now();
+        readable(&self.partition, &asked.channel, Some(&asked.user))?;
+        let forbidden = Err(Refusal::last(Code::Forbidden, "you are not in this call"));
         if let CallStep::Invite { users, media } = asked.step {
-            if !self.calls.0.contains_key(&key) {
-                self.invite(&key, &asked.user, users, media)?;
+            match self.calls.0.get(&key) {
+                Some(ongoing) if !is_in(&ongoing.ring, &asked.user) => return forbidden,
+                Some(_) => {}
+                None => self.invite(&key, &asked.user, users, media)?,
             }
             return self.view_call(&key);
         }
@@ -98,9 +102,7 @@ impl<L: Log> Service<'_, L> {
             return Err(Refusal::last(Code::NoTarget, "this call is over, or never was"));
         };
         let ring = &mut ongoing.ring;
-        let is_caller = *ring.caller() == asked.user;
-        let is_in = is_caller || ring.people().contains_key(&asked.user);
-        let forbidden = Err(Refusal::last(Code::Forbidden, "you are not in this call"));
+        let (is_caller, is_in) = (*ring.caller() == asked.user, is_in(ring, &asked.user));
         let notices = match asked.step {
             CallStep::Accept => ring.accept(now, &asked.user, &asked.device).map_err(refusal)?,
             CallStep::Decline if is_in => ring.decline(now, &asked.user),
@@ -250,6 +252,11 @@ impl<L: Log> Service<'_, L> {
 
 fn participants(ring: &Ring) -> impl Iterator<Item = UserId> + '_ {
     std::iter::once(ring.caller().clone()).chain(ring.people().keys().cloned())
+}
+
+/// Does somebody call, or are they called?
+fn is_in(ring: &Ring, user: &UserId) -> bool {
+    ring.caller() == user || ring.people().contains_key(user)
 }
 
 fn view((channel, call): &Key, ongoing: &Ongoing) -> CallView {

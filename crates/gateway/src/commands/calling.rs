@@ -31,10 +31,7 @@ pub(super) async fn answer(app: Arc<App>, asker: Asker, command: Command) -> Res
     let asked = CallAsk { channel, call, user: who.clone(), device: asker.device, step };
     let view = app.handle.call(asked).await.map_err(|error| refusal(&error))?;
     let mut call = stands(&view);
-    // Who calls may wait in the room for the others.
-    if view.caller == who || call.stage == RingStage::Accepted {
-        let_in(&app, &mut call, &who);
-    }
+    let_in(&app, &mut call, &who, may_enter(&view, &who));
     Ok(Okay::Call(Box::new(protocol::CallState { call })))
 }
 
@@ -51,9 +48,7 @@ pub(super) fn typing(app: &App, asker: &Asker, ask: &protocol::Typing) -> Result
 pub(crate) fn own(app: &App, user: &UserId) -> Vec<protocol::CallPush> {
     let stands = |view: &Arc<CallView>| {
         let mut call = stands(view);
-        if call.stage == RingStage::Accepted {
-            let_in(app, &mut call, user);
-        }
+        let_in(app, &mut call, user, may_enter(view, user));
         call
     };
     app.handle.calls_of(user).iter().map(stands).collect()
@@ -64,14 +59,19 @@ fn room(channel: &str, call: &str) -> String {
     format!("call:{}:{}", escaped(channel), escaped(call))
 }
 
-/// Names the room of a call that goes on, with what lets this person in where it was answered.
-pub(crate) fn let_in(app: &App, call: &mut protocol::CallPush, user: &UserId) {
+/// Who calls may wait in the room for the others. Who is rung, and has not answered, knocks at no door.
+fn may_enter(view: &CallView, user: &UserId) -> bool {
+    let answered =
+        |(who, callee): &(UserId, Callee)| who == user && matches!(callee, Callee::Answered { .. });
+    view.caller == *user || view.people.iter().any(answered)
+}
+
+/// Names the room of a call that goes on, with what lets this person in who may enter.
+pub(crate) fn let_in(app: &App, call: &mut protocol::CallPush, user: &UserId, may_enter: bool) {
     let goes_on = matches!(call.stage, RingStage::Ringing | RingStage::Accepted);
     if let Some(rooms) = app.rooms.as_ref().filter(|_| goes_on) {
         let room = room(&call.channel, &call.call);
-        // Who is rung, and has not answered, knocks at no door.
-        let answered = call.stage == RingStage::Accepted || call.from == user.as_str();
-        call.token = answered.then(|| rooms.token(user.as_str(), &room));
+        call.token = may_enter.then(|| rooms.token(user.as_str(), &room));
         call.room = Some(room);
     }
 }

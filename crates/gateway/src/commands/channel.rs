@@ -72,29 +72,36 @@ fn create(asker: &Asker, create: &protocol::ChannelCreate) -> Result<(ChannelId,
         members.push((user(&member.user)?, translate::role_of(member.role)));
     }
     if kind == Kind::Direct {
-        members.extend(peer(asker, &channel, create)?.map(|peer| (peer, Role::Member)));
+        members.extend(create.peer.as_deref().map(user).transpose()?.map(|peer| (peer, Role::Member)));
     } else {
         may_manage(asker, &channel)?;
+    }
+    if let Some(own) = &asker.user {
+        may_be_called(&channel, kind, own, &members)?;
     }
     let settings = create.settings.as_ref().map(settings).transpose()?.unwrap_or_default();
     Ok((channel, Ask::Create { kind, settings, members }))
 }
 
-/// The other person of a direct channel, which has the name that both find.
-fn peer(
-    asker: &Asker,
+/// Nobody takes the names by which two people find each other, or the server somebody's inbox.
+fn may_be_called(
     channel: &ChannelId,
-    create: &protocol::ChannelCreate,
-) -> Result<Option<UserId>, Error> {
-    let Some(peer) = &create.peer else { return Ok(None) };
-    let peer = user(peer)?;
-    if let Some(own) = &asker.user {
-        let right = direct(own, &peer);
+    kind: Kind,
+    own: &UserId,
+    members: &[(UserId, Role)],
+) -> Result<(), Error> {
+    if kind == Kind::Direct {
+        let Some((peer, _)) = members.iter().find(|(member, _)| member != own) else {
+            return Err(malformed("a direct channel has two people: name the other as peer"));
+        };
+        let right = direct(own, peer);
         if channel.as_str() != right {
             return Err(malformed(format!("the direct channel of these two is {right:.300}")));
         }
+    } else if ["direct:", "inbox:"].iter().any(|taken| channel.as_str().starts_with(taken)) {
+        return Err(malformed("names that begin with direct: or inbox: are given by the server"));
     }
-    Ok(Some(peer))
+    Ok(())
 }
 
 /// The name of the direct channel of two people.

@@ -85,6 +85,7 @@ pub(crate) fn begin(connection: &Arc<Connection>, id: u64, command: Command) -> 
         Command::Connect(ask) => Box::pin(connect(connection, id, ask)),
         Command::Subscribe(ask) => Box::pin(streams::subscribe(connection, id, ask)),
         Command::Unsubscribe(ask) => done(streams::unsubscribe(&connection, &ask.channel)),
+        Command::Presence(_) if connection.who().is_none() => done(Err(gone())),
         Command::Presence(ask) => done(watch(&connection, &ask)),
         other => {
             let Some(who) = connection.who() else { return done(Err(gone())) };
@@ -291,7 +292,7 @@ fn event(text: &str) -> Result<EventId, Error> {
     text.parse().map_err(|error: messaging::place::NoPlace| malformed(format!("{text:.64}: {error}")))
 }
 
-fn malformed(reason: impl Into<String>) -> Error {
+pub(crate) fn malformed(reason: impl Into<String>) -> Error {
     Error::last(ErrorCode::Malformed, reason)
 }
 
