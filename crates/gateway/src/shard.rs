@@ -235,12 +235,13 @@ impl Shard {
         }
     }
 
-    /// Every connection that hears of a channel, and its person.
+    /// Every connection with a stream of a channel, and its person. Who has only asked for one, or is not in the channel any more, hears
+    /// nothing.
     fn each(&self, channel: &ChannelId, mut act: impl FnMut(&Arc<Connection>, &UserId)) {
         let Some(room) = self.room(channel) else { return };
         let connections = lock(&room.0).connections.clone();
         for connection in &connections {
-            if let Some(who) = connection.who() {
+            if let Some(who) = connection.who().filter(|_| connection.has_stream(channel)) {
                 act(connection, &who.user);
             }
         }

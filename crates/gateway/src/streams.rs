@@ -55,11 +55,22 @@ pub(crate) async fn begin(
     };
     // First it is heard of, then looked at: what happens in between is fetched, and known by its id where it comes twice.
     connection.shard.join(&channel, connection);
-    let begun = start(connection, &who, &channel, from, cursor, open, answer).await;
-    if begun.is_err() && !connection.has_stream(&channel) {
-        connection.shard.part(&channel, connection.id);
+    let _joined = Joined { connection, channel: &channel };
+    start(connection, &who, &channel, from, cursor, open, answer).await
+}
+
+/// A connection that hears of a channel, and no more when no stream came of it: also where its task ends meanwhile.
+struct Joined<'a> {
+    connection: &'a Arc<Connection>,
+    channel: &'a ChannelId,
+}
+
+impl Drop for Joined<'_> {
+    fn drop(&mut self) {
+        if !self.connection.has_stream(self.channel) {
+            self.connection.shard.part(self.channel, self.connection.id);
+        }
     }
-    begun
 }
 
 async fn start(
@@ -202,7 +213,7 @@ impl Connection {
         self.lock().live()?.delivered(channel).cloned()
     }
 
-    fn has_stream(&self, channel: &ChannelId) -> bool {
+    pub(crate) fn has_stream(&self, channel: &ChannelId) -> bool {
         self.stands_at(channel).is_some()
     }
 }

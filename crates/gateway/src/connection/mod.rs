@@ -484,8 +484,14 @@ impl Connection {
             (state.session.take(), state.who.take())
         };
         self.shard.forget(self.id);
-        for (channel, _) in session.iter().flat_map(|session| session.cursors()) {
-            self.shard.part(channel, self.id);
+        if let Some(mut session) = session {
+            session.cursors().for_each(|(channel, _)| self.shard.part(channel, self.id));
+            // Streams that ended, which nobody was told any more.
+            while let Some(frame) = session.poll_frame() {
+                if let Frame::Removed { channel, .. } | Frame::Reset { channel, .. } = &frame {
+                    self.shard.part(channel, self.id);
+                }
+            }
         }
         if let Some(who) = who {
             self.shard.leave(&who, self.id);
