@@ -9,7 +9,8 @@ use super::fanout::Arrivals;
 use super::process::Process;
 use super::socket::{connect, for_each};
 
-const AT_ONCE: usize = 200;
+/// Fewer than the queue of connections that nobody has accepted yet: one that finds it full is never heard of.
+const AT_ONCE: usize = 50;
 
 /// The process: `bench messaging-floor BYTES SOCKETS`. It prints its port, takes so many connections, and writes to all of them for each
 /// line that it reads.

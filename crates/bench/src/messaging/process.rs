@@ -14,7 +14,7 @@ use crate::join::server::binary;
 /// Commands a second of one connection: one sender has to reach what the disk can take.
 const RATE: u32 = 100_000;
 const KEY: &str = "bench";
-const SECRET: &str = "a secret of the bench, which nobody has to keep";
+const SECRET: &str = "a secret of the bench that nobody has to keep";
 
 /// `stoa serve` with messaging on a directory of its own; killed when dropped.
 pub struct Server {
