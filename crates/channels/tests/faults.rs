@@ -167,7 +167,8 @@ async fn a_fence_met_by_a_retry_is_no_success() {
 async fn an_owner_with_too_much_to_do_says_so_and_loses_nothing_that_it_took() {
     let (desk, plan) = faulty().await;
     plan.lock().expect("no test panics with it").extend([Fault::Refused; 5]);
-    let pending: Vec<_> = (1..=6_000).map(|csn| desk.start("ann", "room", sending(csn, text("x")))).collect();
+    let pending: Vec<_> =
+        (1..=40_000).map(|csn| desk.start("ann", "room", sending(csn, text("x")))).collect();
     let mut accepted = Vec::new();
     let mut busy = 0;
     for answer in pending {
@@ -178,7 +179,7 @@ async fn an_owner_with_too_much_to_do_says_so_and_loses_nothing_that_it_took() {
             other => panic!("{other:?}"),
         }
     }
-    assert!(busy > 0, "4,096 orders wait at most");
+    assert!(busy > 0, "8,192 entries wait at most");
     let mut all = Vec::new();
     let mut cursor = Cursor::default();
     loop {
